@@ -1,1 +1,47 @@
-//! 
+//! What a node agent decides about its pods, as two pure machines.
+//!
+//! ```text
+//!            Assigned  Removed  RuntimeChanged  Answered  Slot  Admission  Published  Tick
+//!                 \       |          |             |        |       |          |      /
+//!                  `------+----------+-------------+--------+-------+----------+-----'
+//!                                              |
+//!                               Pod::step(input, now) -> effects
+//!                                              |
+//!      Call(Observe, RunSandbox, PullImage, CreateContainer, StopContainer, ...) . Cancel . AskSlot .
+//!      Admit . Publish . Event . Finished                 and   Pod::next_wake() -> deadline
+//! ```
+//!
+//! * [`Pod`] holds one pod: when its sandbox and containers are made, restarted, stopped and removed, and what its status
+//!   says. Nothing is assumed about the runtime: whatever may have changed it marks the last [`Observation`] stale, the
+//!   machine asks for a fresh one, and plans from that.
+//! * [`Node`] holds what needs more than one pod: who may begin, which UID owns a pod's full name, and how many starts
+//!   the runtime is given at once.
+//!
+//! There is no clock, task, file or socket in this crate: `now` comes in with each input, effects are carried out by
+//! the daemon, their outcomes come back as inputs. A call is known by its [`OpId`]; an answer to a call that is no
+//! longer waited for is ignored. What survives a restart of the daemon is in the runtime (labels and annotations) and
+//! in the API; a new machine rebuilds the rest from its first observation and publishes nothing before that.
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod conditions;
+mod container;
+mod effect;
+mod input;
+mod node;
+mod now;
+mod observation;
+mod phase;
+mod pod;
+mod status;
+mod unsupported;
+
+pub use backoff::Backoff;
+pub use container::ContainerKind;
+pub use effect::{Call, Effect, Event, EventType, OpId, SlotClass};
+pub use input::{Answer, Assignment, Failure, FailureKind, Input, Origin};
+pub use node::{Node, NodeEffect, NodeInput};
+pub use now::Now;
+pub use observation::{Container, ContainerState, ContainerUser, Observation, Sandbox};
+pub use pod::{Pod, Settings};
+pub use unsupported::unsupported_fields;

@@ -1,0 +1,131 @@
+//! What the machines are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+
+use crate::effect::OpId;
+use crate::observation::Observation;
+
+/// Where a pod comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The API server.
+    Api,
+    /// A manifest on the node: has no API object of its own.
+    Static,
+    /// Found in the runtime, wanted by nobody: is stopped and removed, without a status.
+    Orphan,
+}
+
+/// A pod as its source gives it.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// The object, with the status that the API has.
+    pub pod: Arc<ApiPod>,
+    /// Its source.
+    pub origin: Origin,
+}
+
+/// Why a call did not do what it was to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The runtime does not know the object.
+    NotFound,
+    /// The runtime cannot be reached; nothing is known about the outcome.
+    Unavailable,
+    /// No answer in time; nothing is known about the outcome.
+    Deadline,
+    /// The name is reserved by an earlier call whose answer was lost (design.md 2.8).
+    Reserved,
+    /// The container's configuration could not be put together.
+    Config,
+    /// The image's name cannot be parsed.
+    InvalidImageName,
+    /// Anything else that the runtime said.
+    Refused,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it means.
+    pub kind: FailureKind,
+    /// For people; goes into events and waiting messages.
+    pub message: String,
+}
+
+/// What a call that worked brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Of [`crate::Call::Observe`].
+    Observed(Observation),
+    /// Of [`crate::Call::RunSandbox`] and [`crate::Call::CreateContainer`]: the runtime's id.
+    Made {
+        /// The runtime's id.
+        id: String,
+    },
+    /// Of [`crate::Call::InspectImage`]: the image's id, `None` where the node has no such image.
+    Image {
+        /// The image's id.
+        id: Option<String>,
+    },
+    /// Of [`crate::Call::PullImage`].
+    Pulled {
+        /// The image's id.
+        id: String,
+        /// Its size in bytes, 0 where unknown.
+        size_bytes: u64,
+    },
+    /// Of all others.
+    Done,
+}
+
+/// What the pod machine is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The source has this pod, new or changed.
+    Assigned(Assignment),
+    /// The source has it no more. `grace` is what a forced deletion asked for, where it did.
+    Removed {
+        /// Shortens the pod's own grace period.
+        grace: Option<Duration>,
+    },
+    /// The node machine lets the pod run.
+    Admitted,
+    /// The node machine refuses the pod.
+    Refused {
+        /// The pod's `status.reason`.
+        reason: String,
+        /// Goes behind `Pod was rejected: `.
+        message: String,
+    },
+    /// Something about the pod may have changed in the runtime.
+    RuntimeChanged,
+    /// The runtime answers again after it did not: what waits for it is tried at once.
+    RuntimeBack,
+    /// A start slot is free for this work.
+    Slot {
+        /// The work that asked.
+        op: OpId,
+    },
+    /// A call has ended.
+    Answered {
+        /// The call.
+        op: OpId,
+        /// How.
+        outcome: Result<Answer, Failure>,
+    },
+    /// The API has taken this version of the status, or `gone`: it has no such pod any more.
+    Published {
+        /// The version that was sent.
+        version: u64,
+        /// The object does not exist, or is another one of that name.
+        gone: bool,
+    },
+    /// The node's addresses, the primary family first.
+    HostIps(Vec<String>),
+    /// A deadline has come.
+    Tick,
+}

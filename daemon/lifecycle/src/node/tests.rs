@@ -1,0 +1,82 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+
+fn at(millis: u64) -> Now {
+    Now { boot: Duration::from_millis(millis), wall: Timestamp::from_millisecond(1_700_000_000_000).expect("a time") }
+}
+
+fn admit(uid: &str, adopt: bool) -> NodeInput {
+    NodeInput::Admit { uid: uid.to_owned(), full_name: "ns/web".to_owned(), adopt }
+}
+
+fn ask(uid: &str, op: u64, class: SlotClass) -> NodeInput {
+    NodeInput::AskSlot { uid: uid.to_owned(), op: OpId(op), class }
+}
+
+fn granted(effects: &[NodeEffect]) -> Vec<String> {
+    effects
+        .iter()
+        .map(|e| match e {
+            NodeEffect::Slot { uid, .. } | NodeEffect::Admitted { uid } => uid.clone(),
+        })
+        .collect()
+}
+
+#[test]
+fn a_second_uid_of_the_same_name_waits_until_the_first_has_ended() {
+    let mut node = Node::new();
+    assert_eq!(granted(&node.step(admit("a", false), at(0))), ["a"]);
+    assert!(node.step(admit("b", false), at(1)).is_empty());
+    assert!(node.step(admit("c", false), at(2)).is_empty());
+    assert_eq!(granted(&node.step(NodeInput::Ended { uid: "a".into() }, at(3))), ["b"]);
+    assert_eq!(granted(&node.step(NodeInput::Ended { uid: "b".into() }, at(4))), ["c"]);
+}
+
+#[test]
+fn containers_of_begun_pods_start_before_new_sandboxes() {
+    let mut node = Node::new();
+    let mut first = node.step(ask("a", 1, SlotClass::Sandbox), at(0));
+    first.extend(node.step(ask("b", 1, SlotClass::Sandbox), at(0)));
+    assert_eq!(granted(&first), ["a", "b"]);
+    assert!(node.step(ask("c", 1, SlotClass::Sandbox), at(1)).is_empty());
+    assert!(node.step(ask("a", 2, SlotClass::Container), at(2)).is_empty());
+    let next = node.step(NodeInput::ReturnSlot { uid: "a".into(), op: OpId(1) }, at(100));
+    assert_eq!(next, [NodeEffect::Slot { uid: "a".into(), op: OpId(2) }]);
+}
+
+#[test]
+fn a_hanging_start_gives_its_slot_back_after_a_second() {
+    let mut node = Node::new();
+    for uid in ["a", "b"] {
+        node.step(ask(uid, 1, SlotClass::Sandbox), at(0));
+    }
+    assert!(node.step(ask("c", 1, SlotClass::Sandbox), at(10)).is_empty());
+    assert_eq!(node.next_wake(), Some(Duration::from_secs(1)));
+    assert_eq!(granted(&node.step(NodeInput::Tick, at(1000))), ["c"]);
+}
+
+#[test]
+fn the_limit_rises_while_more_starts_bring_more_throughput() {
+    let mut node = Node::new();
+    // A runtime without any contention: each start takes 100 ms however many there are.
+    let mut clock = 0;
+    let mut running: Vec<(u64, String)> = Vec::new();
+    let take = |effects: Vec<NodeEffect>, clock: u64, running: &mut Vec<(u64, String)>| {
+        running.extend(granted(&effects).into_iter().map(|uid| (clock + 100, uid)));
+    };
+    for i in 0..400 {
+        let effects = node.step(ask(&format!("p{i}"), 1, SlotClass::Sandbox), at(clock));
+        take(effects, clock, &mut running);
+    }
+    while !running.is_empty() {
+        running.sort();
+        let (due, uid) = running.remove(0);
+        clock = due;
+        let effects = node.step(NodeInput::ReturnSlot { uid, op: OpId(1) }, at(clock));
+        take(effects, clock, &mut running);
+    }
+    assert!(node.starts_in_flight().1 >= 6, "the limit is {}", node.starts_in_flight().1);
+}

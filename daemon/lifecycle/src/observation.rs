@@ -1,0 +1,115 @@
+//! What was read from the runtime about one pod: the only ground on which the machine plans.
+
+use std::collections::BTreeMap;
+
+/// The state of a container as the runtime tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its process has ended.
+    Exited,
+    /// The runtime cannot tell.
+    Unknown,
+}
+
+/// One pod sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The runtime's id.
+    pub id: String,
+    /// Which sandbox of the pod this is, counted from 0.
+    pub attempt: u32,
+    /// Nanoseconds since the epoch.
+    pub created_at: i64,
+    /// Whether containers can be started in it.
+    pub ready: bool,
+    /// Whether it shares the node's network.
+    pub host_network: bool,
+    /// Its addresses, the primary one first; empty in the node's network.
+    pub ips: Vec<String>,
+}
+
+/// The identity that a container's first process runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerUser {
+    /// User id.
+    pub uid: i64,
+    /// Group id.
+    pub gid: i64,
+    /// Further group ids.
+    pub supplemental_groups: Vec<i64>,
+}
+
+/// One container, running or dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// The runtime's id.
+    pub id: String,
+    /// The container's name in the pod's spec.
+    pub name: String,
+    /// The sandbox that it was made in.
+    pub sandbox_id: String,
+    /// How often the container had been restarted when this one was made.
+    pub restart_count: u32,
+    /// What it does now.
+    pub state: ContainerState,
+    /// Nanoseconds since the epoch; 0 where it has not happened.
+    pub created_at: i64,
+    /// Nanoseconds since the epoch; 0 where it has not happened.
+    pub started_at: i64,
+    /// Nanoseconds since the epoch; 0 where it has not happened.
+    pub finished_at: i64,
+    /// Of an exited container.
+    pub exit_code: i32,
+    /// The runtime's word for how it ended.
+    pub reason: String,
+    /// The runtime's message and the termination message, already put together.
+    pub message: String,
+    /// The image's name as the runtime shows it.
+    pub image: String,
+    /// The image's id.
+    pub image_id: String,
+    /// `io.kubernetes.container.hash` as it was written when the container was made.
+    pub hash: Option<String>,
+    /// Who it runs as, where the runtime tells.
+    pub user: Option<ContainerUser>,
+}
+
+/// Everything that the runtime has of one pod, read in one go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// In any order.
+    pub sandboxes: Vec<Sandbox>,
+    /// In any order.
+    pub containers: Vec<Container>,
+    /// Restart counts to go on from where the runtime has no container of that name any more, recovered from the
+    /// names of its log files (behaviour.md 5.20).
+    pub logged_restarts: BTreeMap<String, u32>,
+}
+
+impl Observation {
+    /// The newest sandbox.
+    pub(crate) fn newest_sandbox(&self) -> Option<&Sandbox> {
+        self.sandboxes.iter().max_by_key(|s| (s.created_at, s.attempt))
+    }
+
+    /// The containers named `name`, the newest first.
+    pub(crate) fn containers_named(&self, name: &str) -> Vec<&Container> {
+        let mut found: Vec<&Container> = self.containers.iter().filter(|c| c.name == name).collect();
+        found.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.restart_count)));
+        found
+    }
+
+    /// The newest container named `name`.
+    pub(crate) fn newest_container(&self, name: &str) -> Option<&Container> {
+        self.containers.iter().filter(|c| c.name == name).max_by_key(|c| (c.created_at, c.restart_count))
+    }
+
+    /// Whether any process of the pod may still run.
+    pub(crate) fn may_run(&self) -> bool {
+        self.containers.iter().any(|c| matches!(c.state, ContainerState::Running | ContainerState::Unknown))
+    }
+}

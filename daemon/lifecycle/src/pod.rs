@@ -1,0 +1,545 @@
+//! The pod machine.
+//!
+//! ```text
+//!   Assigned -> [observe] -> Sync --------------------------------> Terminating ----------> Terminated -> Finished
+//!                            | admission, sandbox, inits, regulars  | starts given up       | status acknowledged
+//!                            | restarts, images, back-off           | containers stopped    | directories, object
+//!                            '- each from a fresh observation       | sandboxes stopped     | containers, sandboxes
+//! ```
+//!
+//! States never go back. Each step takes one input, plans as far as the observation carries, and publishes the status if
+//! it changed. Work that waits for a time leaves it in `wake`, which [`Pod::next_wake`] tells.
+
+mod cleanup;
+mod start;
+mod stop;
+mod sync;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
+
+use crate::backoff::Curve;
+use crate::container::{self, ContainerKind, Slot, Work};
+use crate::effect::{Call, Effect, Event, EventType, OpId};
+use crate::input::{Answer, Assignment, Failure, FailureKind, Input, Origin};
+use crate::now::Now;
+use crate::observation::Observation;
+use crate::status;
+use crate::unsupported;
+
+/// What the node's configuration says about all pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Longest delay between restarts of a failing container (`crashLoopBackOff.maxContainerRestartPeriod`), 1 s to 300 s.
+    pub max_restart_period: Duration,
+    /// `containerd`, say: stands before container ids in the status.
+    pub runtime_name: String,
+}
+
+/// Why a pod is brought to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// All its containers have ended for good.
+    Completed,
+    /// Its object has a deletion timestamp.
+    Deleted,
+    /// Its source has it no more.
+    Removed,
+    /// The API says that it is over.
+    AlreadyTerminal,
+    /// The node refused it.
+    Refused { reason: String, message: String },
+    /// `activeDeadlineSeconds` have passed.
+    DeadlineExceeded,
+}
+
+/// The way to the end of a pod.
+#[derive(Clone, Debug)]
+pub(crate) struct Termination {
+    pub(crate) cause: Cause,
+    /// Boot time at which the grace period is over; only ever moved forward in time towards the present.
+    pub(crate) ends_at: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    Sync,
+    Terminating(Termination),
+    Terminated(Cause),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    NotAsked,
+    Asked,
+    Admitted,
+}
+
+/// What is being done about the pod's sandboxes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum SandboxWork {
+    #[default]
+    Idle,
+    /// A start slot is asked for; the attempt that will be run.
+    WaitingForSlot(OpId, u32),
+    Running(OpId),
+    Stopping(OpId, String),
+    Removing(OpId, String),
+}
+
+/// A stop of one container under way or due again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stop {
+    op: Option<OpId>,
+    /// The end of the grace period that the runtime was told.
+    ends_at: Duration,
+    retry_at: Option<Duration>,
+}
+
+/// What is still to be removed once nothing runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cleanup {
+    Dirs,
+    Object,
+    Containers,
+    Sandboxes,
+    Logs,
+    Done,
+}
+
+/// One pod on this node; see the module's page.
+#[derive(Debug)]
+pub struct Pod {
+    settings: Arc<Settings>,
+    origin: Origin,
+    pod: Arc<ApiPod>,
+    host_ips: Vec<String>,
+    unsupported: Vec<(Option<String>, String)>,
+    unsupported_told: bool,
+    next_op: u64,
+    stage: Stage,
+    admission: Admission,
+
+    observation: Option<Observation>,
+    observing: Option<OpId>,
+    /// Whether something has happened since the last observation was begun.
+    stale: bool,
+    observe_retry: Option<Duration>,
+    observe_failures: u32,
+
+    sandbox: SandboxWork,
+    sandbox_retry: Option<Duration>,
+    sandbox_failures: u32,
+    /// Sandboxes that the runtime has acknowledged as stopped.
+    stopped: BTreeSet<String>,
+    slots: BTreeMap<(ContainerKind, String), Slot>,
+    stops: BTreeMap<String, Stop>,
+    /// Containers that must start again whatever their policy says, because their definition changed.
+    forced_restarts: BTreeSet<String>,
+    removing: Option<(OpId, String)>,
+
+    cleanup: Cleanup,
+    cleanup_op: Option<OpId>,
+    cleanup_retry: Option<Duration>,
+    cleanup_failures: u32,
+    finished: bool,
+
+    status: Option<Arc<PodStatus>>,
+    version: u64,
+    acknowledged: u64,
+    /// Whether the API has no such object (any more).
+    gone: bool,
+    wake: Option<Duration>,
+}
+
+impl Pod {
+    /// A machine for `assignment`; the first [`Pod::step`] should bring it an input.
+    pub fn new(settings: Arc<Settings>, assignment: Assignment, host_ips: Vec<String>) -> Self {
+        let mut machine = Self {
+            settings,
+            origin: assignment.origin,
+            pod: Arc::clone(&assignment.pod),
+            host_ips,
+            unsupported: Vec::new(),
+            unsupported_told: false,
+            next_op: 0,
+            stage: Stage::Sync,
+            admission: Admission::NotAsked,
+            observation: None,
+            observing: None,
+            stale: true,
+            observe_retry: None,
+            observe_failures: 0,
+            sandbox: SandboxWork::Idle,
+            sandbox_retry: None,
+            sandbox_failures: 0,
+            stopped: BTreeSet::new(),
+            slots: BTreeMap::new(),
+            stops: BTreeMap::new(),
+            forced_restarts: BTreeSet::new(),
+            removing: None,
+            cleanup: Cleanup::Dirs,
+            cleanup_op: None,
+            cleanup_retry: None,
+            cleanup_failures: 0,
+            finished: false,
+            status: None,
+            version: 0,
+            acknowledged: 0,
+            gone: assignment.origin == Origin::Orphan,
+            wake: None,
+        };
+        machine.take_spec(assignment.pod);
+        machine
+    }
+
+    /// Takes one input at `now` and tells what is to be done.
+    pub fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.wake = None;
+        self.take(input, now, &mut out);
+        self.plan(now, &mut out);
+        self.publish(now, &mut out);
+        out
+    }
+
+    /// The boot time at which [`Input::Tick`] is due, if any.
+    pub fn next_wake(&self) -> Option<Duration> {
+        self.wake
+    }
+
+    /// The pod as it was last assigned.
+    pub fn spec(&self) -> &Arc<ApiPod> {
+        &self.pod
+    }
+
+    /// The last status that was published.
+    pub fn status(&self) -> Option<&Arc<PodStatus>> {
+        self.status.as_ref()
+    }
+
+    /// What the runtime was last seen to have of the pod.
+    pub fn observation(&self) -> Option<&Observation> {
+        self.observation.as_ref()
+    }
+
+    /// Whether nothing is left to do for this pod, ever.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether no container of the pod can run any more.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.stage, Stage::Terminated(_))
+    }
+
+    fn take_spec(&mut self, pod: Arc<ApiPod>) {
+        self.unsupported = unsupported::unsupported_fields(&pod);
+        let generation = |p: &ApiPod| p.metadata.generation;
+        if generation(&pod) != generation(&self.pod) {
+            self.unsupported_told = false;
+        }
+        for (kind, spec) in container::specs(&pod) {
+            let slot = self.slots.entry((kind, spec.name.clone())).or_default();
+            let key = container::restart_key(spec);
+            if slot.restarts_key != key {
+                // Another image or other resources begin a new back-off (behaviour.md 12.4).
+                slot.restarts_key = key;
+                slot.restarts.reset();
+                slot.retry_at = None;
+            }
+        }
+        self.pod = pod;
+    }
+
+    fn take(&mut self, input: Input, now: Now, out: &mut Vec<Effect>) {
+        match input {
+            Input::Assigned(assignment) => {
+                self.origin = assignment.origin;
+                self.take_spec(assignment.pod);
+                self.consider_end(now);
+            }
+            Input::Removed { grace } => {
+                self.gone |= self.origin == Origin::Api;
+                let grace = grace.unwrap_or_else(|| self.own_grace());
+                self.terminate(Cause::Removed, grace, now);
+            }
+            Input::Admitted => self.admission = Admission::Admitted,
+            Input::Refused { reason, message } => {
+                let message = format!("Pod was rejected: {message}");
+                self.event(out, EventType::Warning, "Failed", message.clone(), None);
+                self.terminate(Cause::Refused { reason, message }, Duration::ZERO, now);
+            }
+            Input::RuntimeChanged => self.stale = true,
+            Input::RuntimeBack => {
+                self.stale = true;
+                self.observe_retry = None;
+                self.sandbox_retry = None;
+                self.cleanup_retry = None;
+                for stop in self.stops.values_mut() {
+                    stop.retry_at = None;
+                }
+                for slot in self.slots.values_mut().filter(|s| s.failures > 0) {
+                    slot.retry_at = None;
+                }
+            }
+            Input::Slot { op } => self.slot_granted(op, out),
+            Input::Answered { op, outcome } => self.answered(op, outcome, now, out),
+            Input::Published { version, gone } => {
+                self.acknowledged = self.acknowledged.max(version);
+                self.gone |= gone;
+            }
+            Input::HostIps(ips) => self.host_ips = ips,
+            Input::Tick => {}
+        }
+    }
+
+    fn answered(&mut self, op: OpId, outcome: Result<Answer, Failure>, now: Now, out: &mut Vec<Effect>) {
+        if self.observing == Some(op) {
+            self.observing = None;
+            self.observed(outcome, now, out);
+            return;
+        }
+        let about_sandbox = match &self.sandbox {
+            SandboxWork::Running(o) | SandboxWork::Stopping(o, _) | SandboxWork::Removing(o, _) => *o == op,
+            SandboxWork::Idle | SandboxWork::WaitingForSlot(..) => false,
+        };
+        if about_sandbox {
+            self.sandbox_answered(outcome, now, out);
+        } else if self.removing.as_ref().is_some_and(|(o, _)| *o == op) {
+            self.removing = None;
+            self.stale = true;
+        } else if self.cleanup_op == Some(op) {
+            self.cleanup_answered(outcome, now);
+        } else if let Some(id) = self.stops.iter().find(|(_, s)| s.op == Some(op)).map(|(id, _)| id.clone()) {
+            self.stop_answered(&id, outcome, now);
+        } else if let Some(key) = self.slots.iter().find(|(_, s)| s.work.op() == Some(op)).map(|(k, _)| k.clone()) {
+            self.start_answered(&key, outcome, now, out);
+        }
+    }
+
+    fn observed(&mut self, outcome: Result<Answer, Failure>, now: Now, out: &mut Vec<Effect>) {
+        match outcome {
+            Ok(Answer::Observed(observation)) => {
+                self.observe_failures = 0;
+                self.observe_retry = None;
+                self.note_exits(&observation, now);
+                self.observation = Some(observation);
+                self.consider_end(now);
+                // A state that the plan is about to leave again is still one that was seen.
+                self.publish(now, out);
+            }
+            Ok(_) => self.stale = true,
+            Err(_) => {
+                self.stale = true;
+                self.observe_failures += 1;
+                self.observe_retry = Some(now.boot + retry_delay(self.observe_failures, 5));
+            }
+        }
+    }
+
+    /// Fixes the boot time of each exit when it is first seen.
+    fn note_exits(&mut self, observation: &Observation, now: Now) {
+        for ((_, name), slot) in &mut self.slots {
+            let Some(newest) = observation.newest_container(name) else { continue };
+            if newest.state != crate::ContainerState::Exited {
+                continue;
+            }
+            if slot.exit.as_ref().is_none_or(|(id, _)| *id != newest.id) {
+                slot.exit = Some((newest.id.clone(), now.boot_of(newest.finished_at)));
+                slot.retry_at = None;
+            }
+        }
+        self.stops.retain(|id, stop| {
+            stop.op.is_some()
+                || observation.containers.iter().any(|c| c.id == *id && c.state != crate::ContainerState::Exited)
+        });
+    }
+
+    fn plan(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.finished {
+            return;
+        }
+        self.plan_observation(now, out);
+        if matches!(self.stage, Stage::Sync) {
+            self.plan_sync(now, out);
+        }
+        if matches!(self.stage, Stage::Terminating(_)) {
+            self.plan_stop(now, out);
+        }
+        if matches!(self.stage, Stage::Terminated(_)) {
+            self.publish(now, out);
+            self.plan_cleanup(now, out);
+        }
+        // Work that ended in this step may have left the observation stale.
+        self.plan_observation(now, out);
+    }
+
+    fn plan_observation(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if !self.stale || self.observing.is_some() {
+            return;
+        }
+        if let Some(at) = self.observe_retry.filter(|at| *at > now.boot) {
+            self.wake_at(at);
+            return;
+        }
+        self.stale = false;
+        self.observing = Some(self.call(out, Call::Observe));
+    }
+
+    /// Whether the observation shows everything that has happened.
+    fn is_fresh(&self) -> bool {
+        self.observation.is_some() && !self.stale && self.observing.is_none()
+    }
+
+    /// Leaves [`Stage::Sync`] where the object says so.
+    fn consider_end(&mut self, now: Now) {
+        if self.origin == Origin::Orphan {
+            self.terminate(Cause::Removed, Duration::from_secs(1), now);
+            return;
+        }
+        if self.origin == Origin::Api && self.pod.metadata.deletion_timestamp.is_some() {
+            let grace = self.pod.metadata.deletion_grace_period_seconds;
+            let grace = grace.map_or_else(|| self.own_grace(), |s| Duration::from_secs(s.max(0).unsigned_abs()));
+            self.terminate(Cause::Deleted, grace, now);
+            return;
+        }
+        let phase = self.pod.status.as_ref().and_then(|s| s.phase.as_deref());
+        if self.origin == Origin::Api && self.status.is_none() && matches!(phase, Some("Succeeded" | "Failed")) {
+            self.terminate(Cause::AlreadyTerminal, self.own_grace(), now);
+        }
+    }
+
+    /// Begins the end, or brings it nearer; the grace period is at least a second and never grows (behaviour.md 4.5).
+    fn terminate(&mut self, cause: Cause, grace: Duration, now: Now) {
+        let ends_at = now.boot + grace.max(Duration::from_secs(1));
+        match &mut self.stage {
+            Stage::Sync => self.stage = Stage::Terminating(Termination { cause, ends_at }),
+            Stage::Terminating(t) => t.ends_at = t.ends_at.min(ends_at),
+            Stage::Terminated(_) => {}
+        }
+    }
+
+    fn own_grace(&self) -> Duration {
+        let seconds = self.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
+        Duration::from_secs(seconds.max(0).unsigned_abs())
+    }
+
+    /// Whether the pod's object is on its way out, so that everything on the node goes too.
+    fn is_leaving(&self) -> bool {
+        match &self.stage {
+            Stage::Terminating(Termination { cause, .. }) | Stage::Terminated(cause) => {
+                *cause == Cause::Removed
+                    || self.gone
+                    || (self.origin == Origin::Api && self.pod.metadata.deletion_timestamp.is_some())
+            }
+            Stage::Sync => false,
+        }
+    }
+
+    fn publish(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.gone || self.origin == Origin::Orphan {
+            return;
+        }
+        let refused = matches!(
+            &self.stage,
+            Stage::Terminating(Termination { cause: Cause::Refused { .. }, .. }) | Stage::Terminated(Cause::Refused { .. })
+        );
+        if self.observation.is_none() && !refused {
+            return;
+        }
+        let status = status::compute(&status::View {
+            pod: &self.pod,
+            settings: &self.settings,
+            host_ips: &self.host_ips,
+            observation: self.observation.as_ref(),
+            slots: &self.slots,
+            stopped: &self.stopped,
+            stage: &self.stage,
+            forced_restarts: &self.forced_restarts,
+            previous: self.status.as_deref().or(self.pod.status.as_ref()),
+            now,
+        });
+        if self.status.as_deref() == Some(&status) {
+            return;
+        }
+        if self.status.is_none() && self.pod.status.as_ref() == Some(&status) {
+            // The API has it already: after a restart of the daemon nothing is sent again.
+            self.status = Some(Arc::new(status));
+            return;
+        }
+        let status = Arc::new(status);
+        self.status = Some(Arc::clone(&status));
+        self.version += 1;
+        out.push(Effect::Publish { version: self.version, status });
+    }
+
+    fn call(&mut self, out: &mut Vec<Effect>, call: Call) -> OpId {
+        let op = self.new_op();
+        out.push(Effect::Call { op, call });
+        op
+    }
+
+    fn new_op(&mut self) -> OpId {
+        self.next_op += 1;
+        OpId(self.next_op)
+    }
+
+    fn wake_at(&mut self, at: Duration) {
+        self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
+    }
+
+    fn event(
+        &self,
+        out: &mut Vec<Effect>,
+        kind: EventType,
+        reason: &'static str,
+        message: String,
+        container: Option<(ContainerKind, &str)>,
+    ) {
+        if self.origin == Origin::Orphan {
+            return;
+        }
+        let field_path = container.map(|(kind, name)| kind.field_path(name));
+        out.push(Effect::Event(Event { kind, reason, message, field_path }));
+    }
+
+    fn restart_curve(&self) -> Curve {
+        Curve::restart(self.settings.max_restart_period)
+    }
+
+    /// `name_namespace(uid)`, as messages name a pod.
+    fn long_name(&self) -> String {
+        let meta = &self.pod.metadata;
+        let part = |s: &Option<String>| s.clone().unwrap_or_default();
+        format!("{}_{}({})", part(&meta.name), part(&meta.namespace), part(&meta.uid))
+    }
+
+    /// Whether a start may still change what the runtime has.
+    fn is_making(&self) -> bool {
+        matches!(self.sandbox, SandboxWork::Running(_)) || self.slots.values().any(|s| s.work.makes())
+    }
+}
+
+/// 0.1, 0.2, 0.4 ... seconds up to `cap_seconds` for the `failures`-th failure in a row.
+fn retry_delay(failures: u32, cap_seconds: u64) -> Duration {
+    let delay = Duration::from_millis(100).saturating_mul(1 << failures.saturating_sub(1).min(16));
+    delay.min(Duration::from_secs(cap_seconds))
+}
+
+/// Whether a failure tells nothing about what the runtime did.
+fn outcome_unknown(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::Unavailable | FailureKind::Deadline | FailureKind::Reserved)
+}
+
+impl Slot {
+    fn is_idle(&self) -> bool {
+        self.work == Work::Idle
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! What is left of a pod that has ended, removed step by step; each failed step is tried again by name.
+
+use super::{Cleanup, Pod};
+use crate::effect::{Call, Effect};
+use crate::input::{Answer, Failure, FailureKind, Origin};
+use crate::now::Now;
+
+impl Pod {
+    /// Containers, logs and directories stay for as long as the pod's object does, so that logs can be read.
+    pub(super) fn plan_cleanup(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if !self.is_leaving() || self.cleanup_op.is_some() || self.finished {
+            return;
+        }
+        if let Some(at) = self.cleanup_retry.filter(|at| *at > now.boot) {
+            self.wake_at(at);
+            return;
+        }
+        let has_object = self.origin == Origin::Api && !self.gone;
+        if has_object && self.acknowledged < self.version {
+            // The object goes only after the API knows how the pod ended (behaviour.md 4.13).
+            return;
+        }
+        let call = match self.cleanup {
+            Cleanup::Dirs => Some(Call::RemoveDirs { logs: false }),
+            Cleanup::Object if has_object => Some(Call::DeleteObject),
+            Cleanup::Containers => self.observation.as_ref().and_then(|o| o.containers.first()).map(|c| {
+                Call::RemoveContainer { id: c.id.clone(), name: c.name.clone(), restart_count: c.restart_count }
+            }),
+            Cleanup::Sandboxes => self
+                .observation
+                .as_ref()
+                .and_then(|o| o.sandboxes.first())
+                .map(|s| Call::RemoveSandbox { id: s.id.clone() }),
+            Cleanup::Logs => Some(Call::RemoveDirs { logs: true }),
+            Cleanup::Done => {
+                self.finished = true;
+                out.push(Effect::Finished);
+                return;
+            }
+            Cleanup::Object => None,
+        };
+        match call {
+            Some(call) => self.cleanup_op = Some(self.call(out, call)),
+            None => {
+                self.cleanup = self.cleanup.next();
+                self.plan_cleanup(now, out);
+            }
+        }
+    }
+
+    pub(super) fn cleanup_answered(&mut self, outcome: Result<Answer, Failure>, now: Now) {
+        self.cleanup_op = None;
+        let done = match outcome {
+            Ok(_) => true,
+            Err(f) => f.kind == FailureKind::NotFound,
+        };
+        if !done {
+            self.cleanup_failures += 1;
+            self.cleanup_retry = Some(now.boot + Self::teardown_delay(self.cleanup_failures));
+            return;
+        }
+        self.cleanup_failures = 0;
+        self.cleanup_retry = None;
+        match (self.cleanup, &mut self.observation) {
+            // Taken off one by one; what was removed is not looked for again.
+            (Cleanup::Containers, Some(o)) if !o.containers.is_empty() => {
+                o.containers.remove(0);
+            }
+            (Cleanup::Sandboxes, Some(o)) if !o.sandboxes.is_empty() => {
+                o.sandboxes.remove(0);
+            }
+            _ => {
+                if self.cleanup == Cleanup::Object {
+                    self.gone = true;
+                }
+                self.cleanup = self.cleanup.next();
+            }
+        }
+    }
+}
+
+impl Cleanup {
+    fn next(self) -> Self {
+        match self {
+            Self::Dirs => Self::Object,
+            Self::Object => Self::Containers,
+            Self::Containers => Self::Sandboxes,
+            Self::Sandboxes => Self::Logs,
+            Self::Logs | Self::Done => Self::Done,
+        }
+    }
+}

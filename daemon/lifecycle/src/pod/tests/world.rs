@@ -1,0 +1,487 @@
+//! A node in virtual time: one pod machine, the node machine, and a model of the runtime and the API around them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    Answer, Assignment, Call, Container, ContainerState, Effect, Event, Failure, FailureKind, Input, Node, NodeEffect,
+    NodeInput, Now, Observation, OpId, Origin, Pod, Sandbox, Settings,
+};
+
+/// How a container of the model behaves.
+#[derive(Clone, Debug)]
+pub(super) struct Behaviour {
+    /// Ends by itself after this time with this code.
+    pub(super) exits: Option<(Duration, i32)>,
+    /// Ends this long after its stop signal; `None`: only SIGKILL ends it.
+    pub(super) on_term: Option<(Duration, i32)>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self { exits: None, on_term: Some((Duration::from_millis(50), 143)) }
+    }
+}
+
+/// What may go wrong, as chances in a hundred.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Faults {
+    /// A call does nothing and is refused.
+    pub(super) refused: u64,
+    /// A call does nothing and the runtime is out of reach.
+    pub(super) unavailable: u64,
+    /// A call does its work and the answer is lost.
+    pub(super) lost_answer: u64,
+    /// A runtime event is lost.
+    pub(super) lost_event: u64,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Deliver(Input),
+    Perform(OpId, Call),
+    Exit { id: String, code: i32 },
+    Audit,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) pod: Pod,
+    node: Node,
+    pub(super) boot: Duration,
+    queue: BTreeMap<(Duration, u64), Pending>,
+    next: u64,
+    seed: u64,
+    pub(super) faults: Faults,
+    pub(super) runtime: Observation,
+    pub(super) behaviours: BTreeMap<String, VecDeque<Behaviour>>,
+    pub(super) images: Vec<String>,
+    pub(super) calls: Vec<Call>,
+    pub(super) published: Vec<Arc<PodStatus>>,
+    pub(super) events: Vec<Event>,
+    pub(super) deleted: bool,
+    pub(super) finished: bool,
+    cancelled: Vec<OpId>,
+}
+
+pub(super) fn pod(spec: serde_json::Value) -> ApiPod {
+    serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "web", "namespace": "ns", "uid": "u-1", "generation": 1},
+        "spec": spec,
+    }))
+    .expect("a pod")
+}
+
+pub(super) fn settings() -> Arc<Settings> {
+    Arc::new(Settings { max_restart_period: Duration::from_secs(300), runtime_name: "containerd".to_owned() })
+}
+
+impl World {
+    pub(super) fn new(object: ApiPod, seed: u64) -> Self {
+        let object = Arc::new(object);
+        let assignment = Assignment { pod: Arc::clone(&object), origin: Origin::Api };
+        let mut world = Self {
+            pod: Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]),
+            node: Node::new(),
+            boot: Duration::from_secs(1000),
+            queue: BTreeMap::new(),
+            next: 0,
+            seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1),
+            faults: Faults::default(),
+            runtime: Observation::default(),
+            behaviours: BTreeMap::new(),
+            images: vec!["img".to_owned()],
+            calls: Vec::new(),
+            published: Vec::new(),
+            events: Vec::new(),
+            deleted: false,
+            finished: false,
+            cancelled: Vec::new(),
+        };
+        world.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
+        world.at(Duration::from_secs(1), Pending::Audit);
+        world
+    }
+
+    pub(super) fn now(&self) -> Now {
+        let wall = 1_700_000_000_000_i64 + i64::try_from(self.boot.as_millis()).expect("a short run");
+        Now { boot: self.boot, wall: Timestamp::from_millisecond(wall).expect("a time") }
+    }
+
+    fn wall_nanos(&self) -> i64 {
+        i64::try_from(self.now().wall.as_nanosecond()).expect("a time of this century")
+    }
+
+    /// xorshift: the same seed gives the same run.
+    pub(super) fn random(&mut self, below: u64) -> u64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        self.seed % below.max(1)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.random(100) < percent
+    }
+
+    fn at(&mut self, delay: Duration, what: Pending) {
+        self.next += 1;
+        self.queue.insert((self.boot + delay, self.next), what);
+    }
+
+    /// A new daemon: the machine is lost, the runtime and the API are as they were.
+    pub(super) fn restart_daemon(&mut self) {
+        let mut object = ApiPod::clone(self.pod.spec());
+        if let Some(status) = self.published.last() {
+            object.status = Some(PodStatus::clone(status));
+        }
+        self.queue.retain(|_, p| matches!(p, Pending::Exit { .. } | Pending::Audit));
+        self.node = Node::new();
+        let assignment = Assignment { pod: Arc::new(object), origin: Origin::Api };
+        self.pod = Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]);
+        self.cancelled.clear();
+        self.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
+    }
+
+    pub(super) fn assign(&mut self, change: impl FnOnce(&mut ApiPod)) {
+        let mut object = ApiPod::clone(self.pod.spec());
+        change(&mut object);
+        let assignment = Assignment { pod: Arc::new(object), origin: Origin::Api };
+        self.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
+    }
+
+    pub(super) fn delete(&mut self, grace: i64) {
+        let now = self.now().wall;
+        self.assign(|pod| {
+            pod.metadata.deletion_timestamp = Some(Time(now));
+            pod.metadata.deletion_grace_period_seconds = Some(grace);
+        });
+    }
+
+    pub(super) fn deliver(&mut self, input: Input) {
+        self.at(Duration::ZERO, Pending::Deliver(input));
+    }
+
+    /// Runs until `done` holds; panics where it does not within `limit`.
+    pub(super) fn until(&mut self, limit: Duration, what: &str, done: impl Fn(&Self) -> bool) {
+        let end = self.boot + limit;
+        while !done(self) {
+            assert!(self.advance(end), "{what}: not within {limit:?}\n{}", self.describe());
+        }
+    }
+
+    /// Runs everything that happens within `span`.
+    pub(super) fn run(&mut self, span: Duration) {
+        let end = self.boot + span;
+        while self.advance(end) {}
+        self.boot = end;
+    }
+
+    fn describe(&self) -> String {
+        format!("calls {:#?}\nruntime {:#?}\nmachine {:#?}", self.calls, self.runtime, self.pod)
+    }
+
+    /// Takes the next thing that happens, if it is due by `end`.
+    fn advance(&mut self, end: Duration) -> bool {
+        if self.finished {
+            return false;
+        }
+        let wakes = [self.pod.next_wake(), self.node.next_wake()];
+        let wake = wakes.into_iter().flatten().min();
+        let event = self.queue.keys().next().map(|(at, _)| *at);
+        let Some(next) = [wake, event].into_iter().flatten().min() else { return false };
+        if next > end {
+            return false;
+        }
+        self.boot = self.boot.max(next);
+        if event.is_some_and(|at| wake.is_none_or(|w| at <= w)) {
+            if let Some((_, pending)) = self.queue.pop_first() {
+                self.happen(pending);
+            }
+        } else {
+            self.step(Input::Tick);
+            let effects = self.node.step(NodeInput::Tick, self.now());
+            self.node_effects(effects);
+        }
+        self.check();
+        true
+    }
+
+    fn happen(&mut self, pending: Pending) {
+        match pending {
+            Pending::Deliver(input) => self.step(input),
+            Pending::Perform(op, call) => self.perform(op, call),
+            Pending::Exit { id, code } => {
+                let now = self.wall_nanos();
+                let Some(c) = self.runtime.containers.iter_mut().find(|c| c.id == id) else { return };
+                if c.state == ContainerState::Running {
+                    c.state = ContainerState::Exited;
+                    c.exit_code = code;
+                    c.finished_at = now;
+                    let lost = self.faults.lost_event;
+                    if !self.chance(lost) {
+                        self.deliver(Input::RuntimeChanged);
+                    }
+                }
+            }
+            Pending::Audit => {
+                self.deliver(Input::RuntimeChanged);
+                self.at(Duration::from_secs(10), Pending::Audit);
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let effects = self.pod.step(input, self.now());
+        for effect in effects {
+            self.effect(effect);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Admit { adopt } => {
+                let input = NodeInput::Admit { uid: "u-1".into(), full_name: "ns/web".into(), adopt };
+                let effects = self.node.step(input, self.now());
+                self.node_effects(effects);
+            }
+            Effect::AskSlot { op, class } => {
+                let effects = self.node.step(NodeInput::AskSlot { uid: "u-1".into(), op, class }, self.now());
+                self.node_effects(effects);
+            }
+            Effect::ReturnSlot { op } => {
+                let effects = self.node.step(NodeInput::ReturnSlot { uid: "u-1".into(), op }, self.now());
+                self.node_effects(effects);
+            }
+            Effect::Call { op, call } => {
+                self.calls.push(call.clone());
+                let delay = Duration::from_millis(1 + self.random(40));
+                self.at(delay, Pending::Perform(op, call));
+            }
+            Effect::Cancel { op } => self.cancelled.push(op),
+            Effect::Publish { version, status } => {
+                self.published.push(status);
+                self.at(Duration::from_millis(5), Pending::Deliver(Input::Published { version, gone: false }));
+            }
+            Effect::Event(event) => self.events.push(event),
+            Effect::Finished => self.finished = true,
+        }
+    }
+
+    fn node_effects(&mut self, effects: Vec<NodeEffect>) {
+        for effect in effects {
+            match effect {
+                NodeEffect::Admitted { .. } => self.deliver(Input::Admitted),
+                NodeEffect::Slot { op, .. } => self.deliver(Input::Slot { op }),
+            }
+        }
+    }
+
+    fn answer(&mut self, op: OpId, outcome: Result<Answer, Failure>) {
+        if !self.cancelled.contains(&op) {
+            self.at(Duration::from_millis(1), Pending::Deliver(Input::Answered { op, outcome }));
+        }
+    }
+
+    fn perform(&mut self, op: OpId, call: Call) {
+        let faults = self.faults;
+        if self.chance(faults.refused) && !matches!(call, Call::DeleteObject | Call::RemoveDirs { .. }) {
+            return self.answer(op, Err(failure(FailureKind::Refused, "the runtime refused")));
+        }
+        if self.chance(faults.unavailable) {
+            return self.answer(op, Err(failure(FailureKind::Unavailable, "the runtime is away")));
+        }
+        let outcome = self.carry_out(op, call);
+        let Some(outcome) = outcome else { return };
+        if self.chance(faults.lost_answer) {
+            return self.answer(op, Err(failure(FailureKind::Deadline, "no answer in time")));
+        }
+        self.answer(op, outcome);
+    }
+
+    /// Does what the runtime would; `None` where the answer comes by itself later.
+    fn carry_out(&mut self, op: OpId, call: Call) -> Option<Result<Answer, Failure>> {
+        let now = self.wall_nanos();
+        Some(match call {
+            Call::Observe => Ok(Answer::Observed(self.runtime.clone())),
+            Call::RunSandbox { attempt } => {
+                if self.runtime.sandboxes.iter().any(|s| s.attempt == attempt) {
+                    return Some(Err(failure(FailureKind::Reserved, "name is reserved")));
+                }
+                let id = format!("s{attempt}");
+                self.runtime.sandboxes.push(Sandbox {
+                    id: id.clone(),
+                    attempt,
+                    created_at: now,
+                    ready: true,
+                    host_network: false,
+                    ips: vec![format!("10.88.0.{attempt}")],
+                });
+                Ok(Answer::Made { id })
+            }
+            Call::StopSandbox { id } => match self.runtime.sandboxes.iter_mut().find(|s| s.id == id) {
+                Some(s) => {
+                    s.ready = false;
+                    Ok(Answer::Done)
+                }
+                None => Err(failure(FailureKind::NotFound, "no such sandbox")),
+            },
+            Call::RemoveSandbox { id } => {
+                self.runtime.sandboxes.retain(|s| s.id != id);
+                Ok(Answer::Done)
+            }
+            Call::InspectImage { image } => {
+                let id = self.images.contains(&image).then(|| format!("sha256:{image}"));
+                Ok(Answer::Image { id })
+            }
+            Call::PullImage { image } if image.starts_with("missing") => {
+                Err(failure(FailureKind::Refused, "no such image"))
+            }
+            Call::PullImage { image } => {
+                self.images.push(image.clone());
+                Ok(Answer::Pulled { id: format!("sha256:{image}"), size_bytes: 7 })
+            }
+            Call::CreateContainer { name, restart_count, sandbox_id, image_id, .. } => {
+                let taken = self.runtime.containers.iter().any(|c| {
+                    c.name == name && c.sandbox_id == sandbox_id && c.restart_count == restart_count
+                });
+                if taken {
+                    return Some(Err(failure(FailureKind::Reserved, "name is reserved")));
+                }
+                if !self.runtime.sandboxes.iter().any(|s| s.id == sandbox_id && s.ready) {
+                    return Some(Err(failure(FailureKind::Refused, "the sandbox is not ready")));
+                }
+                let id = format!("{name}-{sandbox_id}-{restart_count}");
+                let spec = crate::container::specs(self.pod.spec()).find(|(_, s)| s.name == name);
+                let hash = spec.map(|(_, s)| podspec::container_hash(s));
+                self.runtime.containers.push(Container {
+                    id: id.clone(),
+                    name,
+                    sandbox_id,
+                    restart_count,
+                    state: ContainerState::Created,
+                    created_at: now,
+                    started_at: 0,
+                    finished_at: 0,
+                    exit_code: 0,
+                    reason: String::new(),
+                    message: String::new(),
+                    image: "img".to_owned(),
+                    image_id,
+                    hash,
+                    user: None,
+                });
+                Ok(Answer::Made { id })
+            }
+            Call::StartContainer { id, name, .. } => {
+                let Some(c) = self.runtime.containers.iter_mut().find(|c| c.id == id) else {
+                    return Some(Err(failure(FailureKind::NotFound, "no such container")));
+                };
+                if c.state != ContainerState::Created {
+                    return Some(Err(failure(FailureKind::Refused, "not in created state")));
+                }
+                c.state = ContainerState::Running;
+                c.started_at = now;
+                let behaviour = self.behaviour(&name, true);
+                if let Some((after, code)) = behaviour.exits {
+                    self.at(after, Pending::Exit { id, code });
+                }
+                Ok(Answer::Done)
+            }
+            Call::StopContainer { id, grace } => {
+                let Some(c) = self.runtime.containers.iter().find(|c| c.id == id) else {
+                    return Some(Err(failure(FailureKind::NotFound, "no such container")));
+                };
+                if c.state != ContainerState::Running {
+                    return Some(Ok(Answer::Done));
+                }
+                let name = c.name.clone();
+                let behaviour = self.behaviour(&name, false);
+                let (after, code) = behaviour.on_term.filter(|(d, _)| *d <= grace).unwrap_or((grace, 137));
+                self.at(after, Pending::Exit { id, code });
+                let input = Input::Answered { op, outcome: Ok(Answer::Done) };
+                self.at(after + Duration::from_millis(1), Pending::Deliver(input));
+                return None;
+            }
+            Call::RemoveContainer { id, .. } => {
+                self.runtime.containers.retain(|c| c.id != id);
+                Ok(Answer::Done)
+            }
+            Call::RemoveDirs { .. } => Ok(Answer::Done),
+            Call::DeleteObject => {
+                self.deleted = true;
+                Ok(Answer::Done)
+            }
+        })
+    }
+
+    /// Takes the next behaviour of `name` off its list; the last one stays.
+    fn behaviour(&mut self, name: &str, next: bool) -> Behaviour {
+        let Some(list) = self.behaviours.get_mut(name) else { return Behaviour::default() };
+        if next && list.len() > 1 { list.pop_front().unwrap_or_default() } else { list.front().cloned().unwrap_or_default() }
+    }
+
+    pub(super) fn last(&self) -> &PodStatus {
+        self.published.last().expect("a status was published")
+    }
+
+    pub(super) fn phase(&self) -> &str {
+        self.published.last().and_then(|s| s.phase.as_deref()).unwrap_or("")
+    }
+
+    pub(super) fn starts(&self, name: &str) -> usize {
+        let started = |c: &&Call| matches!(c, Call::StartContainer { name: n, .. } if n == name);
+        self.calls.iter().filter(started).count()
+    }
+
+    fn check(&self) {
+        self.one_container_of_a_name_runs_at_a_time();
+        self.a_terminal_phase_is_never_left_and_nothing_runs_in_it();
+        self.restart_counts_never_go_back();
+    }
+
+    fn one_container_of_a_name_runs_at_a_time(&self) {
+        let mut running: Vec<&str> = self
+            .runtime
+            .containers
+            .iter()
+            .filter(|c| c.state == ContainerState::Running)
+            .map(|c| c.name.as_str())
+            .collect();
+        running.sort_unstable();
+        let all = running.len();
+        running.dedup();
+        assert_eq!(running.len(), all, "two containers of one name run\n{}", self.describe());
+    }
+
+    fn a_terminal_phase_is_never_left_and_nothing_runs_in_it(&self) {
+        let terminal = |s: &PodStatus| matches!(s.phase.as_deref(), Some("Succeeded" | "Failed"));
+        let Some(first) = self.published.iter().position(|s| terminal(s)) else { return };
+        assert!(self.published[first..].iter().all(|s| terminal(s)), "a terminal phase was left");
+        let running = self.runtime.containers.iter().any(|c| c.state == ContainerState::Running);
+        assert!(!running, "a container runs in a terminal phase\n{}", self.describe());
+    }
+
+    fn restart_counts_never_go_back(&self) {
+        let counts = |s: &PodStatus| -> BTreeMap<String, i32> {
+            let all = s.container_statuses.iter().chain(s.init_container_statuses.iter()).flatten();
+            all.map(|c| (c.name.clone(), c.restart_count)).collect()
+        };
+        for pair in self.published.windows(2) {
+            let before = counts(&pair[0]);
+            for (name, count) in counts(&pair[1]) {
+                assert!(count >= before.get(&name).copied().unwrap_or(0), "{name} went back to {count} restarts");
+            }
+        }
+    }
+}
+
+fn failure(kind: FailureKind, message: &str) -> Failure {
+    Failure { kind, message: message.to_owned() }
+}
