@@ -1,0 +1,56 @@
+//! Settings that are valid and would be unsafe to ignore as long as they are not carried out: the start is refused.
+//!
+//! Each of them limits or protects something; a node that claims the limit and does not hold it is worse than none.
+
+use super::{Problems, push};
+use crate::config::Config;
+
+pub(super) fn check(config: &Config, problems: &mut Problems) {
+    if config.cgroups_per_qos {
+        push(
+            problems,
+            "cgroupsPerQOS",
+            "pod cgroups are not carried out yet; set cgroupsPerQOS: false and enforceNodeAllocatable: []",
+        );
+    }
+    if config.enforce_node_allocatable.iter().any(|value| value != "none" && value != "pods") {
+        push(problems, "enforceNodeAllocatable", "not carried out yet; set enforceNodeAllocatable: []");
+    }
+    if config.seccomp_default {
+        push(
+            problems,
+            "seccompDefault",
+            "not carried out yet: pods would run without the profile that this promises; set it to false",
+        );
+    }
+    if config.tls_min_version == "VersionTLS13" {
+        push(
+            problems,
+            "tlsMinVersion",
+            "VersionTLS13 is not carried out yet: the server also accepts TLS 1.2",
+        );
+    }
+    if !config.tls_cipher_suites.is_empty() {
+        push(
+            problems,
+            "tlsCipherSuites",
+            "not carried out yet: the server offers the suites of its TLS library",
+        );
+    }
+    if ["AlwaysVerify", "NeverVerifyAllowlistedImages"]
+        .contains(&config.image_pull_credentials_verification_policy.as_str())
+    {
+        push(
+            problems,
+            "imagePullCredentialsVerificationPolicy",
+            "not carried out yet: images that are on the node can be used by every pod; set NeverVerifyPreloadedImages",
+        );
+    }
+    if !config.static_pod_url.is_empty() {
+        push(
+            problems,
+            "staticPodURL",
+            "not carried out yet: no pods are fetched from URLs; use staticPodPath",
+        );
+    }
+}
