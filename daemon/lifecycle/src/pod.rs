@@ -221,6 +221,11 @@ impl Pod {
         self.status.as_ref()
     }
 
+    /// The number of the last status that was published, 0 before the first.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// What the runtime was last seen to have of the pod.
     pub fn observation(&self) -> Option<&Observation> {
         self.observation.as_ref()
