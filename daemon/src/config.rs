@@ -28,6 +28,7 @@ pub mod machine;
 mod settings;
 mod validate;
 
+pub(crate) use document::Document;
 pub use document::Origin;
 pub use duration::{GoDuration, ParseDurationError};
 pub use groups::{
@@ -60,4 +61,16 @@ impl Config {
         }
         serde_json::json!({ "kubeletconfig": fields })
     }
+}
+
+/// Text of another kind of file, with the lines of its fields: kubeconfigs and manifests are read as strictly.
+pub(crate) fn parse_document(text: &str, path: &std::path::Path) -> Result<Document, String> {
+    document::parse(text, path).map_err(|error| error.to_string())
+}
+
+/// A parsed document as a `T`; the error is the field and what is wrong with it.
+pub(crate) fn decode_document<T: serde::de::DeserializeOwned>(
+    document: &Document,
+) -> Result<T, (String, String)> {
+    decode::decode(&document.value).map_err(|error| (error.field, error.message))
 }

@@ -3,3 +3,7 @@
 
 pub mod config;
 pub mod flags;
+pub mod events;
+pub mod kubeconfig;
+pub mod node;
+pub mod sources;

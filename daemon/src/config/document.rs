@@ -11,8 +11,8 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
-/// No kubelet configuration comes near this; a larger file is a mistake, not a configuration.
-pub(crate) const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+/// The kubelet's limit for a manifest; no configuration comes near it.
+pub(crate) const MAX_DOCUMENT_BYTES: usize = 10 << 20;
 
 /// Where a value came from: a line of a file, or a flag.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -82,13 +82,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
 
 /// Zero or more, in Kubernetes' notation.
 fn is_amount(text: &str) -> bool {
-    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, suffix) = text.split_at(number_end);
-    number.parse::<f64>().is_ok_and(|value| value.is_finite())
-        && matches!(
-            suffix,
-            "" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei"
-        )
+    text.parse::<podspec::Quantity>().is_ok_and(|amount| !amount.is_negative())
 }
 
 fn is_threshold(text: &str) -> bool {

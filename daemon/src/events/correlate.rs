@@ -1,0 +1,221 @@
+//! Which API object an occurrence becomes: a new event, or a higher count of a known one. Pure.
+//!
+//! The same three steps as client-go's correlator, with its figures: similar events are combined (more than 10 that differ
+//! only in their message within 10 minutes), identical ones counted, and each object may cause only so many (a bucket of
+//! 25, one more each 5 minutes).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use tokio::time::Instant;
+
+use super::Occurrence;
+
+const SIMILAR_MOST: usize = 10;
+const SIMILAR_WINDOW: Duration = Duration::from_secs(600);
+const SPAM_BURST: f64 = 25.0;
+const SPAM_PER_SECOND: f64 = 1.0 / 300.0;
+/// Entries in each of the three tables. client-go keeps 4096; a node has at most some hundred pods that speak at once.
+const REMEMBERED: usize = 1_024;
+const MESSAGE_BYTES: usize = 1_024;
+
+/// What is to be written: `event` as a whole when it is new, its count, time and message when the API has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Write {
+    pub(super) event: Event,
+    pub(super) exists: bool,
+}
+
+/// What identifies events that differ in their message only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Similar {
+    object: ObjectKey,
+    warning: bool,
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ObjectKey {
+    kind: String,
+    namespace: String,
+    name: String,
+    uid: String,
+    field_path: String,
+}
+
+#[derive(Debug)]
+struct Seen {
+    name: String,
+    count: i32,
+    first: Timestamp,
+    at: Instant,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+#[derive(Debug)]
+struct Messages {
+    distinct: Vec<u64>,
+    at: Instant,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Correlator {
+    node_name: String,
+    buckets: HashMap<ObjectKey, Bucket>,
+    messages: HashMap<Similar, Messages>,
+    seen: HashMap<(Similar, String), Seen>,
+    last_name: i64,
+}
+
+impl Correlator {
+    pub(super) fn new(node_name: &str) -> Self {
+        Self {
+            node_name: node_name.to_owned(),
+            buckets: HashMap::new(),
+            messages: HashMap::new(),
+            seen: HashMap::new(),
+            last_name: 0,
+        }
+    }
+
+    /// The write that `occurrence` asks for; `None` when its object has had too many.
+    pub(super) fn observe(&mut self, mut occurrence: Occurrence, now: Instant) -> Option<Write> {
+        truncate(&mut occurrence.message);
+        let similar = Similar {
+            object: object_key(&occurrence.object),
+            warning: occurrence.warning,
+            reason: occurrence.reason.clone(),
+        };
+        if !self.admit(&similar.object, now) {
+            return None;
+        }
+        let key = if self.is_one_of_many(&similar, &occurrence.message, now) {
+            occurrence.message = format!("(combined from similar events): {}", occurrence.message);
+            truncate(&mut occurrence.message);
+            (similar, String::new())
+        } else {
+            (similar, occurrence.message.clone())
+        };
+        if let Some(seen) = self.seen.get_mut(&key) {
+            seen.count = seen.count.saturating_add(1);
+            seen.at = now;
+            let (name, count, first) = (seen.name.clone(), seen.count, seen.first);
+            return Some(Write { event: self.event(occurrence, name, count, first), exists: true });
+        }
+        self.last_name = i64::try_from(occurrence.at.as_nanosecond()).unwrap_or(0).max(self.last_name + 1);
+        let name = format!("{}.{:x}", occurrence.object.name.as_deref().unwrap_or_default(), self.last_name);
+        let first = occurrence.at;
+        forget_oldest(&mut self.seen, |seen| seen.at);
+        self.seen.insert(key, Seen { name: name.clone(), count: 1, first, at: now });
+        Some(Write { event: self.event(occurrence, name, 1, first), exists: false })
+    }
+
+    fn admit(&mut self, object: &ObjectKey, now: Instant) -> bool {
+        if !self.buckets.contains_key(object) {
+            forget_oldest(&mut self.buckets, |bucket| bucket.at);
+        }
+        let bucket = self.buckets.entry(object.clone()).or_insert(Bucket { tokens: SPAM_BURST, at: now });
+        let refill = now.duration_since(bucket.at).as_secs_f64() * SPAM_PER_SECOND;
+        bucket.tokens = (bucket.tokens + refill).min(SPAM_BURST);
+        bucket.at = now;
+        if bucket.tokens < 1.0 {
+            return false;
+        }
+        bucket.tokens -= 1.0;
+        true
+    }
+
+    fn is_one_of_many(&mut self, similar: &Similar, message: &str, now: Instant) -> bool {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        if !self.messages.contains_key(similar) {
+            forget_oldest(&mut self.messages, |messages| messages.at);
+        }
+        let messages =
+            self.messages.entry(similar.clone()).or_insert(Messages { distinct: Vec::new(), at: now });
+        if now.duration_since(messages.at) > SIMILAR_WINDOW {
+            messages.distinct.clear();
+        }
+        messages.at = now;
+        let mut hasher = DefaultHasher::new();
+        message.hash(&mut hasher);
+        let hash = hasher.finish();
+        if messages.distinct.contains(&hash) {
+            return false;
+        }
+        if messages.distinct.len() < SIMILAR_MOST {
+            messages.distinct.push(hash);
+            return false;
+        }
+        true
+    }
+
+    /// The object as a kubelet's is, field for field.
+    fn event(&self, occurrence: Occurrence, name: String, count: i32, first: Timestamp) -> Event {
+        let Occurrence { object, warning, reason, message, at } = occurrence;
+        let namespace = object.namespace.clone().filter(|namespace| !namespace.is_empty());
+        Event {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: Some(namespace.unwrap_or_else(|| "default".to_owned())),
+                ..ObjectMeta::default()
+            },
+            count: Some(count),
+            first_timestamp: Some(Time(whole_seconds(first))),
+            last_timestamp: Some(Time(whole_seconds(at))),
+            involved_object: object,
+            message: Some(message),
+            reason: Some(reason),
+            type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+            source: Some(EventSource {
+                component: Some("kubelet".to_owned()),
+                host: Some(self.node_name.clone()),
+            }),
+            reporting_component: Some("kubelet".to_owned()),
+            reporting_instance: Some(self.node_name.clone()),
+            ..Event::default()
+        }
+    }
+}
+
+/// `metav1.Time` has whole seconds on the wire.
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+fn truncate(message: &mut String) {
+    if message.len() > MESSAGE_BYTES {
+        let end = message.floor_char_boundary(MESSAGE_BYTES - 3);
+        message.truncate(end);
+        message.push_str("...");
+    }
+}
+
+fn object_key(object: &ObjectReference) -> ObjectKey {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    ObjectKey {
+        kind: text(&object.kind),
+        namespace: text(&object.namespace),
+        name: text(&object.name),
+        uid: text(&object.uid),
+        field_path: text(&object.field_path),
+    }
+}
+
+/// Makes room for one more: the tables are small, so looking through all of one is cheaper than keeping an order.
+fn forget_oldest<K: Clone + Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>, at: impl Fn(&V) -> Instant) {
+    if table.len() < REMEMBERED {
+        return;
+    }
+    if let Some(oldest) = table.iter().min_by_key(|(_, value)| at(value)).map(|(key, _)| key.clone()) {
+        table.remove(&oldest);
+    }
+}

@@ -1,0 +1,89 @@
+//! This machine as a `Node` object: registration, status, lease, and what others need to know about the object.
+//!
+//! ```text
+//! info ─────────┐                        ┌─> PATCH nodes/status   (only on change, or each 5 minutes)
+//! runtime watch ┼─> status (pure) ─> writer
+//! images, disks ┘                        └─> events NodeReady, NodeHasDiskPressure, ...
+//! registration: POST nodes once ──> view: watch of the own object ──> watch::Receiver<Option<Arc<NodeView>>>
+//! lease: PUT leases/<node> each quarter of its duration, on the same dedicated client
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | `info` | facts about the machine, read from /proc, /sys and /etc |
+//! | `name`, `addresses` | what the node is called and where it is reached |
+//! | `capacity` | capacity and allocatable |
+//! | `pressure` | measurements against the hard eviction thresholds |
+//! | `status` | the status object from all of these; pure |
+//! | `registration`, `writer`, `lease`, `view`, `images` | the calls |
+//!
+//! Nothing is kept over a restart: the API has the object, the machine has the facts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{NodeAddress, Taint};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use tokio::time::Instant;
+
+/// What is needed of the own `Node` object.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeView {
+    pub name: String,
+    pub uid: String,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub taints: Vec<Taint>,
+    pub unschedulable: bool,
+    pub pod_cidrs: Vec<String>,
+    pub addresses: Vec<NodeAddress>,
+    pub allocatable: BTreeMap<String, Quantity>,
+    /// Somebody deletes the object: nothing new is to be made that it owns.
+    pub deleting: bool,
+}
+
+/// A handler of the runtime, as it is shown in `status.runtimeHandlers`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuntimeHandler {
+    pub name: String,
+    pub recursive_read_only_mounts: bool,
+    pub user_namespaces: bool,
+}
+
+/// What the container runtime says about itself; filled by whoever talks to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeState {
+    /// As in `containerd://2.1.0`.
+    pub name: String,
+    pub version: String,
+    /// RuntimeReady, or why not.
+    pub ready: Result<(), String>,
+    /// NetworkReady, or why not.
+    pub network: Result<(), String>,
+    pub handlers: Vec<RuntimeHandler>,
+    pub supplemental_groups_policy: bool,
+    /// When it last answered that it is ready; the node is not ready when that is 30 s ago.
+    pub last_ok: Option<Instant>,
+    /// Counts up when images came or went, so that the list is read anew.
+    pub images_generation: u64,
+}
+
+impl Default for RuntimeState {
+    /// Before the runtime has answered once.
+    fn default() -> Self {
+        let unknown = || Err("the container runtime has not answered yet".to_owned());
+        Self {
+            name: String::new(),
+            version: String::new(),
+            ready: unknown(),
+            network: unknown(),
+            handlers: Vec::new(),
+            supplemental_groups_policy: false,
+            last_ok: None,
+            images_generation: 0,
+        }
+    }
+}
+
+/// What others read of the own node: `None` until the API has shown it once.
+pub type NodeReceiver = tokio::sync::watch::Receiver<Option<Arc<NodeView>>>;

@@ -1,0 +1,78 @@
+//! The pods that the API server has bound to this node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use tokio::sync::{mpsc, watch};
+
+use super::mirror::Mirrors;
+use super::watcher::{Change, Watcher};
+use super::{Source, Update, is_mirror, stamp};
+
+/// Follows the pods of `node_name` until `stop`, or until nobody takes updates any more.
+pub async fn run(
+    client: kube::Client,
+    node_name: &str,
+    updates: mpsc::Sender<Update>,
+    mirrors: Mirrors,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut watcher = Watcher::new(Api::<Pod>::all(client), format!("spec.nodeName={node_name}"), "pods");
+    loop {
+        let change = tokio::select! {
+            // Cancel-safe: a level.
+            _ = stop.wait_for(|stop| *stop) => return,
+            // Cancel-safe: as the watcher says.
+            change = watcher.next() => change,
+        };
+        let Some(update) = sort_out(change, &mirrors) else { continue };
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            // An update that is not taken is lost only together with the daemon.
+            sent = updates.send(update) => if sent.is_err() { return },
+        }
+    }
+}
+
+/// Mirror pods go to `mirrors`, everything else becomes an update.
+fn sort_out(change: Change<Pod>, mirrors: &Mirrors) -> Option<Update> {
+    let source = Source::Api;
+    match change {
+        Change::Listed(pods) => {
+            let (images, pods): (Vec<Pod>, Vec<Pod>) = pods.into_iter().partition(is_mirror);
+            mirrors.listed(&images);
+            Some(Update::Listed { source, pods: pods.into_iter().map(stamped).collect() })
+        }
+        Change::Applied(pod) if is_mirror(&pod) => {
+            mirrors.applied(&pod);
+            None
+        }
+        Change::Deleted(pod) if is_mirror(&pod) => {
+            mirrors.deleted(&pod);
+            None
+        }
+        Change::Applied(pod) => Some(Update::Applied { source, pod: stamped(pod) }),
+        Change::Deleted(pod) => {
+            let metadata = pod.metadata;
+            let seconds =
+                metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+            Some(Update::Removed {
+                source,
+                namespace: metadata.namespace.unwrap_or_default(),
+                name: metadata.name.unwrap_or_default(),
+                uid: metadata.uid.unwrap_or_default(),
+                grace: seconds.map(Duration::from_secs),
+            })
+        }
+    }
+}
+
+fn stamped(mut pod: Pod) -> Arc<Pod> {
+    stamp(&mut pod, Source::Api);
+    Arc::new(pod)
+}
+
+#[cfg(test)]
+mod tests;
