@@ -86,10 +86,10 @@ impl Quantity {
         Self { nanos: (self.nanos - other.nanos).clamp(-MAX, MAX), format: self.format }
     }
 
-    /// This many hundredths of it, rounded down to whole units.
+    /// This many hundredths of it, rounded down to whole units. The share is of single precision, as a kubelet's is.
     #[must_use]
-    pub fn percent(&self, hundredths: f64) -> Self {
-        let units = (self.value() as f64 * hundredths / 100.0) as i64;
+    pub fn percent(&self, hundredths: f32) -> Self {
+        let units = (self.value() as f64 * f64::from(hundredths / 100.0)) as i64;
         Self { nanos: i128::from(units) * NANO, format: self.format }
     }
 }
