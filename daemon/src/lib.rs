@@ -7,3 +7,6 @@ pub mod events;
 pub mod kubeconfig;
 pub mod node;
 pub mod sources;
+mod clock;
+mod pods;
+mod runtime;

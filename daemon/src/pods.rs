@@ -1,0 +1,237 @@
+//! The pods of this node: one task for each, and what finds them their work.
+//!
+//! ```text
+//!   sources (API, files) --+                        +-- pod task: lifecycle::Pod, its calls, its status writer
+//!   runtime events --------+--> supervisor --mail--> +-- pod task
+//!   audit of the runtime --+                        +-- ...        asks the node task: admission, start slots
+//! ```
+//!
+//! The supervisor only tells and starts; it decides nothing about a pod. It starts a task for each pod that a source
+//! has, and, once every source has spoken, for each pod that only the runtime has (an orphan). Nothing here survives a
+//! crash: sources, runtime and API have it all.
+
+mod mailbox;
+mod node_task;
+mod publisher;
+mod status_patch;
+mod task;
+mod view;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use lifecycle::{Assignment, Origin, Settings};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+pub(crate) use mailbox::Mailbox;
+pub(crate) use publisher::Publisher;
+pub(crate) use view::Shown;
+
+use crate::runtime::{Executor, Found, RuntimeEvent};
+use crate::sources::{self, Source, Update};
+use task::{PodTask, Shared};
+
+/// Questions to the node task that may wait; pods wait beyond that.
+const NODE_QUEUE: usize = 1024;
+
+#[derive(Debug)]
+struct Handle {
+    mailbox: Mailbox,
+    source: Option<Source>,
+    namespace: String,
+    name: String,
+    /// What the source said after the pod had gone from it: a pod of the same UID to be started anew.
+    next: Option<Assignment>,
+    removed: bool,
+}
+
+/// Everything that the supervisor needs.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) updates: mpsc::Receiver<Update>,
+    pub(crate) runtime: mpsc::Receiver<RuntimeEvent>,
+    pub(crate) host_ips: watch::Receiver<Vec<String>>,
+    /// The sources that must have spoken before anything is taken for an orphan.
+    pub(crate) sources: Vec<Source>,
+}
+
+/// The supervisor; see the module's page.
+#[derive(Debug)]
+pub(crate) struct Pods {
+    shared: Shared,
+    handles: HashMap<String, Handle>,
+    tasks: JoinSet<String>,
+    awaited: HashSet<Source>,
+    /// UIDs that the runtime had when it was first read; `None` until then.
+    in_runtime: Option<HashMap<String, Found>>,
+    /// Assignments that came before the runtime could be read.
+    host_ips: watch::Receiver<Vec<String>>,
+}
+
+impl Pods {
+    /// Makes the supervisor and the node task.
+    pub(crate) fn new(
+        settings: Settings,
+        executor: Executor,
+        publisher: Publisher,
+        shown: Shown,
+        inputs: &Inputs,
+    ) -> Self {
+        let (node, asks) = mpsc::channel(NODE_QUEUE);
+        tokio::spawn(node_task::run(asks));
+        Self {
+            shared: Shared { settings: Arc::new(settings), executor, publisher, node, shown },
+            handles: HashMap::new(),
+            tasks: JoinSet::new(),
+            awaited: inputs.sources.iter().copied().collect(),
+            in_runtime: None,
+            host_ips: inputs.host_ips.clone(),
+        }
+    }
+
+    /// Runs until `stop`; the pods stay as they are.
+    pub(crate) async fn run(mut self, mut inputs: Inputs, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                biased;
+                // Cancel-safe: a level.
+                _ = stop.wait_for(|stop| *stop) => return,
+                // Cancel-safe: receiving takes nothing until it returns.
+                Some(update) = inputs.updates.recv() => self.updated(update),
+                Some(event) = inputs.runtime.recv() => self.runtime(event),
+                Ok(()) = inputs.host_ips.changed() => {
+                    let ips = inputs.host_ips.borrow_and_update().clone();
+                    for handle in self.handles.values() {
+                        handle.mailbox.host_ips(ips.clone());
+                    }
+                }
+                // Cancel-safe: as JoinSet says.
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
+                    Ok(uid) => self.ended(&uid),
+                    Err(error) => tracing::error!(%error, "a pod's task has ended by itself"),
+                },
+            }
+        }
+    }
+
+    fn updated(&mut self, update: Update) {
+        match update {
+            Update::Listed { source, pods } => {
+                let listed: HashSet<&str> = pods.iter().filter_map(|p| p.metadata.uid.as_deref()).collect();
+                for (uid, handle) in &mut self.handles {
+                    if handle.source == Some(source) && !listed.contains(uid.as_str()) {
+                        handle.removed = true;
+                        handle.mailbox.remove(None);
+                    }
+                }
+                for pod in pods {
+                    self.assign(source, pod);
+                }
+                self.awaited.remove(&source);
+                self.take_orphans();
+            }
+            Update::Applied { source, pod } => self.assign(source, pod),
+            Update::Removed { source, uid, grace, .. } => {
+                if let Some(handle) = self.handles.get_mut(&uid).filter(|h| h.source == Some(source)) {
+                    handle.removed = true;
+                    handle.next = None;
+                    handle.mailbox.remove(grace);
+                }
+            }
+        }
+    }
+
+    fn assign(&mut self, source: Source, pod: Arc<ApiPod>) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        let origin = if sources::is_static(&pod) { Origin::Static } else { Origin::Api };
+        let assignment = Assignment { pod, origin };
+        match self.handles.get_mut(&uid) {
+            Some(handle) if handle.removed => handle.next = Some(assignment),
+            Some(handle) => handle.mailbox.assign(assignment),
+            None => self.start(uid, Some(source), assignment),
+        }
+    }
+
+    fn start(&mut self, uid: String, source: Option<Source>, assignment: Assignment) {
+        let mailbox = Mailbox::default();
+        let part = |s: &Option<String>| s.clone().unwrap_or_default();
+        let handle = Handle {
+            mailbox: mailbox.clone(),
+            source,
+            namespace: part(&assignment.pod.metadata.namespace),
+            name: part(&assignment.pod.metadata.name),
+            next: None,
+            removed: false,
+        };
+        let unknown = self.in_runtime.as_ref().is_some_and(|found| !found.contains_key(&uid));
+        mailbox.assign(assignment.clone());
+        let ips = self.host_ips.borrow().clone();
+        let task = PodTask::new(self.shared.clone(), mailbox, assignment, ips, unknown);
+        self.handles.insert(uid, handle);
+        self.tasks.spawn(task.run());
+    }
+
+    fn ended(&mut self, uid: &str) {
+        if let Some(found) = &mut self.in_runtime {
+            found.remove(uid);
+        }
+        let Some(handle) = self.handles.remove(uid) else { return };
+        tracing::info!(pod = %format_args!("{}/{}", handle.namespace, handle.name), uid, "nothing is left of the pod");
+        if let Some(next) = handle.next {
+            self.start(uid.to_owned(), handle.source, next);
+        }
+    }
+
+    fn runtime(&mut self, event: RuntimeEvent) {
+        match event {
+            RuntimeEvent::Changed { uid } => match self.handles.get(&uid) {
+                Some(handle) => handle.mailbox.runtime_changed(),
+                None => tracing::debug!(uid, "the runtime tells of a pod that is not known here"),
+            },
+            RuntimeEvent::Back => {
+                for handle in self.handles.values() {
+                    handle.mailbox.runtime_back();
+                }
+            }
+            RuntimeEvent::Audited { found } => {
+                for (uid, handle) in &self.handles {
+                    let before = self.in_runtime.as_ref().and_then(|f| f.get(uid));
+                    if before.map(|f| f.digest) != found.get(uid).map(|f| f.digest) {
+                        handle.mailbox.runtime_changed();
+                    }
+                }
+                self.in_runtime = Some(found);
+                self.take_orphans();
+            }
+        }
+    }
+
+    /// What only the runtime has is stopped and removed, once every source has spoken (behaviour.md 1.13, 4.14).
+    fn take_orphans(&mut self) {
+        if !self.awaited.is_empty() {
+            return;
+        }
+        let Some(found) = &self.in_runtime else { return };
+        let orphans: Vec<(String, Found)> = found
+            .iter()
+            .filter(|(uid, _)| !self.handles.contains_key(*uid))
+            .map(|(uid, found)| (uid.clone(), found.clone()))
+            .collect();
+        for (uid, found) in orphans {
+            tracing::warn!(pod = %format_args!("{}/{}", found.namespace, found.name), uid, "a pod that no source has runs here; it is stopped");
+            let pod = Arc::new(ApiPod {
+                metadata: ObjectMeta {
+                    name: Some(found.name),
+                    namespace: Some(found.namespace),
+                    uid: Some(uid.clone()),
+                    ..ObjectMeta::default()
+                },
+                ..ApiPod::default()
+            });
+            self.start(uid, None, Assignment { pod, origin: Origin::Orphan });
+        }
+    }
+}

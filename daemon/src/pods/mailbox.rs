@@ -1,0 +1,119 @@
+//! What a pod's task is told, kept so that telling never waits and nothing grows.
+//!
+//! Levels are kept as their latest value; answers to what the pod itself asked for are queued, and are at most as many
+//! as it asked for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lifecycle::{Assignment, Input, OpId};
+use tokio::sync::Notify;
+
+#[derive(Debug, Default)]
+struct Letters {
+    assignment: Option<Assignment>,
+    removed: Option<Option<Duration>>,
+    host_ips: Option<Vec<String>>,
+    runtime_back: bool,
+    runtime_changed: bool,
+    answers: VecDeque<Input>,
+}
+
+/// The sending and the receiving side are the same; clones share the letters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mailbox {
+    letters: Arc<Mutex<Letters>>,
+    arrived: Arc<Notify>,
+}
+
+impl Mailbox {
+    fn post(&self, write: impl FnOnce(&mut Letters)) {
+        write(&mut self.letters.lock().unwrap_or_else(PoisonError::into_inner));
+        self.arrived.notify_one();
+    }
+
+    /// The source has this pod; replaces what it had before.
+    pub(crate) fn assign(&self, assignment: Assignment) {
+        self.post(|l| l.assignment = Some(assignment));
+    }
+
+    /// The source has the pod no more.
+    pub(crate) fn remove(&self, grace: Option<Duration>) {
+        self.post(|l| l.removed = Some(grace));
+    }
+
+    /// The node's addresses.
+    pub(crate) fn host_ips(&self, ips: Vec<String>) {
+        self.post(|l| l.host_ips = Some(ips));
+    }
+
+    /// The runtime may have something new of the pod.
+    pub(crate) fn runtime_changed(&self) {
+        self.post(|l| l.runtime_changed = true);
+    }
+
+    /// The runtime answers again.
+    pub(crate) fn runtime_back(&self) {
+        self.post(|l| l.runtime_back = true);
+    }
+
+    /// The node machine lets the pod run.
+    pub(crate) fn admitted(&self) {
+        self.post(|l| l.answers.push_back(Input::Admitted));
+    }
+
+    /// A start slot that the pod asked for is free.
+    pub(crate) fn slot(&self, op: OpId) {
+        self.post(|l| l.answers.push_back(Input::Slot { op }));
+    }
+
+    /// Takes the next letter, in an order in which the newest spec is known before anything is planned.
+    pub(crate) fn take(&self) -> Option<Input> {
+        let mut l = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ips) = l.host_ips.take() {
+            return Some(Input::HostIps(ips));
+        }
+        if let Some(assignment) = l.assignment.take() {
+            return Some(Input::Assigned(assignment));
+        }
+        if let Some(grace) = l.removed.take() {
+            return Some(Input::Removed { grace });
+        }
+        if std::mem::take(&mut l.runtime_back) {
+            return Some(Input::RuntimeBack);
+        }
+        if std::mem::take(&mut l.runtime_changed) {
+            return Some(Input::RuntimeChanged);
+        }
+        l.answers.pop_front()
+    }
+
+    /// Waits for the next letter. Cancel-safe: a letter is taken only when it is returned.
+    pub(crate) async fn next(&self) -> Input {
+        loop {
+            if let Some(input) = self.take() {
+                return input;
+            }
+            self.arrived.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_posted_twice_is_read_once_and_answers_are_all_kept() {
+        let mailbox = Mailbox::default();
+        mailbox.runtime_changed();
+        mailbox.runtime_changed();
+        mailbox.slot(OpId(1));
+        mailbox.slot(OpId(2));
+        assert!(matches!(mailbox.next().await, Input::RuntimeChanged));
+        assert!(matches!(mailbox.next().await, Input::Slot { op: OpId(1) }));
+        assert!(matches!(mailbox.next().await, Input::Slot { op: OpId(2) }));
+        assert!(mailbox.take().is_none());
+    }
+}

@@ -1,0 +1,164 @@
+//! Sends statuses, deletions and events of pods to the API server.
+//!
+//! The base of each patch is what the API was last seen to have, so that nothing is sent twice and what others wrote is
+//! put right. How many writes are under way at once is bounded for all pods together; each pod has at most one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use lifecycle::{Answer, Event, EventType, Failure, FailureKind};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::status_patch::status_patch;
+use crate::events::Recorder;
+use crate::sources::mirror::Mirrors;
+
+/// Status writes and deletions under way at once, of all pods.
+const WRITES_AT_ONCE: usize = 32;
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What became of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The API has it.
+    Taken,
+    /// The API has no such pod.
+    Gone,
+    /// The API could not be reached, or refused; to be tried again.
+    Failed,
+}
+
+/// What the API has of one pod, as far as this daemon knows.
+#[derive(Clone, Debug)]
+struct Known {
+    resource_version: u64,
+    status: Arc<PodStatus>,
+}
+
+/// See the module's page.
+#[derive(Clone)]
+pub(crate) struct Publisher {
+    client: Option<kube::Client>,
+    recorder: Recorder,
+    mirrors: Mirrors,
+    writes: Arc<Semaphore>,
+    known: Arc<Mutex<HashMap<String, Known>>>,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("api", &self.client.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// Without a client nothing is sent: the node stands alone.
+    pub(crate) fn new(client: Option<kube::Client>, recorder: Recorder, mirrors: Mirrors) -> Self {
+        let writes = Arc::new(Semaphore::new(WRITES_AT_ONCE));
+        Self { client, recorder, mirrors, writes, known: Arc::default() }
+    }
+
+    /// The API has this object; older news than what a write brought is ignored.
+    pub(super) fn seen(&self, pod: &ApiPod) {
+        let (Some(uid), Some(status)) = (&pod.metadata.uid, &pod.status) else { return };
+        let version = resource_version(pod);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.get(uid).is_none_or(|k| k.resource_version < version) {
+            known.insert(uid.clone(), Known { resource_version: version, status: Arc::new(status.clone()) });
+        }
+    }
+
+    /// Whether the API has something else than `status`, so that it must be put right (behaviour.md 6.2).
+    pub(super) fn differs(&self, pod: &ApiPod, status: &PodStatus) -> bool {
+        let Some((.., uid)) = self.client.as_ref().and_then(|_| self.target(pod)) else { return false };
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).map(|k| Arc::clone(&k.status));
+        known.is_some_and(|known| status_patch(Some(&known), status).is_some())
+    }
+
+    /// Forgets a pod that is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Records an event about `pod`.
+    pub(super) fn event(&self, pod: &ApiPod, event: Event) {
+        let warning = event.kind == EventType::Warning;
+        self.recorder.pod_event(pod, event.field_path.as_deref(), warning, event.reason, event.message);
+    }
+
+    /// Brings the API's status of `pod` to `status`; that of a static pod is its mirror's.
+    pub(super) async fn send(&self, pod: &ApiPod, status: &PodStatus) -> Sent {
+        let Some(client) = &self.client else { return Sent::Taken };
+        let Some((namespace, name, uid)) = self.target(pod) else {
+            // A static pod without a mirror yet: there is nothing to write to (behaviour.md 1.9).
+            return Sent::Failed;
+        };
+        let base = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).map(|k| Arc::clone(&k.status));
+        let Some(patch) = status_patch(base.as_deref(), status) else { return Sent::Taken };
+        let body = json!({"metadata": {"uid": uid}, "status": patch});
+        let Ok(_slot) = self.writes.acquire().await else { return Sent::Failed };
+        let api: Api<ApiPod> = Api::namespaced(client.clone(), &namespace);
+        let params = PatchParams::default();
+        let patch = Patch::Strategic(&body);
+        let write = api.patch_status(&name, &params, &patch);
+        match tokio::time::timeout(WRITE_TIMEOUT, write).await {
+            Ok(Ok(written)) => {
+                self.seen(&written);
+                Sent::Taken
+            }
+            Ok(Err(kube::Error::Api(e))) if e.code == 404 || e.code == 409 => {
+                tracing::debug!(pod = %format_args!("{namespace}/{name}"), error = %e, "the API has no such pod");
+                self.forget(&uid);
+                Sent::Gone
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(pod = %format_args!("{namespace}/{name}"), %error, "the pod's status was not taken; it is kept and sent again");
+                Sent::Failed
+            }
+            Err(_) => {
+                tracing::warn!(pod = %format_args!("{namespace}/{name}"), "the API server did not answer a status write in {WRITE_TIMEOUT:?}");
+                Sent::Failed
+            }
+        }
+    }
+
+    /// Deletes the object for good: grace 0, and only if it is still the same one.
+    pub(super) async fn delete(&self, pod: &ApiPod) -> Result<Answer, Failure> {
+        let Some(client) = &self.client else { return Ok(Answer::Done) };
+        let Some((namespace, name, uid)) = self.target(pod) else { return Ok(Answer::Done) };
+        let unavailable = |message: String| Failure { kind: FailureKind::Unavailable, message };
+        let Ok(_slot) = self.writes.acquire().await else { return Err(unavailable("the daemon is ending".into())) };
+        let api: Api<ApiPod> = Api::namespaced(client.clone(), &namespace);
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match tokio::time::timeout(WRITE_TIMEOUT, api.delete(&name, &params)).await {
+            Ok(Ok(_)) => Ok(Answer::Done),
+            Ok(Err(kube::Error::Api(e))) if e.code == 404 || e.code == 409 => Ok(Answer::Done),
+            Ok(Err(error)) => Err(unavailable(error.to_string())),
+            Err(_) => Err(unavailable(format!("no answer in {WRITE_TIMEOUT:?}"))),
+        }
+    }
+
+    /// Namespace, name and UID of the API object that stands for `pod`.
+    fn target(&self, pod: &ApiPod) -> Option<(String, String, String)> {
+        let namespace = pod.metadata.namespace.clone()?;
+        let name = pod.metadata.name.clone()?;
+        let uid = if crate::sources::is_static(pod) {
+            self.mirrors.uid_of(&namespace, &name)?
+        } else {
+            pod.metadata.uid.clone()?
+        };
+        Some((namespace, name, uid))
+    }
+}
+
+fn resource_version(pod: &ApiPod) -> u64 {
+    pod.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
+}

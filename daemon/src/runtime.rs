@@ -1,0 +1,24 @@
+//! The container runtime: what pods want of it is carried out here, and what it does by itself is noticed here.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `executor` | each [`lifecycle::Call`] as calls to the runtime and the disk |
+//! | `observe` | the runtime's messages as the pod machine sees them |
+//! | `sandbox_config`, `container_config` | what the runtime is told to make |
+//! | `environment`, `dns` | parts of these |
+//! | `watch` | the runtime's events, the audit beside them, and whether the runtime is there at all |
+//!
+//! Nothing here decides about a pod, and nothing here survives a restart: the runtime has it all.
+
+mod container_config;
+mod dns;
+mod environment;
+mod executor;
+mod log_files;
+mod observe;
+mod sandbox_config;
+mod watch;
+
+pub(crate) use dns::Settings as DnsSettings;
+pub(crate) use executor::{Executor, Place};
+pub(crate) use watch::{Found, RuntimeEvent, Watcher};

@@ -1,0 +1,167 @@
+//! What the runtime is told about a container (behaviour.md 10.5 to 10.17).
+//!
+//! Labels and annotations are those that a kubelet writes, so that either agent can go on with the other's containers.
+
+use std::path::PathBuf;
+
+use cri_client::v1;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use serde_json::json;
+
+use super::environment::{self, Addresses, EnvironmentError};
+use super::sandbox_config;
+
+pub(crate) const HASH: &str = "io.kubernetes.container.hash";
+pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+pub(crate) const NAME_LABEL: &str = "io.kubernetes.container.name";
+pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+
+const MASKED: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// What a container's configuration needs beside the pod.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) restart_count: u32,
+    pub(crate) image_id: &'a str,
+    pub(crate) addresses: Addresses<'a>,
+    /// The pod's hosts file on the node, where the container is to see it.
+    pub(crate) etc_hosts: Option<PathBuf>,
+    /// The file that takes the container's termination message, where it has one.
+    pub(crate) termination_log: Option<PathBuf>,
+    /// In bytes; the burstable tier's OOM score follows from it.
+    pub(crate) node_memory: u64,
+}
+
+/// The configuration of `container` of `pod`.
+pub(crate) fn container_config(
+    pod: &Pod,
+    container: &Container,
+    parts: &Parts<'_>,
+) -> Result<v1::ContainerConfig, EnvironmentError> {
+    let variables = environment::variables(pod, container, parts.addresses)?;
+    let spec = pod.spec.clone().unwrap_or_default();
+    let mut labels = sandbox_config::pod_labels(pod).to_vec();
+    labels.push((NAME_LABEL.to_owned(), container.name.clone()));
+    Ok(v1::ContainerConfig {
+        metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: parts.restart_count }),
+        image: Some(v1::ImageSpec {
+            image: parts.image_id.to_owned(),
+            user_specified_image: container.image.clone().unwrap_or_default(),
+            ..Default::default()
+        }),
+        command: environment::expand_all(container.command.as_ref(), &variables),
+        args: environment::expand_all(container.args.as_ref(), &variables),
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        envs: variables.into_iter().map(|(key, value)| v1::KeyValue { key, value: value.into() }).collect(),
+        mounts: mounts(container, parts),
+        labels: labels.into_iter().collect(),
+        annotations: annotations(pod, container, parts.restart_count).into_iter().collect(),
+        log_path: format!("{}/{}.log", container.name, parts.restart_count),
+        stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
+        tty: container.tty.unwrap_or(false),
+        linux: Some(v1::LinuxContainerConfig {
+            resources: Some(resources(pod, container, parts.node_memory)),
+            security_context: Some(v1::LinuxContainerSecurityContext {
+                namespace_options: Some(sandbox_config::namespaces(&spec)),
+                masked_paths: MASKED.iter().map(|p| (*p).to_owned()).collect(),
+                readonly_paths: READ_ONLY.iter().map(|p| (*p).to_owned()).collect(),
+                seccomp: Some(v1::SecurityProfile {
+                    profile_type: v1::security_profile::ProfileType::Unconfined as i32,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+        }),
+        ..Default::default()
+    })
+}
+
+fn annotations(pod: &Pod, container: &Container, restart_count: u32) -> Vec<(String, String)> {
+    let or = |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
+    let mut all = vec![
+        (HASH.to_owned(), podspec::container_hash(container)),
+        (RESTART_COUNT.to_owned(), restart_count.to_string()),
+        (MESSAGE_PATH.to_owned(), or(&container.termination_message_path, "/dev/termination-log")),
+        (MESSAGE_POLICY.to_owned(), or(&container.termination_message_policy, "File")),
+    ];
+    let seconds = |s: i64| s.to_string();
+    if let Some(grace) = pod.metadata.deletion_grace_period_seconds {
+        all.push(("io.kubernetes.pod.deletionGracePeriod".to_owned(), seconds(grace)));
+    }
+    if let Some(grace) = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds) {
+        all.push(("io.kubernetes.pod.terminationGracePeriod".to_owned(), seconds(grace)));
+    }
+    if let Some(ports) = ports(container) {
+        all.push(("io.kubernetes.container.ports".to_owned(), ports));
+    }
+    all
+}
+
+/// The ports as JSON with the fields in the order of the API's type, those that are not set left out.
+fn ports(container: &Container) -> Option<String> {
+    let ports = container.ports.as_deref().filter(|p| !p.is_empty())?;
+    let each: Vec<String> = ports
+        .iter()
+        .map(|p| {
+            let mut fields = Vec::new();
+            if let Some(name) = p.name.as_ref().filter(|n| !n.is_empty()) {
+                fields.push(format!("\"name\":{}", json!(name)));
+            }
+            if let Some(port) = p.host_port.filter(|p| *p != 0) {
+                fields.push(format!("\"hostPort\":{port}"));
+            }
+            fields.push(format!("\"containerPort\":{}", p.container_port));
+            if let Some(protocol) = p.protocol.as_ref().filter(|p| !p.is_empty()) {
+                fields.push(format!("\"protocol\":{}", json!(protocol)));
+            }
+            if let Some(ip) = p.host_ip.as_ref().filter(|ip| !ip.is_empty()) {
+                fields.push(format!("\"hostIP\":{}", json!(ip)));
+            }
+            format!("{{{}}}", fields.join(","))
+        })
+        .collect();
+    Some(format!("[{}]", each.join(",")))
+}
+
+fn mounts(container: &Container, parts: &Parts<'_>) -> Vec<v1::Mount> {
+    let bind = |container_path: &str, host_path: &PathBuf| v1::Mount {
+        container_path: container_path.to_owned(),
+        host_path: host_path.to_string_lossy().into_owned(),
+        ..Default::default()
+    };
+    let mut all = Vec::new();
+    if let Some(hosts) = &parts.etc_hosts {
+        all.push(bind("/etc/hosts", hosts));
+    }
+    if let Some(file) = &parts.termination_log {
+        let path = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
+        all.push(bind(path, file));
+    }
+    all
+}
+
+fn resources(pod: &Pod, container: &Container, node_memory: u64) -> v1::LinuxContainerResources {
+    let requests = podspec::container_requests(container);
+    let limits = podspec::container_limits(container);
+    let mut resources = sandbox_config::resources(&requests, &limits);
+    // Without swap for containers, memory and swap together are the memory limit (behaviour.md 28.2).
+    resources.memory_swap_limit_in_bytes = resources.memory_limit_in_bytes;
+    resources.oom_score_adj = i64::from(podspec::oom_score_adj(pod, container, node_memory));
+    resources
+}

@@ -1,0 +1,318 @@
+//! Carries out what a pod machine wants of the runtime and of the disk.
+//!
+//! Calls of different pods share nothing but the connection. A call is cancelled by dropping it; the machine looks again
+//! before it relies on anything.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cri_client::{CallError, Cause, Client, v1};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
+use lifecycle::{Answer, Call, Failure, FailureKind, Observation};
+use podspec::normalized_image;
+use tokio::sync::watch;
+use volumes::PodDirs;
+
+use super::container_config::{self, MESSAGE_PATH, Parts};
+use super::environment::Addresses;
+use super::{dns, log_files, observe, sandbox_config};
+use crate::events::Recorder;
+
+/// Where on the node things are.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// `podLogsDir`.
+    pub(crate) pod_logs: PathBuf,
+    /// Where the links to all containers' logs are.
+    pub(crate) container_logs: PathBuf,
+    /// Bytes of memory that the node has.
+    pub(crate) node_memory: u64,
+    /// What the configuration says about names.
+    pub(crate) dns: dns::Settings,
+}
+
+/// Shared by all pods; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Executor {
+    client: Client,
+    dirs: Arc<PodDirs>,
+    place: Arc<Place>,
+    host_ips: watch::Receiver<Vec<String>>,
+    recorder: Recorder,
+}
+
+type Outcome = Result<Answer, Failure>;
+
+impl Executor {
+    pub(crate) fn new(
+        client: Client,
+        dirs: PodDirs,
+        place: Place,
+        host_ips: watch::Receiver<Vec<String>>,
+        recorder: Recorder,
+    ) -> Self {
+        Self { client, dirs: Arc::new(dirs), place: Arc::new(place), host_ips, recorder }
+    }
+
+    /// Does what `call` asks for `pod`.
+    pub(crate) async fn carry_out(&self, pod: &Pod, call: Call) -> Outcome {
+        let done = |r: Result<(), CallError>| r.map(|()| Answer::Done).map_err(failure);
+        match call {
+            Call::Observe => self.observe(pod).await,
+            Call::RunSandbox { attempt } => self.run_sandbox(pod, attempt).await,
+            Call::StopSandbox { id } => done(self.client.stop_pod_sandbox(&id).await),
+            Call::RemoveSandbox { id } => done(self.client.remove_pod_sandbox(&id).await),
+            Call::InspectImage { image } => {
+                let found = self.client.image_status(&valid(&image)?).await.map_err(failure)?;
+                Ok(Answer::Image { id: found.map(|i| i.id) })
+            }
+            Call::PullImage { image } => self.pull(pod, &image).await,
+            call @ Call::CreateContainer { .. } => self.create_container(pod, call).await,
+            Call::StartContainer { id, name, .. } => {
+                self.client.start_container(&id).await.map_err(failure)?;
+                self.link_log(pod, &id, &name).await;
+                Ok(Answer::Done)
+            }
+            Call::StopContainer { id, grace } => done(self.client.stop_container(&id, grace).await),
+            Call::RemoveContainer { id, name, restart_count } => {
+                self.client.remove_container(&id).await.map_err(failure)?;
+                self.remove_logs(pod, &id, &name, restart_count);
+                Ok(Answer::Done)
+            }
+            Call::RemoveDirs { logs } => self.remove_dirs(pod, logs),
+            // Of the API server: see `pods::publisher`.
+            Call::DeleteObject => Err(refused("not a call to the runtime")),
+        }
+    }
+
+    async fn observe(&self, pod: &Pod) -> Outcome {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let labels = HashMap::from([("io.kubernetes.pod.uid".to_owned(), uid)]);
+        let sandboxes = self.client.list_pod_sandboxes(labels.clone()).await.map_err(failure)?;
+        let containers = self.client.list_containers(labels).await.map_err(failure)?;
+        let mut seen = Observation::default();
+        for sandbox in sandboxes {
+            match self.client.pod_sandbox_status(&sandbox.id).await {
+                Ok(status) => seen.sandboxes.push(observe::sandbox(&status)),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(failure(error)),
+            }
+        }
+        for container in containers {
+            match self.client.container_status(&container.id).await {
+                Ok(status) => {
+                    let message = self.termination_message(pod, &status, &container.pod_sandbox_id);
+                    seen.containers.push(observe::container(&status, container.pod_sandbox_id, message));
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(failure(error)),
+            }
+        }
+        match log_files::logged_restarts(&self.pod_logs(pod)) {
+            Ok(restarts) => seen.logged_restarts = restarts,
+            Err(error) => tracing::warn!(%error, "the pod's log directory cannot be read"),
+        }
+        Ok(Answer::Observed(seen))
+    }
+
+    /// What an ended container left in its termination message file.
+    fn termination_message(&self, _pod: &Pod, status: &v1::ContainerStatus, _sandbox: &str) -> Option<String> {
+        if status.state != v1::ContainerState::ContainerExited as i32 {
+            return None;
+        }
+        let inside = status.annotations.get(MESSAGE_PATH)?;
+        let mount = status.mounts.iter().find(|m| m.container_path == *inside)?;
+        match self.dirs.termination_message(Path::new(&mount.host_path)) {
+            Ok(message) => message,
+            Err(error) => Some(format!("Error on reading termination log {}: {error}", mount.host_path)),
+        }
+    }
+
+    async fn run_sandbox(&self, pod: &Pod, attempt: u32) -> Outcome {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.dirs.prepare(uid).map_err(|e| refused(&e.to_string()))?;
+        let logs = self.pod_logs(pod);
+        fs::create_dir_all(&logs).map_err(|e| refused(&format!("making {}: {e}", logs.display())))?;
+        let config = self.sandbox_config(pod, attempt)?;
+        let id = self.client.run_pod_sandbox(config, String::new()).await.map_err(failure)?;
+        Ok(Answer::Made { id })
+    }
+
+    fn sandbox_config(&self, pod: &Pod, attempt: u32) -> Result<v1::PodSandboxConfig, Failure> {
+        let spec = pod.spec.as_ref();
+        let policy = spec.and_then(|s| s.dns_policy.as_deref()).unwrap_or("ClusterFirst");
+        let host_network = spec.and_then(|s| s.host_network).unwrap_or(false);
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let (resolver, note) = dns::resolver(&self.place.dns, policy, namespace, host_network)
+            .map_err(|e| refused(&e.to_string()))?;
+        if let Some(note) = note {
+            self.recorder.pod_event(pod, None, true, "DNSConfigForming", note);
+        }
+        Ok(sandbox_config::sandbox_config(pod, attempt, &self.pod_logs(pod), resolver))
+    }
+
+    async fn pull(&self, pod: &Pod, image: &str) -> Outcome {
+        let name = valid(image)?;
+        let annotations = pod.metadata.annotations.clone().unwrap_or_default();
+        let spec = v1::ImageSpec {
+            image: name.clone(),
+            user_specified_image: image.to_owned(),
+            annotations: annotations.into_iter().collect(),
+            ..Default::default()
+        };
+        let config = self.sandbox_config(pod, 0)?;
+        let reference = self.client.pull_image(spec, None, config).await.map_err(failure)?;
+        let found = self.client.image_status(&name).await.map_err(failure)?;
+        let (id, size_bytes) = found.map_or((reference, 0), |i| (i.id, i.size));
+        Ok(Answer::Pulled { id, size_bytes })
+    }
+
+    async fn create_container(&self, pod: &Pod, call: Call) -> Outcome {
+        let Call::CreateContainer { name, kind, restart_count, sandbox_id, image_id, pod_ips } = call else {
+            return Err(refused("not a container to make"));
+        };
+        let Some(spec) = find(pod, kind, &name) else { return Err(refused("no such container in the pod")) };
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let config_error = |message: String| Failure { kind: FailureKind::Config, message };
+        self.dirs.prepare(uid).map_err(|e| config_error(e.to_string()))?;
+        let host_ips = self.host_ips.borrow().clone();
+        let host_network = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
+        let pod_ips = if host_network { host_ips.clone() } else { pod_ips };
+        let sandbox = self.sandbox_config(pod, 0)?;
+        let etc_hosts = self.hosts(pod, uid, &sandbox.hostname, &pod_ips, host_network).map_err(config_error)?;
+        let wants_message = spec.termination_message_path.as_deref() != Some("");
+        let termination_log = if wants_message {
+            let token = token(uid, &name, restart_count);
+            Some(self.dirs.termination_log(uid, &name, token).map_err(|e| config_error(e.to_string()))?)
+        } else {
+            None
+        };
+        let dir = self.pod_logs(pod).join(&name);
+        fs::create_dir_all(&dir).map_err(|e| config_error(format!("making {}: {e}", dir.display())))?;
+        let parts = Parts {
+            restart_count,
+            image_id: &image_id,
+            addresses: Addresses { pod_ips: &pod_ips, host_ips: &host_ips },
+            etc_hosts,
+            termination_log,
+            node_memory: self.place.node_memory,
+        };
+        let config =
+            container_config::container_config(pod, spec, &parts).map_err(|e| config_error(e.to_string()))?;
+        let id = self.client.create_container(&sandbox_id, config, sandbox).await.map_err(failure)?;
+        Ok(Answer::Made { id })
+    }
+
+    /// The pod's hosts file, unless it has no address or brings its own (behaviour.md 8.12).
+    fn hosts(
+        &self,
+        pod: &Pod,
+        uid: &str,
+        hostname: &str,
+        pod_ips: &[String],
+        host_network: bool,
+    ) -> Result<Option<PathBuf>, String> {
+        if pod_ips.is_empty() && !host_network {
+            return Ok(None);
+        }
+        let text = if host_network {
+            let node = fs::read_to_string("/etc/hosts").map_err(|e| format!("reading /etc/hosts: {e}"))?;
+            volumes::node_hosts_file(&node)
+        } else {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            volumes::hosts_file(pod_ips, if hostname.is_empty() { name } else { hostname }, None)
+        };
+        self.dirs.write_hosts(uid, &text).map(Some).map_err(|e| e.to_string())
+    }
+
+    fn pod_logs(&self, pod: &Pod) -> PathBuf {
+        self.place.pod_logs.join(podspec::log_dir_name(pod))
+    }
+
+    fn log_link(&self, pod: &Pod, id: &str, container: &str) -> PathBuf {
+        let part = |s: &Option<String>| s.clone().unwrap_or_default();
+        let (name, namespace) = (part(&pod.metadata.name), part(&pod.metadata.namespace));
+        log_files::link(&self.place.container_logs, &name, &namespace, container, id)
+    }
+
+    /// The link is for log collectors: a pod runs without it.
+    async fn link_log(&self, pod: &Pod, id: &str, container: &str) {
+        let Ok(status) = self.client.container_status(id).await else { return };
+        if status.log_path.is_empty() {
+            return;
+        }
+        let link = self.log_link(pod, id, container);
+        match std::os::unix::fs::symlink(&status.log_path, &link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                tracing::warn!(link = %link.display(), %error, "the link to a container's log cannot be made");
+            }
+            _ => {}
+        }
+    }
+
+    fn remove_logs(&self, pod: &Pod, id: &str, container: &str, restart_count: u32) {
+        let link = self.log_link(pod, id, container);
+        if let Err(error) = fs::remove_file(&link)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(link = %link.display(), %error, "the link to a removed container's log stays");
+        }
+        if let Err(error) = log_files::remove_logs(&self.pod_logs(pod), container, restart_count) {
+            tracing::warn!(container, restart_count, %error, "logs of a removed container stay");
+        }
+    }
+
+    fn remove_dirs(&self, pod: &Pod, logs: bool) -> Outcome {
+        if !logs {
+            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+            return self.dirs.remove(uid).map(|()| Answer::Done).map_err(|e| refused(&e.to_string()));
+        }
+        let dir = self.pod_logs(pod);
+        match fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(refused(&format!("removing {}: {e}", dir.display()))),
+            _ => Ok(Answer::Done),
+        }
+    }
+}
+
+fn find<'a>(pod: &'a Pod, kind: lifecycle::ContainerKind, name: &str) -> Option<&'a ContainerSpec> {
+    let spec = pod.spec.as_ref()?;
+    match kind {
+        lifecycle::ContainerKind::Init => spec.init_containers.iter().flatten().find(|c| c.name == name),
+        lifecycle::ContainerKind::Regular => spec.containers.iter().find(|c| c.name == name),
+    }
+}
+
+fn valid(image: &str) -> Result<String, Failure> {
+    normalized_image(image).map_err(|e| Failure { kind: FailureKind::InvalidImageName, message: e.to_string() })
+}
+
+/// Eight hex digits that no other start of this pod's containers has: time makes them differ after a lost answer.
+fn token(uid: &str, container: &str, restart_count: u32) -> u32 {
+    let boot = crate::clock::boot().as_nanos();
+    podspec::deep_hash32(format!("{uid}/{container}/{restart_count}/{boot}").as_bytes())
+}
+
+fn refused(message: &str) -> Failure {
+    Failure { kind: FailureKind::Refused, message: message.to_owned() }
+}
+
+/// What a failed call means to the pod machine.
+pub(super) fn failure(error: CallError) -> Failure {
+    let kind = match &error.cause {
+        Cause::NotFound(_) => FailureKind::NotFound,
+        Cause::Unavailable(_) => FailureKind::Unavailable,
+        Cause::Deadline { .. } => FailureKind::Deadline,
+        Cause::NameReserved(_) => FailureKind::Reserved,
+        Cause::Unimplemented | Cause::InvalidAnswer(_) | Cause::Failed { .. } => FailureKind::Refused,
+    };
+    // A pod's events speak of the cause; which call it was follows from the event's reason.
+    let message = match &error.cause {
+        Cause::Failed { .. } | Cause::NameReserved(_) => error.cause.to_string(),
+        _ => error.to_string(),
+    };
+    Failure { kind, message }
+}

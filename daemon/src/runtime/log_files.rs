@@ -1,0 +1,111 @@
+//! Names of container log files, and what can be read from them (behaviour.md 5.20, 10.12, 38.2).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// File names may be so long; longer ones are cut before their suffix.
+const MAX_NAME: usize = 255;
+
+/// For each container that has logs, the restart count that comes after the highest in the names of its files.
+pub(super) fn logged_restarts(pod_log_dir: &Path) -> io::Result<BTreeMap<String, u32>> {
+    let mut restarts = BTreeMap::new();
+    let containers = match fs::read_dir(pod_log_dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(restarts),
+        Err(e) => return Err(e),
+    };
+    for container in containers {
+        let container = container?;
+        let Ok(name) = container.file_name().into_string() else { continue };
+        if !container.file_type()?.is_dir() {
+            continue;
+        }
+        let mut highest = None;
+        for log in fs::read_dir(container.path())? {
+            let Ok(log) = log?.file_name().into_string() else { continue };
+            highest = highest.max(restart_count_of(&log));
+        }
+        if let Some(highest) = highest {
+            restarts.insert(name, highest.saturating_add(1));
+        }
+    }
+    Ok(restarts)
+}
+
+/// `3` of `3.log`, `3.log.20261123-101010` and `3.log.20261123-101010.gz`.
+fn restart_count_of(file: &str) -> Option<u32> {
+    let (count, rest) = file.split_once('.')?;
+    let is_log = rest == "log" || rest.starts_with("log.");
+    if is_log { count.parse().ok() } else { None }
+}
+
+/// The link below the directory of all containers' logs that points to a container's log.
+pub(super) fn link(dir: &Path, pod: &str, namespace: &str, container: &str, id: &str) -> PathBuf {
+    let suffix = format!("-{id}.log");
+    let mut name = format!("{pod}_{namespace}_{container}");
+    name.truncate(name.floor_char_boundary(MAX_NAME.saturating_sub(suffix.len())));
+    dir.join(name + &suffix)
+}
+
+/// Removes every file of one restart of a container; goes on after an error and tells the first.
+pub(super) fn remove_logs(pod_log_dir: &Path, container: &str, restart_count: u32) -> io::Result<()> {
+    let dir = pod_log_dir.join(container);
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let mut failed = None;
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if restart_count_of(&name) == Some(restart_count)
+            && let Err(e) = fs::remove_file(entry.path())
+        {
+            failed.get_or_insert(e);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_restart_count_is_read_from_the_names_of_all_log_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let web = dir.path().join("web");
+        fs::create_dir(&web).expect("made");
+        for name in ["0.log", "2.log.20261123-101010.gz", "1.log", "x.log", "9.txt"] {
+            fs::write(web.join(name), "").expect("written");
+        }
+        fs::create_dir(dir.path().join("empty")).expect("made");
+        let restarts = logged_restarts(dir.path()).expect("read");
+        assert_eq!(restarts, BTreeMap::from([("web".to_owned(), 3)]));
+        assert!(logged_restarts(&dir.path().join("none")).expect("nothing").is_empty());
+    }
+
+    #[test]
+    fn only_the_logs_of_that_restart_are_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let web = dir.path().join("web");
+        fs::create_dir(&web).expect("made");
+        for name in ["1.log", "1.log.20261123-101010", "10.log"] {
+            fs::write(web.join(name), "").expect("written");
+        }
+        remove_logs(dir.path(), "web", 1).expect("removed");
+        let left: Vec<_> = fs::read_dir(&web).expect("listed").map(|e| e.expect("entry").file_name()).collect();
+        assert_eq!(left, ["10.log"]);
+    }
+
+    #[test]
+    fn a_link_that_would_be_too_long_is_cut_before_the_containers_id() {
+        let link = link(Path::new("/l"), &"p".repeat(300), "ns", "c", "abc");
+        let name = link.file_name().expect("a name").to_string_lossy().into_owned();
+        assert_eq!(name.len(), 255);
+        assert!(name.ends_with("p-abc.log"));
+    }
+}

@@ -1,0 +1,120 @@
+//! What the runtime is told about a pod's sandbox (behaviour.md 7.5 to 7.9).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use cri_client::v1;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use podspec::ResourceList;
+
+use super::dns::Resolver;
+
+const SOURCE: &str = "kubernetes.io/config.source";
+const SEEN: &str = "kubernetes.io/config.seen";
+/// The kubelet cuts host names here (behaviour.md 8.13).
+const MAX_HOSTNAME: usize = 63;
+
+/// The configuration of sandbox number `attempt` of `pod`.
+pub(crate) fn sandbox_config(pod: &Pod, attempt: u32, log_dir: &Path, dns: Resolver) -> v1::PodSandboxConfig {
+    let meta = &pod.metadata;
+    let part = |s: &Option<String>| s.clone().unwrap_or_default();
+    let spec = pod.spec.clone().unwrap_or_default();
+    let mut labels: HashMap<String, String> = meta.labels.clone().unwrap_or_default().into_iter().collect();
+    labels.extend(pod_labels(pod));
+    let mut annotations: HashMap<String, String> = meta.annotations.clone().unwrap_or_default().into_iter().collect();
+    annotations.entry(SOURCE.to_owned()).or_insert_with(|| "api".to_owned());
+    annotations.entry(SEEN.to_owned()).or_insert_with(|| jiff::Timestamp::now().to_string());
+    let host_network = spec.host_network.unwrap_or(false);
+    v1::PodSandboxConfig {
+        metadata: Some(v1::PodSandboxMetadata {
+            name: part(&meta.name),
+            uid: part(&meta.uid),
+            namespace: part(&meta.namespace),
+            attempt,
+        }),
+        hostname: if host_network { String::new() } else { hostname(pod, &spec) },
+        log_directory: log_dir.to_string_lossy().into_owned(),
+        dns_config: Some(v1::DnsConfig { servers: dns.servers, searches: dns.searches, options: dns.options }),
+        port_mappings: port_mappings(&spec),
+        labels: labels.into_iter().collect(),
+        annotations: annotations.into_iter().collect(),
+        linux: Some(v1::LinuxPodSandboxConfig {
+            security_context: Some(v1::LinuxSandboxSecurityContext {
+                namespace_options: Some(namespaces(&spec)),
+                seccomp: Some(v1::SecurityProfile::default()),
+                ..Default::default()
+            }),
+            overhead: Some(v1::LinuxContainerResources::default()),
+            resources: Some(resources(&podspec::pod_requests(pod), &podspec::pod_limits(pod))),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// The labels by which the runtime's objects are known to be of this pod.
+pub(crate) fn pod_labels(pod: &Pod) -> [(String, String); 3] {
+    let part = |s: &Option<String>| s.clone().unwrap_or_default();
+    [
+        ("io.kubernetes.pod.name".to_owned(), part(&pod.metadata.name)),
+        ("io.kubernetes.pod.namespace".to_owned(), part(&pod.metadata.namespace)),
+        ("io.kubernetes.pod.uid".to_owned(), part(&pod.metadata.uid)),
+    ]
+}
+
+/// Network of the node or of the pod; the process namespace of each container is its own; no user namespaces.
+pub(crate) fn namespaces(spec: &PodSpec) -> v1::NamespaceOption {
+    let network =
+        if spec.host_network.unwrap_or(false) { v1::NamespaceMode::Node } else { v1::NamespaceMode::Pod };
+    v1::NamespaceOption {
+        network: network as i32,
+        pid: v1::NamespaceMode::Container as i32,
+        ipc: v1::NamespaceMode::Pod as i32,
+        userns_options: Some(v1::UserNamespace { mode: v1::NamespaceMode::Node as i32, ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn hostname(pod: &Pod, spec: &PodSpec) -> String {
+    let name = spec.hostname.clone().filter(|h| !h.is_empty()).or_else(|| pod.metadata.name.clone());
+    let mut name = name.unwrap_or_default();
+    if name.len() > MAX_HOSTNAME {
+        name.truncate(name.floor_char_boundary(MAX_HOSTNAME));
+        name.truncate(name.trim_end_matches(['-', '.']).len());
+    }
+    name
+}
+
+fn port_mappings(spec: &PodSpec) -> Vec<v1::PortMapping> {
+    let ports = spec.containers.iter().flat_map(|c| c.ports.iter().flatten());
+    ports
+        .map(|p| v1::PortMapping {
+            protocol: match p.protocol.as_deref() {
+                Some("UDP") => v1::Protocol::Udp,
+                Some("SCTP") => v1::Protocol::Sctp,
+                _ => v1::Protocol::Tcp,
+            } as i32,
+            container_port: p.container_port,
+            host_port: p.host_port.unwrap_or(0),
+            host_ip: p.host_ip.clone().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// Shares from the requests, quota and memory from the limits (behaviour.md 21.3 to 21.6).
+pub(crate) fn resources(requests: &ResourceList, limits: &ResourceList) -> v1::LinuxContainerResources {
+    let milli = |list: &ResourceList, name: &str| list.get(name).map(podspec::Quantity::milli_value);
+    let cpu_limit = milli(limits, "cpu").filter(|m| *m > 0);
+    let cpu_request = milli(requests, "cpu").filter(|m| *m > 0).or(cpu_limit).unwrap_or(0);
+    let period = cgroups::DEFAULT_CPU_PERIOD_US;
+    v1::LinuxContainerResources {
+        cpu_shares: i64::try_from(cgroups::cpu_shares(u64::try_from(cpu_request).unwrap_or(0))).unwrap_or(i64::MAX),
+        cpu_period: i64::try_from(period).unwrap_or(i64::MAX),
+        cpu_quota: cpu_limit.map_or(0, |milli| {
+            let quota = cgroups::cpu_quota_us(u64::try_from(milli).unwrap_or(0), period);
+            quota.and_then(|q| i64::try_from(q).ok()).unwrap_or(0)
+        }),
+        memory_limit_in_bytes: limits.get("memory").map_or(0, podspec::Quantity::value),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,159 @@
+//! Notices what the runtime does by itself.
+//!
+//! The runtime's event stream gives speed; a full reading gives certainty: each minute beside the stream, each second
+//! where the runtime has none (design.md 2.2). Events only say which pod is to be looked at. Beside both, the runtime's
+//! own conditions are asked for every ten seconds, for the node's status.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use cri_client::{Client, Event, v1};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+const AUDIT_WITH_EVENTS: Duration = Duration::from_secs(60);
+const AUDIT_WITHOUT_EVENTS: Duration = Duration::from_secs(1);
+/// After a reading that failed.
+const AUDIT_RETRY: Duration = Duration::from_millis(500);
+const POD_UID: &str = "io.kubernetes.pod.uid";
+
+/// A pod that the runtime has something of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// Differs where anything that the lists show differs.
+    pub(crate) digest: u64,
+}
+
+/// What is told about the runtime.
+#[derive(Clone, Debug)]
+pub(crate) enum RuntimeEvent {
+    /// Something happened to this pod.
+    Changed { uid: String },
+    /// The runtime answers again after it did not.
+    Back,
+    /// Everything was read.
+    Audited { found: HashMap<String, Found> },
+}
+
+/// Reads events and audits until the receiver is gone.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    client: Client,
+    tell: mpsc::Sender<RuntimeEvent>,
+}
+
+impl Watcher {
+    pub(crate) fn new(client: Client, tell: mpsc::Sender<RuntimeEvent>) -> Self {
+        Self { client, tell }
+    }
+
+    /// Runs until `stop`.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut events = Some(self.client.events());
+        let mut lost = false;
+        let mut next_audit = Instant::now();
+        let mut every = AUDIT_WITH_EVENTS;
+        loop {
+            let event = async {
+                match &mut events {
+                    Some(stream) => stream.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                // Cancel-safe: a level.
+                _ = stop.wait_for(|stop| *stop) => return,
+                // Cancel-safe: see EventStream::next.
+                event = event => match event {
+                    Some(Event::Container(event)) => {
+                        if let Some(uid) = pod_uid(&event)
+                            && self.tell.send(RuntimeEvent::Changed { uid }).await.is_err() {
+                            return;
+                        }
+                    }
+                    Some(Event::Connected) => {
+                        if std::mem::take(&mut lost) {
+                            tracing::info!("the container runtime answers again");
+                            let _ = self.tell.send(RuntimeEvent::Back).await;
+                        }
+                        next_audit = Instant::now();
+                    }
+                    Some(Event::Lost { error }) => {
+                        if !std::mem::replace(&mut lost, true) {
+                            tracing::warn!(%error, "the container runtime's events are lost; tried again until they are back");
+                        }
+                    }
+                    Some(Event::Unsupported) => {
+                        tracing::warn!("the container runtime has no event stream: its state is read every second");
+                        every = AUDIT_WITHOUT_EVENTS;
+                        next_audit = Instant::now();
+                    }
+                    None => events = None,
+                },
+                // Cancel-safe: only a time.
+                () = sleep_until(next_audit), if !lost => {
+                    next_audit = Instant::now() + match self.audit().await {
+                        Some(found) => {
+                            let _ = self.tell.send(RuntimeEvent::Audited { found }).await;
+                            every
+                        }
+                        None => AUDIT_RETRY,
+                    };
+                }
+            }
+        }
+    }
+
+    async fn audit(&self) -> Option<HashMap<String, Found>> {
+        let sandboxes = self.client.list_pod_sandboxes(HashMap::new()).await;
+        let containers = self.client.list_containers(HashMap::new()).await;
+        match (sandboxes, containers) {
+            (Ok(sandboxes), Ok(containers)) => Some(found(&sandboxes, &containers)),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(%error, "the container runtime's state cannot be read; tried again");
+                None
+            }
+        }
+    }
+}
+
+fn pod_uid(event: &v1::ContainerEventResponse) -> Option<String> {
+    let sandbox = event.pod_sandbox_status.as_ref()?;
+    let uid = sandbox.metadata.as_ref().map(|m| m.uid.clone());
+    uid.filter(|u| !u.is_empty()).or_else(|| sandbox.labels.get(POD_UID).cloned())
+}
+
+fn found(sandboxes: &[v1::PodSandbox], containers: &[v1::Container]) -> HashMap<String, Found> {
+    let mut parts: HashMap<String, (String, String, Vec<(String, i32)>)> = HashMap::new();
+    for s in sandboxes {
+        let Some(meta) = &s.metadata else { continue };
+        let part = parts.entry(meta.uid.clone()).or_default();
+        part.0.clone_from(&meta.namespace);
+        part.1.clone_from(&meta.name);
+        part.2.push((s.id.clone(), s.state));
+    }
+    for c in containers {
+        let Some(uid) = c.labels.get(POD_UID) else { continue };
+        let part = parts.entry(uid.clone()).or_default();
+        let label = |key: &str| c.labels.get(key).cloned().unwrap_or_default();
+        if part.1.is_empty() {
+            part.0 = label("io.kubernetes.pod.namespace");
+            part.1 = label("io.kubernetes.pod.name");
+        }
+        part.2.push((c.id.clone(), c.state));
+    }
+    parts
+        .into_iter()
+        .filter(|(uid, _)| !uid.is_empty())
+        .map(|(uid, (namespace, name, mut states))| {
+            states.sort_unstable();
+            let mut hasher = DefaultHasher::new();
+            states.hash(&mut hasher);
+            (uid, Found { namespace, name, digest: hasher.finish() })
+        })
+        .collect()
+}
