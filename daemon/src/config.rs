@@ -39,6 +39,7 @@ pub use groups::{
 pub use load::{ConfigError, Loaded, Problem};
 pub(crate) use load::{FlagValue, load};
 pub use settings::Config;
+pub(crate) use validate::cpu_set_size;
 
 /// Exit code for a configuration or command line that cannot be used.
 pub const EXIT_BAD_CONFIGURATION: u8 = 2;

@@ -19,7 +19,20 @@
 //!
 //! Nothing is kept over a restart: the API has the object, the machine has the facts.
 
+pub mod addresses;
+pub mod capacity;
+pub mod images;
+pub mod info;
+pub mod lease;
+pub mod name;
+pub mod pressure;
+mod registration;
+mod status;
+mod view;
+mod writer;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{NodeAddress, Taint};
@@ -66,6 +79,8 @@ pub struct RuntimeState {
     pub last_ok: Option<Instant>,
     /// Counts up when images came or went, so that the list is read anew.
     pub images_generation: u64,
+    /// Where it keeps images (ImageFsInfo), so that their file system is measured too.
+    pub image_filesystem: Option<PathBuf>,
 }
 
 impl Default for RuntimeState {
@@ -81,9 +96,12 @@ impl Default for RuntimeState {
             supplemental_groups_policy: false,
             last_ok: None,
             images_generation: 0,
+            image_filesystem: None,
         }
     }
 }
+
+pub use writer::{NodeAgent, Settings};
 
 /// What others read of the own node: `None` until the API has shown it once.
 pub type NodeReceiver = tokio::sync::watch::Receiver<Option<Arc<NodeView>>>;

@@ -216,7 +216,7 @@ settings! {
     now keep eviction_hard "evictionHard": BTreeMap<String, String> = default_eviction_hard();
     later keep eviction_soft "evictionSoft": BTreeMap<String, String> = BTreeMap::new();
     later keep eviction_soft_grace_period "evictionSoftGracePeriod": BTreeMap<String, String> = BTreeMap::new();
-    later zero eviction_pressure_transition_period "evictionPressureTransitionPeriod": GoDuration = GoDuration::from_secs(300);
+    now zero eviction_pressure_transition_period "evictionPressureTransitionPeriod": GoDuration = GoDuration::from_secs(300);
     later keep eviction_max_pod_grace_period "evictionMaxPodGracePeriod": i32 = 0;
     later keep eviction_minimum_reclaim "evictionMinimumReclaim": BTreeMap<String, String> = BTreeMap::new();
     now keep merge_default_eviction_settings "mergeDefaultEvictionSettings": bool = false;

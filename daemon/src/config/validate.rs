@@ -12,6 +12,8 @@ use super::duration::GoDuration;
 use super::gates;
 use super::settings::{Config, Effect};
 
+pub(crate) use resources::cpu_set_size;
+
 type Problems = Vec<(String, String)>;
 
 /// All that is wrong, as (field, message).

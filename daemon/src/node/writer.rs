@@ -1,0 +1,309 @@
+//! The task that keeps the node object's status true: registers, computes, and writes what has changed.
+//! behaviour.md 32.1, 32.19, 32.20.
+//!
+//! The status is computed each `nodeStatusUpdateFrequency` and at once when the runtime's state turns. It is written when
+//! anything but heartbeats differs, or when the report frequency (give or take half of it) has passed.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeAddress, NodeStatus};
+use kube::api::{Api, Patch, PatchParams};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::capacity::Resources;
+use super::info::Machine;
+use super::pressure::Observer;
+use super::view::SeenStatus;
+use super::{NodeReceiver, RuntimeState, addresses, images, lease, registration, status, view};
+use crate::config::Config;
+use crate::events::Recorder;
+use crate::kubeconfig::Clients;
+use crate::sources::backoff::random;
+
+/// Tries of one round; behaviour.md 32.19.
+const TRIES: u32 = 5;
+const TRY_WAIT: Duration = Duration::from_millis(200);
+/// Images and addresses that nobody has announced a change of are read this often.
+const SLOW: Duration = Duration::from_secs(300);
+const JITTER: f64 = 0.04;
+/// A stream of runtime changes must not become a stream of writes.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// What the node is made of and how it is to be shown.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub node_name: String,
+    pub node_ips: Vec<IpAddr>,
+    pub node_labels: Vec<(String, String)>,
+    pub external_cloud_provider: bool,
+    pub config: Arc<Config>,
+    pub machine: Machine,
+    pub resources: Resources,
+    pub root_dir: PathBuf,
+    /// Of each call for the node's sake.
+    pub call_timeout: Duration,
+}
+
+/// The node's tasks: status writer, lease, and the watch of the own object.
+pub struct NodeAgent {
+    settings: Settings,
+    runtime: watch::Receiver<RuntimeState>,
+    cri: Option<cri_client::Client>,
+    recorder: Recorder,
+    observer: Observer,
+    images: Vec<ContainerImage>,
+    images_read: Option<(Instant, u64)>,
+    addresses: Vec<NodeAddress>,
+    addresses_read: Option<Instant>,
+}
+
+impl std::fmt::Debug for NodeAgent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeAgent").field("node", &self.settings.node_name).finish_non_exhaustive()
+    }
+}
+
+impl NodeAgent {
+    /// `cri` gives the list of images; without it none are shown.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        runtime: watch::Receiver<RuntimeState>,
+        cri: Option<cri_client::Client>,
+        recorder: Recorder,
+    ) -> Self {
+        let observer = Observer::new(&settings.config, &settings.root_dir);
+        Self {
+            settings,
+            runtime,
+            cri,
+            recorder,
+            observer,
+            images: Vec::new(),
+            images_read: None,
+            addresses: Vec::new(),
+            addresses_read: None,
+        }
+    }
+
+    /// Starts the tasks; they end at `stop`. The receiver shows the own object from the first answer on.
+    pub fn start(
+        self,
+        clients: &Clients,
+        stop: watch::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) -> NodeReceiver {
+        let (shown, node) = watch::channel(None);
+        let name = self.settings.node_name.clone();
+        self.recorder.node_event(false, "Starting", "Starting kubelet.");
+        let (seen, statuses) = watch::channel(SeenStatus::default());
+        tasks.spawn(view::run(
+            clients.general.clone(),
+            name.clone(),
+            shown,
+            seen,
+            self.recorder.clone(),
+            stop.clone(),
+        ));
+        tasks.spawn(lease::run(
+            clients.node.clone(),
+            name,
+            self.settings.config.node_lease_duration_seconds,
+            self.settings.call_timeout,
+            node.clone(),
+            stop.clone(),
+        ));
+        let api = Api::all(clients.node.clone());
+        tasks.spawn(async move {
+            let mut stop = stop;
+            tokio::select! {
+                // Cancel-safe: a level.
+                _ = stop.wait_for(|stop| *stop) => {}
+                // Cut off only when the daemon ends.
+                () = self.run(api, statuses) => {}
+            }
+        });
+        node
+    }
+
+    async fn run(mut self, api: Api<Node>, mut statuses: watch::Receiver<SeenStatus>) {
+        let first = self.compute(&NodeStatus::default()).await;
+        let mut known = SeenStatus::of(registration::register(&api, &self.settings, first).await);
+        self.tell_reboot(&known.status);
+        let mut told = NodeStatus::default();
+        let mut next_report = Instant::now();
+        loop {
+            // Others write the status too: after a lapsed lease the node controller makes Ready unknown.
+            let seen = statuses.borrow_and_update().clone();
+            if seen.version > known.version {
+                known = seen;
+            }
+            let wanted = self.compute(&known.status).await;
+            for reason in status::transitions(&told, &wanted) {
+                self.recorder.node_event(
+                    false,
+                    reason,
+                    format!("Node {} status is now: {reason}", self.settings.node_name),
+                );
+            }
+            told.clone_from(&wanted);
+            if status::changed(&known.status, &wanted) || Instant::now() >= next_report {
+                match self.write(&api, &known.status, &wanted).await {
+                    Ok(written) => {
+                        known = written;
+                        let report = self.settings.config.node_status_report_frequency.to_std();
+                        next_report = Instant::now() + report.mul_f64(0.5 + random());
+                    }
+                    Err(error) => tracing::warn!(
+                        node = self.settings.node_name,
+                        error,
+                        "the node's status could not be written; tried again"
+                    ),
+                }
+            }
+            self.wait(&known, &mut statuses).await;
+        }
+    }
+
+    /// Until the next round is due, the runtime's state turns, or somebody else has written the status.
+    async fn wait(&mut self, known: &SeenStatus, statuses: &mut watch::Receiver<SeenStatus>) {
+        let update = self.settings.config.node_status_update_frequency.to_std();
+        let due = Instant::now() + update.mul_f64(1.0 + JITTER * random());
+        let before = Turn::of(&self.runtime.borrow_and_update());
+        loop {
+            tokio::select! {
+                // Cancel-safe: only a time.
+                () = sleep_until(due) => return,
+                // Cancel-safe: a level. What only says that the runtime is still well is not worth a round.
+                changed = self.runtime.changed() => match changed {
+                    Ok(()) if Turn::of(&self.runtime.borrow_and_update()) == before => {}
+                    Ok(()) => return sleep(SETTLE).await,
+                    Err(_) => return sleep_until(due).await,
+                },
+                // Cancel-safe: a level. Own writes come back with a version that is known.
+                changed = statuses.changed() => match changed {
+                    Ok(()) => {
+                        let seen = statuses.borrow_and_update();
+                        if seen.version > known.version && status::changed(&known.status, &seen.status) {
+                            return;
+                        }
+                    }
+                    Err(_) => return sleep_until(due).await,
+                },
+            }
+        }
+    }
+
+    async fn compute(&mut self, before: &NodeStatus) -> NodeStatus {
+        let runtime = self.runtime.borrow().clone();
+        self.read_addresses().await;
+        self.read_images(&runtime).await;
+        let instant = Instant::now();
+        let pressures = self.observer.observe(runtime.image_filesystem.as_deref(), instant);
+        let inputs = status::Inputs {
+            machine: &self.settings.machine,
+            resources: &self.settings.resources,
+            runtime: &runtime,
+            addresses: &self.addresses,
+            images: &self.images,
+            pressures,
+            port: self.settings.config.port,
+            now: Timestamp::now(),
+            instant,
+        };
+        status::compute(&inputs, before)
+    }
+
+    async fn read_addresses(&mut self) {
+        let now = Instant::now();
+        if !self.addresses.is_empty() && self.addresses_read.is_some_and(|at| now.duration_since(at) < SLOW) {
+            return;
+        }
+        let Settings { node_name, node_ips, external_cloud_provider, .. } = &self.settings;
+        match addresses::node_addresses(node_name, node_ips, *external_cloud_provider).await {
+            Ok(found) => {
+                self.addresses = found;
+                self.addresses_read = Some(now);
+            }
+            Err(error) => tracing::error!(%error, "the node's addresses are unknown"),
+        }
+    }
+
+    async fn read_images(&mut self, runtime: &RuntimeState) {
+        let Some(cri) = &self.cri else { return };
+        let now = Instant::now();
+        let fresh = self.images_read.is_some_and(|(at, generation)| {
+            generation == runtime.images_generation && now.duration_since(at) < SLOW
+        });
+        if fresh || runtime.ready.is_err() {
+            return;
+        }
+        match cri.list_images().await {
+            Ok(found) => {
+                self.images = images::shown(&found, self.settings.config.node_status_max_images);
+                self.images_read = Some((now, runtime.images_generation));
+            }
+            Err(error) => tracing::warn!(%error, "the runtime's images could not be listed"),
+        }
+    }
+
+    async fn write(
+        &self,
+        api: &Api<Node>,
+        known: &NodeStatus,
+        wanted: &NodeStatus,
+    ) -> Result<SeenStatus, String> {
+        let params = PatchParams::default();
+        let patch = Patch::Strategic(status::patch(known, wanted));
+        let mut last = String::new();
+        for attempt in 0..TRIES {
+            let call = api.patch_status(&self.settings.node_name, &params, &patch);
+            match timeout(self.settings.call_timeout, call).await {
+                Ok(Ok(node)) => return Ok(SeenStatus::of(node)),
+                Ok(Err(error)) => last = error.to_string(),
+                Err(_) => last = format!("no answer in {:?}", self.settings.call_timeout),
+            }
+            if attempt + 1 < TRIES {
+                sleep(TRY_WAIT * 2_u32.pow(attempt)).await;
+            }
+        }
+        Err(last)
+    }
+
+    fn tell_reboot(&self, known: &NodeStatus) {
+        let boot_id = &self.settings.machine.boot_id;
+        if known.node_info.as_ref().is_some_and(|info| !info.boot_id.is_empty() && info.boot_id != *boot_id) {
+            let message = format!("Node {} has been rebooted, boot id: {boot_id}", self.settings.node_name);
+            self.recorder.node_event(true, "Rebooted", message);
+        }
+    }
+}
+
+/// What of the runtime's state is worth a round at once.
+#[derive(Debug, PartialEq)]
+struct Turn {
+    ready: bool,
+    network: bool,
+    version: String,
+    images: u64,
+}
+
+impl Turn {
+    fn of(state: &RuntimeState) -> Self {
+        Self {
+            ready: state.ready.is_ok(),
+            network: state.network.is_ok(),
+            version: state.version.clone(),
+            images: state.images_generation,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
