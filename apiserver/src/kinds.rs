@@ -22,13 +22,31 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use k8s_openapi::schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::schema;
 use crate::selector::FieldSelector;
 use crate::table::Columns;
 
+pub(crate) mod bindings;
+pub(crate) mod configmaps;
+pub(crate) mod endpoints;
+pub(crate) mod events;
 pub(crate) mod field;
+pub(crate) mod leases;
+pub(crate) mod metadata;
+pub(crate) mod names;
+pub(crate) mod namespaces;
+pub(crate) mod nodes;
+pub(crate) mod pods;
+pub(crate) mod priorityclasses;
+pub(crate) mod reviews;
+pub(crate) mod runtimeclasses;
+pub(crate) mod secrets;
+pub(crate) mod serviceaccounts;
+pub(crate) mod services;
+pub(crate) mod values;
 
 pub(crate) use field::{FieldError, causes, invalid_message};
 
@@ -46,13 +64,19 @@ pub(crate) const ALL_VERBS: &[&str] =
 pub(crate) const CREATE_ONLY: &[&str] = &["create"];
 
 /// A type that travels in a body, with the name of its schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Body {
     pub(crate) group: &'static str,
     pub(crate) version: &'static str,
     pub(crate) kind: &'static str,
-    /// The name of the definition, as `io.k8s.api.core.v1.Pod`.
-    pub(crate) schema: &'static str,
+    /// Adds the type and what it consists of to a generator, and gives its name, as `io.k8s.api.core.v1.Pod`.
+    pub(crate) define: fn(&mut SchemaGenerator) -> String,
+}
+
+/// The [`Body::define`] of a `k8s-openapi` type.
+pub(crate) fn define<T: JsonSchema>(generator: &mut SchemaGenerator) -> String {
+    generator.subschema_for::<T>();
+    T::schema_name().into_owned()
 }
 
 impl Body {
@@ -62,13 +86,13 @@ impl Body {
     }
 
     /// Checks a body against the schema, as [`Kind::check`] does.
-    pub(crate) fn check(&self, object: &Value) -> Result<Vec<String>, schema::DecodeError> {
+    pub(crate) fn check(&self, object: &mut Value) -> Result<Vec<String>, schema::DecodeError> {
         schema::check(self, object)
     }
 }
 
 /// A sub-resource. What `status` does is generic; the others are the request path's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Subresource {
     pub(crate) name: &'static str,
     /// What is sent to it. For `status` this is the kind itself.
@@ -146,6 +170,11 @@ pub(crate) trait Behaviour: Send + Sync + fmt::Debug {
 
     /// Sets the fields that a client may not choose at creation, such as the first status.
     fn prepare_create(&self, _object: &mut Value) {}
+
+    /// Whether a client may give a status when it creates an object of a kind that has a status sub-resource.
+    fn status_at_creation(&self) -> bool {
+        false
+    }
 
     /// Restores the fields that this kind's updates may not touch, beyond the generic split of spec and status.
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _half: Half) {}
@@ -267,9 +296,10 @@ impl Kind {
         }
     }
 
-    /// Checks `apiVersion`, `kind` and all types against the schema. `Ok` lists what a strict client would be refused for
+    /// Checks `apiVersion`, `kind` and all types against the schema, and normalises the object: missing `apiVersion` and
+    /// `kind` are filled in, nulls go, quantities become canonical. `Ok` lists what a strict client would be refused for
     /// (`unknown field "spec.foo"`); the object keeps those fields. See [`schema::strict_error`].
-    pub(crate) fn check(&self, object: &Value) -> Result<Vec<String>, schema::DecodeError> {
+    pub(crate) fn check(&self, object: &mut Value) -> Result<Vec<String>, schema::DecodeError> {
         self.body.check(object)
     }
 
@@ -364,6 +394,18 @@ pub(crate) fn all() -> &'static [&'static Kind] {
         &runtimeclasses::RUNTIMECLASSES,
         &priorityclasses::PRIORITYCLASSES,
     ]
+}
+
+/// The types of everything that may be sent, each once.
+pub(crate) fn bodies() -> Vec<Body> {
+    let mut bodies: Vec<Body> = Vec::new();
+    let sent = all().iter().flat_map(|k| std::iter::once(&k.body).chain(k.subresources.iter().map(|s| &s.body)));
+    for body in sent {
+        if !bodies.iter().any(|b| (b.group, b.version, b.kind) == (body.group, body.version, body.kind)) {
+            bodies.push(*body);
+        }
+    }
+    bodies
 }
 
 /// The kind of a request's path. The group of core kinds is the empty string.
