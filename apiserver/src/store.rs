@@ -189,3 +189,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes a key whose `mod_revision` is the expected one, and returns the revision of the removal.
     fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, WriteError>>;
 }
+
+mod embedded;
+
+pub use embedded::Embedded;
