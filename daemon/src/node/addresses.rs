@@ -44,7 +44,8 @@ pub async fn node_addresses(
 ) -> Result<Vec<NodeAddress>, AddressError> {
     let explicit = node_ips.iter().any(|ip| !ip.is_unspecified()) || node_name.parse::<IpAddr>().is_ok();
     let mut surroundings = Surroundings { interfaces: interface_addresses(None), ..Surroundings::default() };
-    if !explicit && !(external_cloud && node_ips.is_empty()) {
+    let left_to_cloud = external_cloud && node_ips.is_empty();
+    if !explicit && !left_to_cloud {
         let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((node_name, 0))).await;
         if let Ok(Ok(found)) = lookup {
             surroundings.resolved = found.map(|socket| socket.ip()).collect();

@@ -137,7 +137,8 @@ impl NodeAgent {
         let mut known = SeenStatus::of(registration::register(&api, &self.settings, first).await);
         self.tell_reboot(&known.status);
         let mut told = NodeStatus::default();
-        let mut next_report = Instant::now();
+        let report = self.settings.config.node_status_report_frequency.to_std();
+        let mut next_report = Instant::now() + report.mul_f64(0.5 + random());
         loop {
             // Others write the status too: after a lapsed lease the node controller makes Ready unknown.
             let seen = statuses.borrow_and_update().clone();
@@ -157,7 +158,6 @@ impl NodeAgent {
                 match self.write(&api, &known.status, &wanted).await {
                     Ok(written) => {
                         known = written;
-                        let report = self.settings.config.node_status_report_frequency.to_std();
                         next_report = Instant::now() + report.mul_f64(0.5 + random());
                     }
                     Err(error) => tracing::warn!(
@@ -306,4 +306,4 @@ impl Turn {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

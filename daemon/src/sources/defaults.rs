@@ -50,11 +50,10 @@ fn apply_container(container: &mut Container, host_network: bool) {
     }
     let resources = container.resources.get_or_insert_default();
     apply_requests(resources);
-    for probe in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe]
-    {
-        if let Some(probe) = probe {
-            apply_probe(probe);
-        }
+    let probes =
+        [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe];
+    for probe in probes.into_iter().flatten() {
+        apply_probe(probe);
     }
     if let Some(Lifecycle { post_start, pre_stop, .. }) = &mut container.lifecycle {
         for handler in [post_start, pre_stop].into_iter().flatten() {

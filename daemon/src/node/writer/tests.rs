@@ -1,1 +1,192 @@
+use http::Method;
+use serde_json::{Value, json};
+
 use super::*;
+use crate::events::Rates;
+use crate::kubeconfig::fake::{self, FakeApi, Watch};
+
+pub(in crate::node) fn settings() -> Settings {
+    let config = Config::default();
+    let machine = Machine { cpus: 2, memory_bytes: 8 << 30, boot_id: "boot".into(), ..Machine::default() };
+    Settings {
+        node_name: "node1".into(),
+        node_ips: Vec::new(),
+        node_labels: Vec::new(),
+        external_cloud_provider: false,
+        resources: super::super::capacity::resources(&machine, 1 << 40, &config, false).unwrap(),
+        config: Arc::new(config),
+        machine,
+        root_dir: "/".into(),
+        call_timeout: Duration::from_secs(10),
+    }
+}
+
+fn ready() -> RuntimeState {
+    RuntimeState {
+        name: "containerd".into(),
+        version: "2.1.0".into(),
+        ready: Ok(()),
+        network: Ok(()),
+        last_ok: Some(Instant::now()),
+        ..RuntimeState::default()
+    }
+}
+
+fn condition(body: &Value, kind: &str) -> Option<String> {
+    let conditions = body["status"]["conditions"].as_array()?;
+    let condition = conditions.iter().find(|condition| condition["type"] == kind)?;
+    condition["status"].as_str().map(str::to_owned)
+}
+
+struct Setup {
+    general: FakeApi,
+    node: FakeApi,
+    runtime: watch::Sender<RuntimeState>,
+    view: NodeReceiver,
+    _stop: watch::Sender<bool>,
+    _tasks: JoinSet<()>,
+}
+
+fn setup() -> Setup {
+    let (general, general_api) = fake::api();
+    let (node, node_api) = fake::api();
+    let clients = Clients { general, node, node_timeout: Duration::from_secs(10), server: String::new() };
+    let (recorder, _sender) = Recorder::new(None, "node1", Rates::default());
+    let (runtime, states) = watch::channel(RuntimeState::default());
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let mut settings = settings();
+    // The address is the name itself, so that no test looks anything up.
+    settings.node_name = "192.0.2.7".into();
+    let view = NodeAgent::new(settings, states, None, recorder).start(&clients, stopped, &mut tasks);
+    Setup { general: general_api, node: node_api, runtime, view, _stop: stop, _tasks: tasks }
+}
+
+/// As the server merges: conditions by their type.
+fn merge(status: &mut Value, patch: &Value) {
+    for (name, value) in patch.as_object().unwrap() {
+        if name != "conditions" {
+            status[name] = value.clone();
+            continue;
+        }
+        for condition in value.as_array().unwrap() {
+            let known = status["conditions"].as_array_mut().unwrap();
+            known.retain(|known| known["type"] != condition["type"]);
+            known.push(condition.clone());
+        }
+    }
+}
+
+/// The server's object, with what a patch has put into it.
+fn object(version: u64, status: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "192.0.2.7", "uid": "u", "resourceVersion": version.to_string(), "labels": {"a": "b"}}, "status": status})
+}
+
+impl Setup {
+    /// The next call on the node's connection that is not about the lease.
+    async fn status_call(&mut self) -> fake::Call {
+        loop {
+            let call = self.node.next().await;
+            if !call.path.contains("/leases") {
+                return call;
+            }
+            call.ok(&json!({"metadata": {"name": "192.0.2.7", "resourceVersion": "1"}}));
+        }
+    }
+
+    async fn watched(&mut self, status: &Value) -> Watch {
+        self.general.next().await.list("10", json!([object(10, status)]));
+        self.general.next().await.watch()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_registers_becomes_ready_at_once_and_then_writes_rarely() {
+    let mut setup = setup();
+    let call = setup.status_call().await;
+    call.is(&Method::POST, "/api/v1/nodes");
+    assert_eq!(condition(&call.body, "Ready").as_deref(), Some("False"));
+    let mut status = call.body["status"].clone();
+    call.ok(&object(9, &status));
+    let _watch = setup.watched(&status).await;
+
+    setup.runtime.send_replace(ready());
+    let began = Instant::now();
+    let call = setup.status_call().await;
+    assert!(began.elapsed() < Duration::from_secs(1), "readiness does not wait for the next round");
+    call.is(&Method::PATCH, "/api/v1/nodes/192.0.2.7/status");
+    assert_eq!(condition(&call.body, "Ready").as_deref(), Some("True"));
+    merge(&mut status, &call.body["status"]);
+    call.ok(&object(11, &status));
+
+    let began = Instant::now();
+    let keeps_ready = async {
+        loop {
+            sleep(Duration::from_secs(5)).await;
+            setup.runtime.send_modify(|state| state.last_ok = Some(Instant::now()));
+        }
+    };
+    let next = async {
+        loop {
+            let call = setup.node.next().await;
+            if !call.path.contains("/leases") {
+                return call;
+            }
+            call.ok(&json!({"metadata": {"name": "192.0.2.7", "resourceVersion": "1"}}));
+        }
+    };
+    let call = tokio::select! { call = next => call, () = keeps_ready => unreachable!() };
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(150) && waited < Duration::from_secs(470), "{waited:?}");
+    let only_heartbeats = call.body["status"].as_object().unwrap().keys().all(|name| name == "conditions");
+    assert!(only_heartbeats, "{}", call.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_node_controller_wrote_over_is_put_right_at_once() {
+    let mut setup = setup();
+    setup.runtime.send_replace(ready());
+    let call = setup.status_call().await;
+    let status = call.body["status"].clone();
+    call.fail(409, "AlreadyExists");
+    let call = setup.status_call().await;
+    call.is(&Method::GET, "/api/v1/nodes/192.0.2.7");
+    call.ok(&object(9, &json!({})));
+    // Labels and annotation are brought up to date before the status.
+    let call = setup.status_call().await;
+    call.is(&Method::PATCH, "/api/v1/nodes/192.0.2.7");
+    call.ok(&object(10, &json!({})));
+    let mut lapsed = status.clone();
+    for condition in lapsed["conditions"].as_array_mut().unwrap() {
+        condition["status"] = json!("Unknown");
+    }
+    let watch = setup.watched(&status).await;
+    let call = setup.status_call().await;
+    call.ok(&object(11, &status));
+    watch.send("MODIFIED", object(20, &lapsed)).await;
+    let began = Instant::now();
+    let call = setup.status_call().await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(condition(&call.body, "Ready").as_deref(), Some("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_see_the_own_node_and_its_deletion() {
+    let mut setup = setup();
+    assert!(setup.view.borrow().is_none());
+    let watch = setup.watched(&json!({})).await;
+    let view = setup.view.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+    assert_eq!((view.uid.as_str(), view.labels["a"].as_str(), view.unschedulable), ("u", "b", false));
+    let mut cordoned = object(11, &json!({}));
+    cordoned["spec"] = json!({"unschedulable": true, "podCIDRs": ["10.88.0.0/16"]});
+    watch.send("MODIFIED", cordoned.clone()).await;
+    setup
+        .view
+        .wait_for(|view| {
+            view.as_ref().is_some_and(|view| view.unschedulable && view.pod_cidrs == ["10.88.0.0/16"])
+        })
+        .await
+        .unwrap();
+    watch.send("DELETED", cordoned).await;
+    setup.view.wait_for(Option::is_none).await.unwrap();
+}
