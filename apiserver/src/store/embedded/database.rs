@@ -243,9 +243,10 @@ fn describe(database: Database) -> Result<Opened, Trouble> {
     Ok(Opened { database, revision, floor, kept })
 }
 
-/// What a commit did.
+/// What a commit did, or would have done.
 #[derive(Debug)]
 pub(super) struct Commit {
+    pub(super) result: Result<(), Trouble>,
     /// In the order of the writes.
     pub(super) answers: Vec<Result<Written, WriteError>>,
     pub(super) changes: Vec<Change>,
@@ -256,7 +257,7 @@ pub(super) struct Commit {
 /// What the writes of a group do, one after the other, each on top of those before it. Nothing of it lasts before the commit.
 pub(super) struct Prepared {
     transaction: redb::WriteTransaction,
-    pub(super) commit: Commit,
+    commit: Commit,
 }
 
 pub(super) fn prepare(
@@ -313,22 +314,18 @@ pub(super) fn prepare(
             meta.insert(META_FLOOR, floor)?;
         }
     }
-    Ok(Prepared { transaction, commit: Commit { answers, changes, kept, floor } })
+    Ok(Prepared { transaction, commit: Commit { result: Ok(()), answers, changes, kept, floor } })
 }
 
 impl Prepared {
     /// Makes the writes last: returns when the disk has them.
-    pub(super) fn commit(self) -> Result<Commit, (Trouble, Commit)> {
-        if self.commit.changes.is_empty() {
-            return match self.transaction.abort() {
-                Ok(()) => Ok(self.commit),
-                Err(error) => Err((error.into(), self.commit)),
-            };
-        }
-        match self.transaction.commit() {
-            Ok(()) => Ok(self.commit),
-            Err(error) => Err((error.into(), self.commit)),
-        }
+    pub(super) fn commit(mut self) -> Commit {
+        self.commit.result = if self.commit.changes.is_empty() {
+            self.transaction.abort().map_err(Trouble::from)
+        } else {
+            self.transaction.commit().map_err(Trouble::from)
+        };
+        self.commit
     }
 }
 

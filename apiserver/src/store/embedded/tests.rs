@@ -49,7 +49,10 @@ async fn a_key_is_created_once_and_written_only_at_the_expected_revision() {
 
     assert_eq!(store.delete("pods/default/a", 2).await.unwrap(), 3);
     assert!(matches!(store.delete("pods/default/a", 2).await.unwrap_err(), WriteError::NotFound { .. }));
-    assert!(matches!(store.update("pods/default/a", json("5"), 2).await.unwrap_err(), WriteError::NotFound { .. }));
+    assert!(matches!(
+        store.update("pods/default/a", json("5"), 2).await.unwrap_err(),
+        WriteError::NotFound { .. }
+    ));
     assert_eq!(store.get("pods/default/a").await.unwrap(), None);
     assert_eq!(store.create("pods/default/a", json("6")).await.unwrap().create_revision, 4);
     assert_eq!(store.revision().await.unwrap(), 4);
@@ -60,7 +63,10 @@ async fn what_is_too_large_is_refused_with_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Embedded::open(&dir.path().join("store.redb")).unwrap();
     let refused = store.create("pods/a", Bytes::from(vec![b' '; VALUE_LIMIT_BYTES + 1])).await.unwrap_err();
-    assert_eq!(refused.to_string(), "writing pods/a: 1572865 bytes are more than the 1572864 that are stored");
+    assert_eq!(
+        refused.to_string(),
+        "writing pods/a: 1572865 bytes are more than the 1572864 that are stored"
+    );
     let refused = store.create(&"k".repeat(KEY_LIMIT_BYTES + 1), json("a")).await.unwrap_err();
     assert!(matches!(refused, WriteError::TooLarge { limit: KEY_LIMIT_BYTES, .. }));
     store.create(&"k".repeat(KEY_LIMIT_BYTES), Bytes::from(vec![b' '; VALUE_LIMIT_BYTES])).await.unwrap();
@@ -284,7 +290,12 @@ fn no_acknowledged_write_is_lost_and_no_revision_repeats_over_kills() {
     let mut acknowledged = 0;
     for round in 0..rounds {
         let mut victim = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", "--test-threads=1", "store::embedded::tests::victim_of_the_kill_test"])
+            .args([
+                "--exact",
+                "--nocapture",
+                "--test-threads=1",
+                "store::embedded::tests::victim_of_the_kill_test",
+            ])
             .env(VICTIM, &path)
             .stdout(Stdio::piped())
             .spawn()

@@ -128,36 +128,40 @@ impl Writer {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, WriteError>>, Failure> {
         let next = self.given + 1;
         let opened = self.open()?;
-        let prepared = database::prepare(&opened.database, group, next, opened.floor, opened.kept.clone())
-            .map_err(|trouble| (trouble, None))
-            .and_then(|prepared| {
-                let last = prepared.commit.changes.last().map(|c| c.revision);
-                prepared.commit().map_err(|(trouble, commit)| (trouble, last.map(|last| (last, commit))))
-            });
-        match prepared {
-            Ok(Commit { answers, changes, kept, floor }) => {
-                opened.kept = kept;
-                opened.floor = floor;
-                if let Some(last) = changes.last() {
-                    opened.revision = last.revision;
-                    self.given = last.revision;
-                }
-                self.tell(changes);
-                Ok(answers)
-            }
-            Err((trouble, attempted)) => {
-                // These revisions are not given again: whether they are in the file is not known yet.
-                let attempted = attempted.inspect(|(last, _)| self.given = *last);
-                let failure = trouble.into_failure(&self.path);
-                tracing::error!(error = %failure, "a commit failed");
-                self.file = File::Away { why: failure.clone(), retry_at: Instant::now() };
-                let reopened = self.open().is_ok();
-                match attempted {
-                    Some((last, commit)) if reopened && self.revision >= last => Ok(commit.answers),
-                    _ => Err(failure),
-                }
-            }
+        let prepared =
+            match database::prepare(&opened.database, group, next, opened.floor, opened.kept.clone()) {
+                Ok(prepared) => prepared,
+                // Nothing of it has been committed.
+                Err(trouble) => return Err(self.reopen_after(trouble)),
+            };
+        let Commit { answers, changes, kept, floor, result } = prepared.commit();
+        if let Err(trouble) = result {
+            let last = changes.last().map_or(self.revision, |c| c.revision);
+            // Whether these revisions are in the file is not known yet; they are not given again.
+            self.given = self.given.max(last);
+            let failure = self.reopen_after(trouble);
+            let landed = matches!(self.file, File::Open(_)) && self.revision >= last;
+            return if landed { Ok(answers) } else { Err(failure) };
         }
+        opened.kept = kept;
+        opened.floor = floor;
+        if let Some(last) = changes.last() {
+            opened.revision = last.revision;
+            self.given = last.revision;
+        }
+        self.tell(changes);
+        Ok(answers)
+    }
+
+    /// redb works no more after a failure: closes the file, tries to open it again, and says what had failed.
+    fn reopen_after(&mut self, trouble: Trouble) -> Failure {
+        let failure = trouble.into_failure(&self.path);
+        tracing::error!(error = %failure, "a commit failed");
+        self.file = File::Away { why: failure.clone(), retry_at: Instant::now() };
+        if let Err(again) = self.open() {
+            tracing::error!(error = %again, "the store cannot be opened again");
+        }
+        failure
     }
 
     /// The file, opened again if need be.

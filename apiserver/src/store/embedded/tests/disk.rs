@@ -38,7 +38,10 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(self.path()).status();
-        assert!(unmounted.is_ok_and(|s| s.success()) || std::thread::panicking(), "unmounting the test's tmpfs");
+        assert!(
+            unmounted.is_ok_and(|s| s.success()) || std::thread::panicking(),
+            "unmounting the test's tmpfs"
+        );
     }
 }
 

@@ -13,7 +13,12 @@ fn record(text: &str, mod_revision: u64, create_revision: u64) -> Record {
 fn an_entry_is_read_as_it_was_written() {
     for before in [None, Some(record("{\"a\":\"ü\"}", 7, 3))] {
         for after in [None, Some(record("{}", 9, 3))] {
-            let change = Change { revision: 9, key: "pods/default/a".into(), before: before.clone(), after: after.clone() };
+            let change = Change {
+                revision: 9,
+                key: "pods/default/a".into(),
+                before: before.clone(),
+                after: after.clone(),
+            };
             let undo = Undo::decode(9, &Undo::encode(&change)).unwrap();
             assert_eq!(
                 undo,
