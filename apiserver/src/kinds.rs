@@ -314,7 +314,11 @@ impl Kind {
     }
 
     /// Admission that needs other objects; between defaults and validation.
-    pub(crate) fn admit_create(&self, object: &mut Value, cluster: &dyn Cluster) -> Result<(), AdmissionError> {
+    pub(crate) fn admit_create(
+        &self,
+        object: &mut Value,
+        cluster: &dyn Cluster,
+    ) -> Result<(), AdmissionError> {
         self.behaviour.admit_create(object, cluster)
     }
 
@@ -375,31 +379,34 @@ impl Kind {
 #[error("field label not supported: {0}")]
 pub(crate) struct UnsupportedField(String);
 
+static ALL: &[&Kind] = &[
+    &bindings::BINDINGS,
+    &configmaps::CONFIGMAPS,
+    &endpoints::ENDPOINTS,
+    &events::EVENTS,
+    &namespaces::NAMESPACES,
+    &nodes::NODES,
+    &pods::PODS,
+    &secrets::SECRETS,
+    &serviceaccounts::SERVICEACCOUNTS,
+    &services::SERVICES,
+    &reviews::SELFSUBJECTACCESSREVIEWS,
+    &leases::LEASES,
+    &events::EVENTS_V1,
+    &runtimeclasses::RUNTIMECLASSES,
+    &priorityclasses::PRIORITYCLASSES,
+];
+
 /// All kinds, in the order in which discovery lists them: core first, a group's kinds together.
 pub(crate) fn all() -> &'static [&'static Kind] {
-    &[
-        &bindings::BINDINGS,
-        &configmaps::CONFIGMAPS,
-        &endpoints::ENDPOINTS,
-        &events::EVENTS,
-        &namespaces::NAMESPACES,
-        &nodes::NODES,
-        &pods::PODS,
-        &secrets::SECRETS,
-        &serviceaccounts::SERVICEACCOUNTS,
-        &services::SERVICES,
-        &reviews::SELFSUBJECTACCESSREVIEWS,
-        &leases::LEASES,
-        &events::EVENTS_V1,
-        &runtimeclasses::RUNTIMECLASSES,
-        &priorityclasses::PRIORITYCLASSES,
-    ]
+    ALL
 }
 
 /// The types of everything that may be sent, each once.
 pub(crate) fn bodies() -> Vec<Body> {
     let mut bodies: Vec<Body> = Vec::new();
-    let sent = all().iter().flat_map(|k| std::iter::once(&k.body).chain(k.subresources.iter().map(|s| &s.body)));
+    let sent =
+        all().iter().flat_map(|k| std::iter::once(&k.body).chain(k.subresources.iter().map(|s| &s.body)));
     for body in sent {
         if !bodies.iter().any(|b| (b.group, b.version, b.kind) == (body.group, body.version, body.kind)) {
             bodies.push(*body);

@@ -143,7 +143,7 @@ pub(crate) fn types() -> &'static Types {
 }
 
 /// Where a definition is referred to in generated schemas.
-const REFERENCE_PREFIX: &str = "#/definitions/";
+pub(crate) const REFERENCE_PREFIX: &str = "#/definitions/";
 
 /// A generator that has seen the bodies of all kinds of `bodies`, and the definition of each.
 pub(crate) fn generator(bodies: &[Body]) -> (SchemaGenerator, Vec<String>) {

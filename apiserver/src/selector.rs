@@ -129,12 +129,15 @@ impl<'a> Parser<'a> {
     }
 
     fn selector(&mut self) -> Result<Vec<Requirement>, SelectorError> {
-        let unexpected = |item: Item<'_>, expected| SelectorError::Unexpected { found: item.text.to_owned(), expected };
+        let unexpected =
+            |item: Item<'_>, expected| SelectorError::Unexpected { found: item.text.to_owned(), expected };
         let mut requirements = Vec::new();
         loop {
             let next = self.peek_word();
             match next.token {
-                Token::Word | Token::Not => requirements.push(self.requirement().map_err(SelectorError::Requirement)?),
+                Token::Word | Token::Not => {
+                    requirements.push(self.requirement().map_err(SelectorError::Requirement)?)
+                }
                 Token::End => return Ok(requirements),
                 _ => return Err(unexpected(next, "!, identifier, or 'end of string'")),
             }
@@ -203,7 +206,11 @@ impl<'a> Parser<'a> {
         let text = self.exact_value(key)?;
         text.parse().map_err(|_| {
             let path = Path::new("values").index(0);
-            RequirementError::Value(FieldError::invalid(&path, &text, "for 'Gt', 'Lt' operators, the value must be an integer"))
+            RequirementError::Value(FieldError::invalid(
+                &path,
+                &text,
+                "for 'Gt', 'Lt' operators, the value must be an integer",
+            ))
         })
     }
 
@@ -216,7 +223,11 @@ impl<'a> Parser<'a> {
         let mut values = BTreeSet::new();
         if self.peek_word().token == Token::Close {
             let detail = "for 'in', 'notin' operators, values set can't be empty";
-            return Err(RequirementError::Value(FieldError::invalid(&Path::new("values"), &Value::Array(vec![]), detail)));
+            return Err(RequirementError::Value(FieldError::invalid(
+                &Path::new("values"),
+                &Value::Array(vec![]),
+                detail,
+            )));
         }
         loop {
             let item = self.take_word();

@@ -50,8 +50,10 @@ pub(crate) const NAME: Column = Column {
 };
 
 /// The age column.
-pub(crate) const AGE: Column =
-    Column::text("Age", "The time since the object was created on the server, in the two largest units that matter.");
+pub(crate) const AGE: Column = Column::text(
+    "Age",
+    "The time since the object was created on the server, in the two largest units that matter.",
+);
 
 /// How a kind's objects become rows. `cells` gives one value for each of `definitions`.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +99,8 @@ pub(crate) fn table<'a>(
     headers: bool,
     now: Timestamp,
 ) -> Value {
-    let definitions: Vec<Value> = if headers { kind.columns.definitions.iter().map(definition).collect() } else { Vec::new() };
+    let definitions: Vec<Value> =
+        if headers { kind.columns.definitions.iter().map(definition).collect() } else { Vec::new() };
     let rows: Vec<Value> = objects.into_iter().map(|object| row(kind, object, include, now)).collect();
     json!({
         "kind": "Table",

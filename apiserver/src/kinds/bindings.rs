@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::Binding;
 use super::{Body, CREATE_ONLY, Kind, NameRule, Plain, Scope, Storage, define};
 use crate::table::NAME_AND_AGE;
 
-pub(crate) const BINDING: Body = Body { group: "", version: "v1", kind: "Binding", define: define::<Binding> };
+pub(crate) const BINDING: Body =
+    Body { group: "", version: "v1", kind: "Binding", define: define::<Binding> };
 
 pub(crate) static BINDINGS: Kind = Kind {
     body: BINDING,

@@ -28,7 +28,11 @@ pub(crate) static CONFIGMAPS: Kind = Kind {
 };
 
 const COLUMNS: Columns = Columns {
-    definitions: &[NAME, Column::number("Data", "The number of entries, of text and of binary data together."), AGE],
+    definitions: &[
+        NAME,
+        Column::number("Data", "The number of entries, of text and of binary data together."),
+        AGE,
+    ],
     cells: |object, now| {
         let entries = cells::count(object, "/data") + cells::count(object, "/binaryData");
         vec![cells::name(object), entries.into(), cells::age(object, now)]
@@ -44,9 +48,15 @@ impl Behaviour for ConfigMaps {
         for field in ["data", "binaryData"] {
             let path = Path::new(field);
             for (key, value) in entries(object, field) {
-                errors.extend(names::config_key(key).iter().map(|p| FieldError::invalid(&path.key(key), key, p)));
+                errors.extend(
+                    names::config_key(key).iter().map(|p| FieldError::invalid(&path.key(key), key, p)),
+                );
                 if field == "data" && object.pointer("/binaryData").is_some_and(|b| b.get(key).is_some()) {
-                    errors.push(FieldError::invalid(&path.key(key), key, "duplicate of key present in binaryData"));
+                    errors.push(FieldError::invalid(
+                        &path.key(key),
+                        key,
+                        "duplicate of key present in binaryData",
+                    ));
                 }
                 let text = value.as_str().unwrap_or("").len();
                 size += if field == "data" { text } else { text / 4 * 3 };
@@ -72,7 +82,9 @@ pub(super) fn immutable(new: &Value, old: &Value, fields: &[&str], errors: &mut 
     if !is_true(new, "immutable") {
         errors.push(FieldError::forbidden(&Path::new("immutable"), DETAIL));
     }
-    let content = |object: &Value, field: &str| object.get(field).filter(|v| v.as_object().is_some_and(|m| !m.is_empty())).cloned();
+    let content = |object: &Value, field: &str| {
+        object.get(field).filter(|v| v.as_object().is_some_and(|m| !m.is_empty())).cloned()
+    };
     for field in fields {
         if content(new, field) != content(old, field) {
             errors.push(FieldError::forbidden(&Path::new(field), DETAIL));

@@ -21,7 +21,11 @@ pub(crate) static ENDPOINTS: Kind = Kind {
     generation: false,
     behaviour: &Plain,
     columns: Columns {
-        definitions: &[NAME, Column::text("Endpoints", "The addresses and ports that are ready, the first three of them."), AGE],
+        definitions: &[
+            NAME,
+            Column::text("Endpoints", "The addresses and ports that are ready, the first three of them."),
+            AGE,
+        ],
         cells: |object, now| vec![cells::name(object), addresses(object).into(), cells::age(object, now)],
     },
 };

@@ -144,7 +144,8 @@ fn source<'a>(event: &'a Value, source: &str, controller: &str) -> &'a str {
 }
 
 fn object_field<'a>(event: &'a Value, object: &str, field: &str) -> Option<Cow<'a, str>> {
-    const SELECTABLE: &[&str] = &["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
+    const SELECTABLE: &[&str] =
+        &["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
     if !SELECTABLE.contains(&field) {
         return None;
     }
@@ -176,7 +177,11 @@ fn reporter(event: &Value, controller: &str, note: &str, errors: &mut Vec<FieldE
         match string(event, field) {
             "" => errors.push(FieldError::required(&path, "")),
             text if text.len() > NAME_LIMIT => {
-                errors.push(FieldError::invalid(&path, text, &format!("can have at most {NAME_LIMIT} characters")));
+                errors.push(FieldError::invalid(
+                    &path,
+                    text,
+                    &format!("can have at most {NAME_LIMIT} characters"),
+                ));
             }
             _ => {}
         }

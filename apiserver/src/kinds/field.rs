@@ -116,7 +116,12 @@ impl FieldError {
     pub(crate) fn not_supported(path: &Path, value: impl Shown, supported: &[&str]) -> Self {
         let list: Vec<String> = supported.iter().map(|s| quote(s)).collect();
         let detail = format!("supported values: {}", list.join(", "));
-        Self::with_detail(Reason::NotSupported, path, format!("Unsupported value: {}", value.shown()), &detail)
+        Self::with_detail(
+            Reason::NotSupported,
+            path,
+            format!("Unsupported value: {}", value.shown()),
+            &detail,
+        )
     }
 
     pub(crate) fn forbidden(path: &Path, detail: &str) -> Self {

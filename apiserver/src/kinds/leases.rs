@@ -37,7 +37,11 @@ impl Behaviour for Leases {
         let path = Path::new("spec");
         let Some(spec) = object.get("spec") else { return };
         if let Some(seconds) = number(spec, "leaseDurationSeconds").filter(|s| *s <= 0) {
-            errors.push(FieldError::invalid(&path.child("leaseDurationSeconds"), seconds, "must be greater than 0"));
+            errors.push(FieldError::invalid(
+                &path.child("leaseDurationSeconds"),
+                seconds,
+                "must be greater than 0",
+            ));
         }
         if let Some(transitions) = number(spec, "leaseTransitions").filter(|t| *t < 0) {
             let detail = "must be greater than or equal to 0";

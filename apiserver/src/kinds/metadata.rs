@@ -13,8 +13,14 @@ const GENERATED_SUFFIX: usize = 5;
 /// Finalizers without a domain that may be set.
 const PLAIN_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 /// What only the server sets.
-const SERVER_FIELDS: &[&str] =
-    &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"];
+const SERVER_FIELDS: &[&str] = &[
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "selfLink",
+];
 
 /// The `metadata` object, made if there is none.
 pub(crate) fn of(object: &mut Value) -> &mut Map<String, Value> {
@@ -108,7 +114,8 @@ pub(crate) fn mark_deleted(object: &mut Value, now: Timestamp, grace: i64) {
         advance_generation(object);
     }
     let metadata = of(object);
-    metadata.insert("deletionTimestamp".to_owned(), deadline.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
+    metadata
+        .insert("deletionTimestamp".to_owned(), deadline.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
     metadata.insert("deletionGracePeriodSeconds".to_owned(), grace.into());
 }
 
@@ -236,8 +243,9 @@ pub(super) fn validate_update(new: &Value, old: &Value, errors: &mut Vec<FieldEr
     let before = finalizers(old);
     let added: Vec<String> = finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
     if !added.is_empty() {
-        let detail =
-            format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
+        let detail = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+        );
         errors.push(FieldError::forbidden(&path.child("finalizers"), &detail));
     }
 }

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::field::{FieldError, Path};
 use super::values::{child, items};
-use super::{ALL_VERBS, Behaviour, Body, Deletion, Half, Kind, NameRule, Scope, Storage, Subresource, define, metadata, names, text, values};
+use super::{
+    Behaviour, Body, Deletion, Half, Kind, NameRule, Scope, Storage, Subresource, define, metadata, names,
+    text, values,
+};
 use crate::table::{AGE, Column, Columns, NAME, cells};
 
 const NAMESPACE: Body = Body { group: "", version: "v1", kind: "Namespace", define: define::<Namespace> };
@@ -29,8 +32,14 @@ pub(crate) static NAMESPACES: Kind = Kind {
     generation: false,
     behaviour: &Namespaces,
     columns: Columns {
-        definitions: &[NAME, Column::text("Status", "Whether the namespace is in use or being taken down."), AGE],
-        cells: |object, now| vec![cells::name(object), text(object, "/status/phase").into(), cells::age(object, now)],
+        definitions: &[
+            NAME,
+            Column::text("Status", "Whether the namespace is in use or being taken down."),
+            AGE,
+        ],
+        cells: |object, now| {
+            vec![cells::name(object), text(object, "/status/phase").into(), cells::age(object, now)]
+        },
     },
 };
 

@@ -78,8 +78,12 @@ fn taints(taints: &[Value], path: &Path, errors: &mut Vec<FieldError>) {
     for (index, taint) in taints.iter().enumerate() {
         let path = path.index(index);
         let (key, value, effect) = (string(taint, "key"), string(taint, "value"), string(taint, "effect"));
-        errors.extend(names::qualified_name(key).iter().map(|p| FieldError::invalid(&path.child("key"), key, p)));
-        errors.extend(names::label_value(value).iter().map(|p| FieldError::invalid(&path.child("value"), value, p)));
+        errors.extend(
+            names::qualified_name(key).iter().map(|p| FieldError::invalid(&path.child("key"), key, p)),
+        );
+        errors.extend(
+            names::label_value(value).iter().map(|p| FieldError::invalid(&path.child("value"), value, p)),
+        );
         if effect.is_empty() {
             errors.push(FieldError::required(&path.child("effect"), ""));
         } else if !TAINT_EFFECTS.contains(&effect) {

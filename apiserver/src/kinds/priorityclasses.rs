@@ -42,7 +42,12 @@ pub(crate) fn system_objects() -> impl Iterator<Item = Value> {
 }
 
 pub(crate) static PRIORITYCLASSES: Kind = Kind {
-    body: Body { group: "scheduling.k8s.io", version: "v1", kind: "PriorityClass", define: define::<PriorityClass> },
+    body: Body {
+        group: "scheduling.k8s.io",
+        version: "v1",
+        kind: "PriorityClass",
+        define: define::<PriorityClass>,
+    },
     plural: "priorityclasses",
     singular: "priorityclass",
     short_names: &["pc"],
@@ -58,7 +63,10 @@ pub(crate) static PRIORITYCLASSES: Kind = Kind {
         definitions: &[
             NAME,
             Column::number("Value", "The priority that pods of this class get; higher goes first."),
-            Column { kind: "boolean", ..Column::text("Global-Default", "Whether pods that name no class are of this one.") },
+            Column {
+                kind: "boolean",
+                ..Column::text("Global-Default", "Whether pods that name no class are of this one.")
+            },
             AGE,
             Column::text("PreemptionPolicy", "Whether pods of this class may push out others."),
         ],

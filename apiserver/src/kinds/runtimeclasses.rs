@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::field::{FieldError, Path};
 use super::values::{entries, string};
-use super::{ALL_VERBS, Behaviour, Body, Half, Kind, NameRule, Scope, Storage, define, metadata, names, text};
+use super::{
+    ALL_VERBS, Behaviour, Body, Half, Kind, NameRule, Scope, Storage, define, metadata, names, text,
+};
 use crate::table::{AGE, Column, Columns, NAME, cells};
 
 pub(crate) static RUNTIMECLASSES: Kind = Kind {
@@ -25,8 +27,14 @@ pub(crate) static RUNTIMECLASSES: Kind = Kind {
     generation: false,
     behaviour: &RuntimeClasses,
     columns: Columns {
-        definitions: &[NAME, Column::text("Handler", "The runtime's name for the configuration that pods of this class get."), AGE],
-        cells: |object, now| vec![cells::name(object), text(object, "/handler").into(), cells::age(object, now)],
+        definitions: &[
+            NAME,
+            Column::text("Handler", "The runtime's name for the configuration that pods of this class get."),
+            AGE,
+        ],
+        cells: |object, now| {
+            vec![cells::name(object), text(object, "/handler").into(), cells::age(object, now)]
+        },
     },
 };
 
@@ -41,9 +49,14 @@ impl Behaviour for RuntimeClasses {
         if let Some(overhead) = object.get("overhead") {
             let path = Path::new("overhead").child("podFixed");
             for (name, amount) in entries(overhead, "podFixed") {
-                let negative = amount.as_str().and_then(|q| Quantity::from_str(q).ok()).is_some_and(|q| q.is_negative());
+                let negative =
+                    amount.as_str().and_then(|q| Quantity::from_str(q).ok()).is_some_and(|q| q.is_negative());
                 if negative {
-                    errors.push(FieldError::invalid(&path.key(name), amount, "must be greater than or equal to 0"));
+                    errors.push(FieldError::invalid(
+                        &path.key(name),
+                        amount,
+                        "must be greater than or equal to 0",
+                    ));
                 }
             }
         }
@@ -53,7 +66,11 @@ impl Behaviour for RuntimeClasses {
 
     fn validate_update(&self, new: &Value, old: &Value, _half: Half, errors: &mut Vec<FieldError>) {
         if string(new, "handler") != string(old, "handler") {
-            errors.push(FieldError::invalid(&Path::new("handler"), string(new, "handler"), "field is immutable"));
+            errors.push(FieldError::invalid(
+                &Path::new("handler"),
+                string(new, "handler"),
+                "field is immutable",
+            ));
         }
         self.validate(new, errors);
     }

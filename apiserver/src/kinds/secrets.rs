@@ -61,8 +61,10 @@ impl Behaviour for Secrets {
         let fields = values::as_object(object);
         default_text(fields, "type", "Opaque");
         if let Some(Value::Object(texts)) = fields.remove("stringData") {
-            let encoded: Map<String, Value> =
-                texts.into_iter().map(|(k, v)| (k, STANDARD.encode(v.as_str().unwrap_or("")).into())).collect();
+            let encoded: Map<String, Value> = texts
+                .into_iter()
+                .map(|(k, v)| (k, STANDARD.encode(v.as_str().unwrap_or("")).into()))
+                .collect();
             values::child_of(fields, "data").extend(encoded);
         }
     }
@@ -112,10 +114,16 @@ impl Behaviour for Secrets {
 /// A registry's credentials must be JSON; the message does not show them.
 fn docker_config(object: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     for key in [".dockercfg", ".dockerconfigjson"] {
-        let Some(encoded) = object.pointer("/data").and_then(|d| d.get(key)).and_then(Value::as_str) else { continue };
+        let Some(encoded) = object.pointer("/data").and_then(|d| d.get(key)).and_then(Value::as_str) else {
+            continue;
+        };
         let bytes = STANDARD.decode(encoded).unwrap_or_default();
         if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
-            errors.push(FieldError::invalid(&path.key(key), "<secret contents redacted>", &error.to_string()));
+            errors.push(FieldError::invalid(
+                &path.key(key),
+                "<secret contents redacted>",
+                &error.to_string(),
+            ));
         }
     }
 }

@@ -36,7 +36,10 @@ pub(crate) fn default_text(fields: &mut Map<String, Value>, name: &str, value: &
 }
 
 /// The objects of a list.
-pub(crate) fn objects_mut<'a>(fields: &'a mut Map<String, Value>, list: &str) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+pub(crate) fn objects_mut<'a>(
+    fields: &'a mut Map<String, Value>,
+    list: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
     fields.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
 

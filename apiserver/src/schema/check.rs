@@ -55,7 +55,11 @@ fn identify(body: &Body, fields: &mut Map<String, Value>) -> Result<(), Metadata
     };
     match fields.get("kind").and_then(Value::as_str) {
         Some(found) if !found.is_empty() && found != body.kind => {
-            return Err(MetadataError::Kind { found: found.to_owned(), expected: body.kind, version: body.version });
+            return Err(MetadataError::Kind {
+                found: found.to_owned(),
+                expected: body.kind,
+                version: body.version,
+            });
         }
         _ => fields.insert("kind".to_owned(), body.kind.into()),
     };
@@ -100,7 +104,9 @@ impl Checker<'_> {
         match (shape, &mut *value) {
             (Shape::Any, _) | (Shape::Boolean, Value::Bool(_)) | (Shape::Text, Value::String(_)) => Ok(()),
             (Shape::Number, Value::Number(_)) | (Shape::IntOrString, Value::String(_)) => Ok(()),
-            (Shape::Int32 | Shape::IntOrString, Value::Number(n)) if n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {
+            (Shape::Int32 | Shape::IntOrString, Value::Number(n))
+                if n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) =>
+            {
                 Ok(())
             }
             (Shape::Int64, Value::Number(n)) if n.is_i64() => Ok(()),
@@ -121,7 +127,11 @@ impl Checker<'_> {
         }
     }
 
-    fn rewrite(&self, text: &mut String, normal: fn(&str) -> Result<Option<String>, String>) -> Result<(), TypeError> {
+    fn rewrite(
+        &self,
+        text: &mut String,
+        normal: fn(&str) -> Result<Option<String>, String>,
+    ) -> Result<(), TypeError> {
         match normal(text) {
             Ok(None) => Ok(()),
             Ok(Some(other)) => {
@@ -145,7 +155,12 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn map(&mut self, item: &Shape, entries: &mut Map<String, Value>, holder: &Object) -> Result<(), TypeError> {
+    fn map(
+        &mut self,
+        item: &Shape,
+        entries: &mut Map<String, Value>,
+        holder: &Object,
+    ) -> Result<(), TypeError> {
         let length = self.path.len();
         for (key, value) in entries.iter_mut() {
             if value.is_null() {

@@ -25,7 +25,9 @@ pub(crate) struct Decoded {
 /// Reads one document. The request path bounds its size, the parsers its depth.
 pub(crate) fn decode(body: &[u8], format: Format) -> Result<Decoded, DecodeError> {
     let tree: Tree = match format {
-        Format::Json => serde_json::from_slice(body).map_err(|e| DecodeError::Syntax(format!("json: {e}")))?,
+        Format::Json => {
+            serde_json::from_slice(body).map_err(|e| DecodeError::Syntax(format!("json: {e}")))?
+        }
         Format::Yaml => {
             let mut options = serde_saphyr::Options::default();
             options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::PassThrough;

@@ -38,8 +38,20 @@ impl ListKind {
     }
 }
 
-const fn by_key(object: &'static str, field: &'static str, key: &'static str, keys: &'static [&'static str]) -> ListKind {
-    ListKind { object, field, merges: true, patch_key: key, retain_keys: false, list_type: ListType::Map(keys) }
+const fn by_key(
+    object: &'static str,
+    field: &'static str,
+    key: &'static str,
+    keys: &'static [&'static str],
+) -> ListKind {
+    ListKind {
+        object,
+        field,
+        merges: true,
+        patch_key: key,
+        retain_keys: false,
+        list_type: ListType::Map(keys),
+    }
 }
 
 /// Merges by key in a patch, and is atomic for server-side apply.
@@ -49,7 +61,14 @@ const fn patch_only(object: &'static str, field: &'static str, key: &'static str
 
 /// Replaced by a patch, and a map for server-side apply.
 const fn apply_only(object: &'static str, field: &'static str, keys: &'static [&'static str]) -> ListKind {
-    ListKind { object, field, merges: false, patch_key: "", retain_keys: false, list_type: ListType::Map(keys) }
+    ListKind {
+        object,
+        field,
+        merges: false,
+        patch_key: "",
+        retain_keys: false,
+        list_type: ListType::Map(keys),
+    }
 }
 
 const fn set(object: &'static str, field: &'static str, merges: bool) -> ListKind {
@@ -145,5 +164,9 @@ pub(crate) fn is_atomic_object(object: &str) -> bool {
 /// Fields that are string maps and are taken as a whole by server-side apply.
 pub(crate) fn is_atomic_map(object: &str, field: &str) -> bool {
     let short = object.rsplit('.').next().unwrap_or(object);
-    matches!((short, field), ("PodSpec" | "Scheduling", "nodeSelector") | ("ServiceSpec" | "ReplicationControllerSpec", "selector"))
+    matches!(
+        (short, field),
+        ("PodSpec" | "Scheduling", "nodeSelector")
+            | ("ServiceSpec" | "ReplicationControllerSpec", "selector")
+    )
 }

@@ -17,7 +17,10 @@ pub(crate) const COLUMNS: Columns = Columns {
         Column::wide("IP", "The pod's address."),
         Column::wide("Node", "The node that the pod is bound to."),
         Column::wide("Nominated Node", "The node that the pod may get once pods of less priority are gone."),
-        Column::wide("Readiness Gates", "How many of the conditions that the pod must meet besides its own readiness are true."),
+        Column::wide(
+            "Readiness Gates",
+            "How many of the conditions that the pod must meet besides its own readiness are true.",
+        ),
     ],
     cells: row,
 };
