@@ -1,6 +1,58 @@
 //! A minimal Kubernetes API server with an embedded store.
+//!
+//! ```text
+//!  client ──TLS──> listener ──> service: authenticate ─> path, query ─> authorize ─> verb ─> answer
+//!                                                                                    │
+//!             kinds (descriptors, hooks), schema, patch, selector <──────────────────┤
+//!                                                                                    v
+//!                                  store <── commit ── cache (objects, events) ── watch streams
+//! ```
+//!
+//! | Part | Modules |
+//! |---|---|
+//! | The program | `flags`, `server` (opens everything, in order), `listener` (TLS, connections, limits) |
+//! | A request | `service`, `request` (path, options, media types), `authenticate`, `authorize`, `answer`, `status` (refusals) |
+//! | What it does | `verbs`; sub-resources `bindings`, `evictions`, `logs`, `namespaces` (finalize), `reviews`; `discovery`, `openapi` |
+//! | What kinds there are | `kinds`, `schema`, `patch`, `selector`, `table` |
+//! | Where objects are | [`cache`], [`store`] |
+//! | Own tasks | `namespaces` (takes down what is deleted), `expiry` (old events), `bootstrap` (first objects) |
+//!
+//! Tasks: one for each connection, one for the listener, `namespaces`, `expiry`, and the thread of the store. A watch is a stream that its
+//! connection polls, without a queue of its own. What survives a crash is the data directory: certificates (`pki`'s page) and
+//! the store, which has every write that was acknowledged.
 
 #![forbid(unsafe_code)]
 
 pub mod cache;
 pub mod store;
+
+mod answer;
+mod api;
+mod authenticate;
+mod authorize;
+mod bindings;
+mod bootstrap;
+mod discovery;
+mod evictions;
+mod expiry;
+mod flags;
+mod kinds;
+mod listener;
+mod logs;
+mod namespaces;
+mod openapi;
+mod patch;
+mod pki;
+mod random;
+mod request;
+mod reviews;
+mod schema;
+mod selector;
+mod server;
+mod service;
+mod status;
+mod table;
+mod verbs;
+
+pub use flags::{Action, Credentials, Options};
+pub use server::{Server, StartError, issue_credentials};

@@ -1,0 +1,155 @@
+//! Who is calling: a client certificate of the cluster's authority, or a token from the token file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
+
+use crate::pki::Subject;
+use crate::status::ApiError;
+
+/// Largest token file, in bytes.
+const TOKEN_FILE_LIMIT_BYTES: u64 = 1024 * 1024;
+
+/// A caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) groups: Vec<String>,
+}
+
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
+
+impl User {
+    fn authenticated(name: String, uid: String, mut groups: Vec<String>) -> Self {
+        groups.push("system:authenticated".to_owned());
+        Self { name, uid, groups }
+    }
+
+    pub(crate) fn anonymous() -> Self {
+        let groups = vec!["system:unauthenticated".to_owned()];
+        Self { name: ANONYMOUS.to_owned(), uid: String::new(), groups }
+    }
+
+    /// This server's own tasks.
+    pub(crate) fn server() -> Self {
+        Self::authenticated("system:apiserver".to_owned(), String::new(), vec!["system:masters".to_owned()])
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.name == ANONYMOUS
+    }
+
+    pub(crate) fn in_group(&self, group: &str) -> bool {
+        self.groups.iter().any(|g| g == group)
+    }
+}
+
+/// The token file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenFileError {
+    #[error("reading the token file {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("reading the token file {path}: more than {TOKEN_FILE_LIMIT_BYTES} bytes")]
+    TooLarge { path: PathBuf },
+    #[error("the token file {path}, line {line}: {reason}")]
+    Line { path: PathBuf, line: usize, reason: &'static str },
+}
+
+/// All tokens. They are looked up by their hash, so that the time of a look-up tells nothing about them.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens(HashMap<[u8; 32], User>);
+
+impl Tokens {
+    /// Reads lines of `token,user,uid` or `token,user,uid,"group1,group2"`.
+    pub(crate) fn read(path: &Path) -> Result<Self, TokenFileError> {
+        let failed = |source| TokenFileError::Read { path: path.to_owned(), source };
+        let size = std::fs::metadata(path).map_err(failed)?.len();
+        if size > TOKEN_FILE_LIMIT_BYTES {
+            return Err(TokenFileError::TooLarge { path: path.to_owned() });
+        }
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        Self::parse(&text).map_err(|(line, reason)| TokenFileError::Line {
+            path: path.to_owned(),
+            line,
+            reason,
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, (usize, &'static str)> {
+        let mut tokens = HashMap::new();
+        for (index, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+            let wrong = |reason| (index + 1, reason);
+            let fields = fields(line).ok_or(wrong("a quote is not closed"))?;
+            let [token, user, uid, rest @ ..] = fields.as_slice() else {
+                return Err(wrong("expected token, user, uid and perhaps groups"));
+            };
+            if token.is_empty() || user.is_empty() {
+                return Err(wrong("token and user must not be empty"));
+            }
+            let groups = rest.first().map_or("", String::as_str).split(',').map(str::trim);
+            let groups = groups.filter(|g| !g.is_empty()).map(str::to_owned).collect();
+            let user = User::authenticated(user.clone(), uid.clone(), groups);
+            if tokens.insert(hash(token), user).is_some() {
+                return Err(wrong("the token occurs twice"));
+            }
+        }
+        Ok(Self(tokens))
+    }
+
+    fn user(&self, token: &str) -> Option<&User> {
+        self.0.get(&hash(token))
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// One line of comma-separated values; a field may stand in double quotes, with `""` for a quote.
+fn fields(line: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    let mut chars = line.trim_end().chars().peekable();
+    while let Some(c) = chars.next() {
+        let field = fields.last_mut()?;
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                field.push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            other => field.push(other),
+        }
+    }
+    (!quoted).then_some(fields)
+}
+
+/// Says who sent a request. A request without credentials is anonymous; wrong ones are refused.
+pub(crate) fn authenticate(
+    certificate: Option<&Subject>,
+    headers: &HeaderMap,
+    tokens: &Tokens,
+) -> Result<User, ApiError> {
+    if let Some(subject) = certificate {
+        if subject.user.is_empty() {
+            return Err(ApiError::unauthorized());
+        }
+        return Ok(User::authenticated(subject.user.clone(), String::new(), subject.groups.clone()));
+    }
+    let Some(header) = headers.get(AUTHORIZATION) else { return Ok(User::anonymous()) };
+    let token = header.to_str().ok().and_then(|h| h.split_once(' '));
+    match token {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            tokens.user(token.trim()).cloned().ok_or_else(ApiError::unauthorized)
+        }
+        _ => Err(ApiError::unauthorized()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Serve(Options),
+    /// Write a kubeconfig with a client certificate.
+    Credentials(Credentials),
+}
+
+/// How to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    pub data_dir: PathBuf,
+    pub bind_address: IpAddr,
+    /// 0 for any free port.
+    pub secure_port: u16,
+    /// More names and addresses for the serving certificate.
+    pub tls_sans: Vec<String>,
+    pub token_auth_file: Option<PathBuf>,
+    /// First address and prefix length.
+    pub service_cluster_ip_range: (Ipv4Addr, u8),
+    /// 0 for normal, more for more.
+    pub verbosity: u8,
+}
+
+/// The `credentials` command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub data_dir: PathBuf,
+    pub user: String,
+    pub group: Option<String>,
+    pub server: String,
+    pub output: PathBuf,
+}
+
+impl Options {
+    /// Defaults for a data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            bind_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            secure_port: 6443,
+            tls_sans: Vec::new(),
+            token_auth_file: None,
+            service_cluster_ip_range: (Ipv4Addr::new(10, 96, 0, 0), 16),
+            verbosity: 0,
+        }
+    }
+}
+
+impl Action {
+    /// Reads the arguments, the program's own name first. The error also stands for `--help` and `--version`; it knows its exit
+    /// code.
+    pub fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(arguments)?;
+        if let Some(("credentials", matches)) = matches.subcommand() {
+            return Ok(Self::Credentials(Credentials {
+                data_dir: one(matches, "data-dir"),
+                user: one(matches, "user"),
+                group: matches.get_one("group").cloned(),
+                server: one(matches, "server"),
+                output: one(matches, "output"),
+            }));
+        }
+        Ok(Self::Serve(Options {
+            data_dir: one(&matches, "data-dir"),
+            bind_address: one(&matches, "bind-address"),
+            secure_port: one(&matches, "secure-port"),
+            tls_sans: matches.get_many("tls-san").into_iter().flatten().cloned().collect(),
+            token_auth_file: matches.get_one("token-auth-file").cloned(),
+            service_cluster_ip_range: one(&matches, "service-cluster-ip-range"),
+            verbosity: matches.get_one("v").copied().unwrap_or(0),
+        }))
+    }
+}
+
+/// An argument that is required or has a default.
+fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
+    matches.get_one::<T>(name).cloned().expect("clap has refused a command line without it")
+}
+
+fn command() -> Command {
+    let data_dir = || {
+        Arg::new("data-dir")
+            .long("data-dir")
+            .value_name("DIR")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("Where the store, certificates and kubeconfigs are kept")
+    };
+    let text = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    Command::new("apiserver")
+        .about("A minimal Kubernetes API server with an embedded store")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+        .arg(data_dir().required(true))
+        .arg(
+            text("bind-address", "IP", "Address to listen on")
+                .value_parser(clap::value_parser!(IpAddr))
+                .default_value("127.0.0.1"),
+        )
+        .arg(
+            text("secure-port", "PORT", "Port to listen on with HTTPS; 0 for any free port")
+                .value_parser(clap::value_parser!(u16))
+                .default_value("6443"),
+        )
+        .arg(
+            text("tls-san", "NAME", "A further name or address in the serving certificate; may be repeated")
+                .action(ArgAction::Append),
+        )
+        .arg(
+            text("token-auth-file", "FILE", "Static tokens: lines of token,user,uid,\"group1,group2\"")
+                .value_parser(clap::value_parser!(PathBuf)),
+        )
+        .arg(
+            text("service-cluster-ip-range", "CIDR", "Where the addresses of services come from")
+                .value_parser(service_range)
+                .default_value("10.96.0.0/16"),
+        )
+        .arg(
+            Arg::new("v")
+                .short('v')
+                .value_name("LEVEL")
+                .value_parser(clap::value_parser!(u8))
+                .help("Verbosity of the log: 2 for debugging, 4 for everything"),
+        )
+        .subcommand(
+            Command::new("credentials")
+                .about("Writes a kubeconfig with a client certificate of the cluster's authority")
+                .arg(data_dir().required(true))
+                .arg(text("user", "NAME", "User name, as system:node:NAME").required(true))
+                .arg(text("group", "GROUP", "Group, as system:nodes"))
+                .arg(
+                    text("server", "URL", "Address of the API server")
+                        .default_value("https://127.0.0.1:6443"),
+                )
+                .arg(
+                    text("output", "FILE", "The kubeconfig to write")
+                        .required(true)
+                        .value_parser(clap::value_parser!(PathBuf)),
+                ),
+        )
+}
+
+/// Between 16 addresses and 2^20 of them (as upstream allows at most).
+fn service_range(text: &str) -> Result<(Ipv4Addr, u8), String> {
+    let wrong = || "expected an IPv4 range as 10.96.0.0/16, with a prefix length from 12 to 28".to_owned();
+    let (address, length) = text.split_once('/').ok_or_else(wrong)?;
+    let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+    let length: u8 = length.parse().map_err(|_| wrong())?;
+    if !(12..=28).contains(&length) {
+        return Err(wrong());
+    }
+    let mask = u32::MAX << (32 - u32::from(length));
+    Ok((Ipv4Addr::from(u32::from(address) & mask), length))
+}
+
+#[cfg(test)]
+mod tests;
