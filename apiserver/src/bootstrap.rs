@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
-use crate::kinds::{Kind, namespaces::NAMESPACES, priorityclasses, services::SERVICES};
+use crate::api::{Api, key};
+use crate::kinds::{Kind, text, namespaces::NAMESPACES, priorityclasses, services::SERVICES};
 use crate::status::ApiError;
 use crate::verbs::create::insert;
 
@@ -46,11 +46,11 @@ pub(crate) fn first_address((base, length): (Ipv4Addr, u8)) -> Ipv4Addr {
 async fn ensure(api: &Api, kind: &'static Kind, mut object: Value) -> Result<(), ApiError> {
     // Written by this program: what the check complains about would be a mistake in this file.
     kind.check(&mut object).map_err(ApiError::internal)?;
-    match insert(api, kind, object, false).await {
-        Ok(_) => Ok(()),
-        Err(refusal) if refusal.reason == "AlreadyExists" => Ok(()),
-        Err(refusal) => Err(refusal),
+    let (namespace, name) = (text(&object, "/metadata/namespace"), text(&object, "/metadata/name"));
+    if api.cache.get(&key(kind, namespace, name)).await?.is_some() {
+        return Ok(());
     }
+    insert(api, kind, object, false).await.map(|_| ())
 }
 
 #[cfg(test)]

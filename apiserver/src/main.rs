@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use apiserver::{Action, Options, Server, StartError, issue_credentials};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_BAD_CONFIGURATION: u8 = 2;
@@ -41,7 +44,11 @@ fn serve(options: &Options) -> anyhow::Result<()> {
         2 | 3 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).init();
+    // What the libraries below say is for those who work on them.
+    let foreign = if options.verbosity > 5 { LevelFilter::TRACE } else { LevelFilter::WARN };
+    let targets = Targets::new().with_default(foreign).with_target("apiserver", level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
