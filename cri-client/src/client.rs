@@ -336,6 +336,14 @@ impl Client {
         gone_is_done(got.map(drop))
     }
 
+    /// Where the runtime keeps its images.
+    pub async fn image_fs_info(&self) -> Answer<v1::ImageFsInfoResponse> {
+        let about = About::new("ImageFsInfo", "");
+        let mut client = self.images.clone();
+        let request = v1::ImageFsInfoRequest {};
+        self.call(&about, self.timeouts.request, request, |r| async move { client.image_fs_info(r).await }).await
+    }
+
     /// The runtime's container events, for as long as the stream is read.
     pub fn events(&self) -> EventStream {
         EventStream::new(self.runtime.clone())

@@ -1,12 +1,16 @@
 //! nodelet: the node agent. ARCHITECTURE.md says which task owns what.
 #![forbid(unsafe_code)]
 
-pub mod config;
-pub mod flags;
-pub mod events;
-pub mod kubeconfig;
-pub mod node;
-pub mod sources;
 mod clock;
+pub mod config;
+pub mod daemon;
+pub mod events;
+pub mod flags;
+pub mod kubeconfig;
+pub mod logging;
+pub mod node;
 mod pods;
 mod runtime;
+pub mod server;
+pub mod sources;
+mod stop;

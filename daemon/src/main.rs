@@ -1,1 +1,54 @@
-fn main() {}
+//! The program: flags and configuration in, an exit code out.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use nodelet::config::EXIT_BAD_CONFIGURATION;
+use nodelet::flags::{FlagError, Flags};
+
+fn main() -> ExitCode {
+    let flags = match Flags::parse(std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(FlagError::Information(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("nodelet: {error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    let loaded = match flags.load_config() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("nodelet: {error}");
+            return ExitCode::from(EXIT_BAD_CONFIGURATION);
+        }
+    };
+    nodelet::logging::start(&loaded.config.logging);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    // One thread is enough for what a node agent does, and costs the least memory.
+    let runtime =
+        match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("nodelet: the asynchronous runtime cannot be started: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+    match runtime.block_on(nodelet::daemon::run(flags, loaded.config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(source) = cause {
+                text.push_str(&format!(": {source}"));
+                cause = source.source();
+            }
+            eprintln!("nodelet: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

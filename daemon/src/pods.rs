@@ -32,6 +32,7 @@ pub(crate) use view::Shown;
 
 use crate::runtime::{Executor, Found, RuntimeEvent};
 use crate::sources::{self, Source, Update};
+use crate::stop::stopped;
 use task::{PodTask, Shared};
 
 /// Questions to the node task that may wait; pods wait beyond that.
@@ -98,7 +99,7 @@ impl Pods {
             tokio::select! {
                 biased;
                 // Cancel-safe: a level.
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 // Cancel-safe: receiving takes nothing until it returns.
                 Some(update) = inputs.updates.recv() => self.updated(update),
                 Some(event) = inputs.runtime.recv() => self.runtime(event),

@@ -6,6 +6,7 @@
 //! | `observe` | the runtime's messages as the pod machine sees them |
 //! | `sandbox_config`, `container_config` | what the runtime is told to make |
 //! | `environment`, `dns` | parts of these |
+//! | `health` | whether the runtime and its network are ready |
 //! | `watch` | the runtime's events, the audit beside them, and whether the runtime is there at all |
 //!
 //! Nothing here decides about a pod, and nothing here survives a restart: the runtime has it all.
@@ -14,6 +15,7 @@ mod container_config;
 mod dns;
 mod environment;
 mod executor;
+pub(crate) mod health;
 mod log_files;
 mod observe;
 mod sandbox_config;

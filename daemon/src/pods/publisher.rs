@@ -75,7 +75,12 @@ impl Publisher {
     /// Whether the API has something else than `status`, so that it must be put right (behaviour.md 6.2).
     pub(super) fn differs(&self, pod: &ApiPod, status: &PodStatus) -> bool {
         let Some((.., uid)) = self.client.as_ref().and_then(|_| self.target(pod)) else { return false };
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).map(|k| Arc::clone(&k.status));
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&uid)
+            .map(|k| Arc::clone(&k.status));
         known.is_some_and(|known| status_patch(Some(&known), status).is_some())
     }
 
@@ -97,7 +102,12 @@ impl Publisher {
             // A static pod without a mirror yet: there is nothing to write to (behaviour.md 1.9).
             return Sent::Failed;
         };
-        let base = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).map(|k| Arc::clone(&k.status));
+        let base = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&uid)
+            .map(|k| Arc::clone(&k.status));
         let Some(patch) = status_patch(base.as_deref(), status) else { return Sent::Taken };
         let body = json!({"metadata": {"uid": uid}, "status": patch});
         let Ok(_slot) = self.writes.acquire().await else { return Sent::Failed };
@@ -131,7 +141,9 @@ impl Publisher {
         let Some(client) = &self.client else { return Ok(Answer::Done) };
         let Some((namespace, name, uid)) = self.target(pod) else { return Ok(Answer::Done) };
         let unavailable = |message: String| Failure { kind: FailureKind::Unavailable, message };
-        let Ok(_slot) = self.writes.acquire().await else { return Err(unavailable("the daemon is ending".into())) };
+        let Ok(_slot) = self.writes.acquire().await else {
+            return Err(unavailable("the daemon is ending".into()));
+        };
         let api: Api<ApiPod> = Api::namespaced(client.clone(), &namespace);
         let params = DeleteParams {
             grace_period_seconds: Some(0),

@@ -99,8 +99,12 @@ mod tests {
 
     #[test]
     fn a_container_list_is_sent_whole() {
-        let old = status(json!({"containerStatuses": [{"name": "a", "restartCount": 0, "ready": true, "image": "i", "imageID": ""}]}));
-        let new = status(json!({"containerStatuses": [{"name": "a", "restartCount": 1, "ready": true, "image": "i", "imageID": ""}]}));
+        let old = status(
+            json!({"containerStatuses": [{"name": "a", "restartCount": 0, "ready": true, "image": "i", "imageID": ""}]}),
+        );
+        let new = status(
+            json!({"containerStatuses": [{"name": "a", "restartCount": 1, "ready": true, "image": "i", "imageID": ""}]}),
+        );
         let patch = status_patch(Some(&old), &new).expect("a patch");
         assert_eq!(patch["containerStatuses"][0]["restartCount"], 1);
         assert_eq!(patch["containerStatuses"][0]["name"], "a");

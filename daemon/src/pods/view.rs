@@ -30,7 +30,13 @@ impl Shown {
     pub(super) fn update(&self, uid: &str, machine: &Pod) {
         let mut running: Vec<String> = machine
             .observation()
-            .map(|o| o.containers.iter().filter(|c| c.state == ContainerState::Running).map(|c| c.id.clone()).collect())
+            .map(|o| {
+                o.containers
+                    .iter()
+                    .filter(|c| c.state == ContainerState::Running)
+                    .map(|c| c.id.clone())
+                    .collect()
+            })
             .unwrap_or_default();
         running.sort_unstable();
         self.with(|pods| match pods.get_mut(uid) {
@@ -68,7 +74,8 @@ impl Shown {
     pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<ApiPod> {
         self.with(|pods| {
             let named = pods.values().filter(|e| {
-                e.pod.metadata.namespace.as_deref() == Some(namespace) && e.pod.metadata.name.as_deref() == Some(name)
+                e.pod.metadata.namespace.as_deref() == Some(namespace)
+                    && e.pod.metadata.name.as_deref() == Some(name)
             });
             named.max_by_key(|e| e.running.borrow().len()).map(Entry::merged)
         })

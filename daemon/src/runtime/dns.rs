@@ -49,7 +49,11 @@ pub(crate) fn resolver(
 ) -> Result<Formed, ResolverError> {
     let host = match &settings.resolv_conf {
         Some(path) => parse(&read(path)?),
-        None => Resolver { servers: vec!["127.0.0.1".to_owned()], searches: vec![".".to_owned()], options: Vec::new() },
+        None => Resolver {
+            servers: vec!["127.0.0.1".to_owned()],
+            searches: vec![".".to_owned()],
+            options: Vec::new(),
+        },
     };
     let cluster = match policy {
         "Default" => false,

@@ -40,9 +40,8 @@ pub(crate) fn variables(
         let value = match (env.value.as_deref(), field) {
             // A value that is not empty goes before any source (behaviour.md 16.2).
             (Some(text), _) if !text.is_empty() => expand(text, &values),
-            (_, Some(field)) => self::field(pod, field, addresses).ok_or_else(|| EnvironmentError::UnknownField {
-                name: env.name.clone(),
-                path: field.field_path.clone(),
+            (_, Some(field)) => self::field(pod, field, addresses).ok_or_else(|| {
+                EnvironmentError::UnknownField { name: env.name.clone(), path: field.field_path.clone() }
             })?,
             _ => String::new(),
         };

@@ -119,7 +119,12 @@ impl Executor {
     }
 
     /// What an ended container left in its termination message file.
-    fn termination_message(&self, _pod: &Pod, status: &v1::ContainerStatus, _sandbox: &str) -> Option<String> {
+    fn termination_message(
+        &self,
+        _pod: &Pod,
+        status: &v1::ContainerStatus,
+        _sandbox: &str,
+    ) -> Option<String> {
         if status.state != v1::ContainerState::ContainerExited as i32 {
             return None;
         }
@@ -182,7 +187,8 @@ impl Executor {
         let host_network = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
         let pod_ips = if host_network { host_ips.clone() } else { pod_ips };
         let sandbox = self.sandbox_config(pod, 0)?;
-        let etc_hosts = self.hosts(pod, uid, &sandbox.hostname, &pod_ips, host_network).map_err(config_error)?;
+        let etc_hosts =
+            self.hosts(pod, uid, &sandbox.hostname, &pod_ips, host_network).map_err(config_error)?;
         let wants_message = spec.termination_message_path.as_deref() != Some("");
         let termination_log = if wants_message {
             let token = token(uid, &name, restart_count);
@@ -272,7 +278,9 @@ impl Executor {
         }
         let dir = self.pod_logs(pod);
         match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(refused(&format!("removing {}: {e}", dir.display()))),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(refused(&format!("removing {}: {e}", dir.display())))
+            }
             _ => Ok(Answer::Done),
         }
     }
@@ -287,7 +295,8 @@ fn find<'a>(pod: &'a Pod, kind: lifecycle::ContainerKind, name: &str) -> Option<
 }
 
 fn valid(image: &str) -> Result<String, Failure> {
-    normalized_image(image).map_err(|e| Failure { kind: FailureKind::InvalidImageName, message: e.to_string() })
+    normalized_image(image)
+        .map_err(|e| Failure { kind: FailureKind::InvalidImageName, message: e.to_string() })
 }
 
 /// Eight hex digits that no other start of this pod's containers has: time makes them differ after a lost answer.

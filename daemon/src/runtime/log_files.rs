@@ -97,7 +97,8 @@ mod tests {
             fs::write(web.join(name), "").expect("written");
         }
         remove_logs(dir.path(), "web", 1).expect("removed");
-        let left: Vec<_> = fs::read_dir(&web).expect("listed").map(|e| e.expect("entry").file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(&web).expect("listed").map(|e| e.expect("entry").file_name()).collect();
         assert_eq!(left, ["10.log"]);
     }
 

@@ -24,7 +24,11 @@ pub(crate) fn sandbox(status: &v1::PodSandboxStatus) -> Sandbox {
 }
 
 /// A container as the pod machine sees it; `message` is the termination message that was found for it.
-pub(crate) fn container(status: &v1::ContainerStatus, sandbox_id: String, message: Option<String>) -> Container {
+pub(crate) fn container(
+    status: &v1::ContainerStatus,
+    sandbox_id: String,
+    message: Option<String>,
+) -> Container {
     let annotation = |key: &str| status.annotations.get(key);
     let attempt = status.metadata.as_ref().map_or(0, |m| m.attempt);
     let name = status.labels.get(NAME_LABEL).cloned();

@@ -21,7 +21,8 @@ pub(crate) fn sandbox_config(pod: &Pod, attempt: u32, log_dir: &Path, dns: Resol
     let spec = pod.spec.clone().unwrap_or_default();
     let mut labels: HashMap<String, String> = meta.labels.clone().unwrap_or_default().into_iter().collect();
     labels.extend(pod_labels(pod));
-    let mut annotations: HashMap<String, String> = meta.annotations.clone().unwrap_or_default().into_iter().collect();
+    let mut annotations: HashMap<String, String> =
+        meta.annotations.clone().unwrap_or_default().into_iter().collect();
     annotations.entry(SOURCE.to_owned()).or_insert_with(|| "api".to_owned());
     annotations.entry(SEEN.to_owned()).or_insert_with(|| jiff::Timestamp::now().to_string());
     let host_network = spec.host_network.unwrap_or(false);
@@ -34,7 +35,11 @@ pub(crate) fn sandbox_config(pod: &Pod, attempt: u32, log_dir: &Path, dns: Resol
         }),
         hostname: if host_network { String::new() } else { hostname(pod, &spec) },
         log_directory: log_dir.to_string_lossy().into_owned(),
-        dns_config: Some(v1::DnsConfig { servers: dns.servers, searches: dns.searches, options: dns.options }),
+        dns_config: Some(v1::DnsConfig {
+            servers: dns.servers,
+            searches: dns.searches,
+            options: dns.options,
+        }),
         port_mappings: port_mappings(&spec),
         labels: labels.into_iter().collect(),
         annotations: annotations.into_iter().collect(),
@@ -70,7 +75,10 @@ pub(crate) fn namespaces(spec: &PodSpec) -> v1::NamespaceOption {
         network: network as i32,
         pid: v1::NamespaceMode::Container as i32,
         ipc: v1::NamespaceMode::Pod as i32,
-        userns_options: Some(v1::UserNamespace { mode: v1::NamespaceMode::Node as i32, ..Default::default() }),
+        userns_options: Some(v1::UserNamespace {
+            mode: v1::NamespaceMode::Node as i32,
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }
@@ -108,7 +116,8 @@ pub(crate) fn resources(requests: &ResourceList, limits: &ResourceList) -> v1::L
     let cpu_request = milli(requests, "cpu").filter(|m| *m > 0).or(cpu_limit).unwrap_or(0);
     let period = cgroups::DEFAULT_CPU_PERIOD_US;
     v1::LinuxContainerResources {
-        cpu_shares: i64::try_from(cgroups::cpu_shares(u64::try_from(cpu_request).unwrap_or(0))).unwrap_or(i64::MAX),
+        cpu_shares: i64::try_from(cgroups::cpu_shares(u64::try_from(cpu_request).unwrap_or(0)))
+            .unwrap_or(i64::MAX),
         cpu_period: i64::try_from(period).unwrap_or(i64::MAX),
         cpu_quota: cpu_limit.map_or(0, |milli| {
             let quota = cgroups::cpu_quota_us(u64::try_from(milli).unwrap_or(0), period);

@@ -12,6 +12,8 @@ use cri_client::{Client, Event, v1};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::stop::stopped;
+
 const AUDIT_WITH_EVENTS: Duration = Duration::from_secs(60);
 const AUDIT_WITHOUT_EVENTS: Duration = Duration::from_secs(1);
 /// After a reading that failed.
@@ -66,7 +68,7 @@ impl Watcher {
             tokio::select! {
                 biased;
                 // Cancel-safe: a level.
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 // Cancel-safe: see EventStream::next.
                 event = event => match event {
                     Some(Event::Container(event)) => {

@@ -47,7 +47,8 @@ fn values_expand_what_was_defined_before_them() {
 
 #[test]
 fn fields_of_the_pod_are_given() {
-    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    let field =
+        |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let got = resolve(json!([
         field("N", "metadata.name"),
         field("L", "metadata.labels['tier']"),
@@ -71,13 +72,16 @@ fn fields_of_the_pod_are_given() {
 
 #[test]
 fn a_field_that_is_not_known_is_named() {
-    let (pod, container) = with(json!([{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.volumes"}}}]));
+    let (pod, container) =
+        with(json!([{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.volumes"}}}]));
     let error = variables(&pod, &container, Addresses { pod_ips: &[], host_ips: &[] }).expect_err("refused");
     assert_eq!(error.to_string(), "env \"X\": fieldPath \"spec.volumes\" is not supported");
 }
 
 #[test]
 fn a_later_variable_of_the_same_name_wins_and_keeps_the_first_place() {
-    let got = resolve(json!([{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)"}, {"name": "A", "value": "2"}]));
+    let got = resolve(
+        json!([{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)"}, {"name": "A", "value": "2"}]),
+    );
     assert_eq!(got, pairs(&[("A", "2"), ("B", "1")]));
 }

@@ -1,0 +1,310 @@
+//! Puts the parts together, and takes them apart in order.
+//!
+//! Nothing below waits for the runtime or the API server: both may be away at start and come later. Only the pods wait
+//! until the runtime has told its name once, because container ids in statuses begin with it. SIGTERM and SIGINT end the
+//! daemon and leave the pods running; a new start finds them again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::NodeAddress;
+use lifecycle::Settings as PodSettings;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use volumes::PodDirs;
+
+use crate::config::{Config, machine};
+use crate::events::{Rates, Recorder};
+use crate::flags::Flags;
+use crate::kubeconfig::{self, Clients};
+use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
+use crate::pods::{Inputs, Pods, Publisher, Shown};
+use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
+use crate::sources::mirror::Mirrors;
+use crate::sources::{self, Source, UPDATE_QUEUE, files};
+use crate::stop::stopped;
+
+/// What the runtime says that may wait for the supervisor.
+const RUNTIME_QUEUE: usize = 1024;
+/// How long the parts may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// behaviour.md 12.1.
+const MAX_RESTART_PERIOD: Duration = Duration::from_secs(300);
+const CONTAINER_LOGS: &str = "/var/log/containers";
+const POD_LOGS: &str = "/var/log/pods";
+
+/// Why the daemon cannot run.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The machine is not as the configuration demands.
+    #[error(transparent)]
+    Machine(#[from] machine::MachineError),
+    /// The machine cannot be read.
+    #[error("reading this machine")]
+    Info(#[from] info::MachineInfoError),
+    /// The node has no usable name.
+    #[error(transparent)]
+    Name(#[from] name::NodeNameError),
+    /// More is reserved than there is.
+    #[error(transparent)]
+    Reservation(#[from] capacity::ReservationError),
+    /// The root directory cannot be used.
+    #[error("root directory: {0}")]
+    RootDir(String),
+    /// The kubeconfig cannot be used.
+    #[error(transparent)]
+    Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    /// The runtime's endpoint is no socket.
+    #[error(transparent)]
+    Endpoint(#[from] cri_client::EndpointError),
+    /// Signals cannot be received.
+    #[error("waiting for signals")]
+    Signals(#[from] std::io::Error),
+    /// A server cannot listen.
+    #[error(transparent)]
+    Server(#[from] crate::server::ServerError),
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// What makes it impossible to start.
+pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
+    machine::check(&config)?;
+    let config = Arc::new(config);
+    let node_name = name::node_name(flags.hostname_override.as_deref())?;
+    let facts = info::Machine::read()?;
+    let dirs = PodDirs::new(&flags.root_dir).map_err(|e| StartError::RootDir(e.to_string()))?;
+    let bytes = pressure::filesystem_bytes(&flags.root_dir).map_err(StartError::RootDir)?;
+    let resources = capacity::resources(&facts, bytes, &config, flags.allocatable_ignores_eviction)?;
+    let call_timeout = config
+        .node_status_update_frequency
+        .to_std()
+        .min(Duration::from_secs(config.node_lease_duration_seconds.max(1).unsigned_abs().into()));
+    let clients = match &flags.kubeconfig {
+        Some(path) => Some(kubeconfig::load(path, flags.bootstrap_kubeconfig.is_some(), call_timeout).await?),
+        None => None,
+    };
+    let cri = cri_client(&config)?;
+    let (stop_sender, stop) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+
+    let rates = Rates {
+        per_second: config.event_record_qps.try_into().unwrap_or_default(),
+        burst: config.event_burst.try_into().unwrap_or_default(),
+    };
+    let general = clients.as_ref().map(|c| c.general.clone());
+    let (recorder, sender) = Recorder::new(general.clone(), &node_name, rates);
+    tasks.spawn(sender.run(stop.clone()));
+
+    let (runtime_state, runtime) = watch::channel(RuntimeState::default());
+    tasks.spawn(health::run(cri.clone(), runtime_state, stop.clone()));
+
+    let memory = facts.memory_bytes;
+    let settings = node::Settings {
+        node_name: node_name.clone(),
+        node_ips: flags.node_ips.clone(),
+        node_labels: flags.node_labels.clone(),
+        external_cloud_provider: flags.external_cloud_provider,
+        config: Arc::clone(&config),
+        machine: facts,
+        resources,
+        root_dir: flags.root_dir.clone(),
+        call_timeout,
+    };
+    let mirrors = Mirrors::new();
+    let node = clients.as_ref().map(|clients| {
+        let agent = NodeAgent::new(settings, runtime.clone(), Some(cri.clone()), recorder.clone());
+        let node = agent.start(clients, stop.clone(), &mut tasks);
+        tasks.spawn(mirrors.clone().run(clients.general.clone(), node.clone(), stop.clone()));
+        node
+    });
+    let host_ips = host_ips(&flags, &node_name, node, &stop, &mut tasks).await;
+
+    let place = Place {
+        pod_logs: PathBuf::from(&config.pod_logs_dir),
+        container_logs: container_logs(&config.pod_logs_dir),
+        node_memory: memory,
+        dns: DnsSettings {
+            cluster_dns: config.cluster_dns.clone(),
+            cluster_domain: config.cluster_domain.clone(),
+            resolv_conf: (!config.resolv_conf.is_empty()).then(|| PathBuf::from(&config.resolv_conf)),
+        },
+    };
+    for dir in [&place.pod_logs, &place.container_logs] {
+        std::fs::create_dir_all(dir)
+            .map_err(|e| StartError::RootDir(format!("making {}: {e}", dir.display())))?;
+    }
+    let shown = Shown::default();
+    let server = crate::server::Settings {
+        config: Arc::clone(&config),
+        cert_dir: flags.cert_dir.clone(),
+        node_name: node_name.clone(),
+        host_ips: host_ips.borrow().clone(),
+    };
+    crate::server::start(server, cri.clone(), shown.clone(), &stop, &mut tasks).await?;
+    let executor = Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone());
+    let publisher = Publisher::new(general, recorder.clone(), mirrors.clone());
+    let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
+    let sources = start_sources(
+        &config,
+        &node_name,
+        clients.as_ref(),
+        &updates_in,
+        &mirrors,
+        &recorder,
+        &stop,
+        &mut tasks,
+    );
+    drop(updates_in);
+    let (runtime_in, runtime_events) = mpsc::channel(RUNTIME_QUEUE);
+    tasks.spawn(Watcher::new(cri, runtime_in).run(stop.clone()));
+    let inputs = Inputs { updates, runtime: runtime_events, host_ips, sources };
+    tasks.spawn(run_pods(config, executor, publisher, shown, inputs, runtime, stop));
+    tracing::info!(node = node_name, "nodelet {} is running", env!("CARGO_PKG_VERSION"));
+
+    wait_for_signal().await?;
+    stop_sender.send_replace(true);
+    let ended =
+        tokio::time::timeout(STOP_PATIENCE, async { while tasks.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        tracing::warn!("some parts did not end in {STOP_PATIENCE:?}; the pods go on running all the same");
+    }
+    tracing::info!("nodelet has ended; the pods go on running");
+    Ok(())
+}
+
+async fn wait_for_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+    }
+    Ok(())
+}
+
+fn cri_client(config: &Config) -> Result<cri_client::Client, cri_client::EndpointError> {
+    let runtime = cri_client::socket_path(&config.container_runtime_endpoint)?;
+    let images = match config.image_service_endpoint.as_str() {
+        "" => None,
+        endpoint => Some(cri_client::socket_path(endpoint)?),
+    };
+    let timeouts = cri_client::Timeouts { request: config.runtime_request_timeout.to_std() };
+    Ok(cri_client::Client::new(runtime, images, timeouts))
+}
+
+/// Beside the pods' logs where these are not in their usual place, so that nodes on one machine keep apart.
+fn container_logs(pod_logs: &str) -> PathBuf {
+    if pod_logs == POD_LOGS {
+        return PathBuf::from(CONTAINER_LOGS);
+    }
+    Path::new(pod_logs).parent().unwrap_or(Path::new("/")).join("containers")
+}
+
+/// The node's addresses as they are now and, under an API server, as its object shows them later.
+async fn host_ips(
+    flags: &Flags,
+    node_name: &str,
+    node: Option<NodeReceiver>,
+    stop: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> watch::Receiver<Vec<String>> {
+    let found = addresses::node_addresses(node_name, &flags.node_ips, flags.external_cloud_provider).await;
+    let first = found.map(|a| internal(&a)).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the node's address is not known yet");
+        Vec::new()
+    });
+    let (sender, receiver) = watch::channel(first);
+    let Some(mut node) = node else { return receiver };
+    let mut stop = stop.clone();
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                // Cancel-safe: both are levels.
+                () = stopped(&mut stop) => return,
+                changed = node.changed() => if changed.is_err() { return },
+            }
+            let ips =
+                node.borrow_and_update().as_ref().map(|view| internal(&view.addresses)).unwrap_or_default();
+            sender.send_if_modified(|old| {
+                let changed = !ips.is_empty() && *old != ips;
+                if changed {
+                    *old = ips;
+                }
+                changed
+            });
+        }
+    });
+    receiver
+}
+
+fn internal(addresses: &[NodeAddress]) -> Vec<String> {
+    addresses.iter().filter(|a| a.type_ == "InternalIP").map(|a| a.address.clone()).collect()
+}
+
+#[allow(clippy::too_many_arguments)] // Called once; the arguments are the parts themselves.
+fn start_sources(
+    config: &Config,
+    node_name: &str,
+    clients: Option<&Clients>,
+    updates: &mpsc::Sender<sources::Update>,
+    mirrors: &Mirrors,
+    recorder: &Recorder,
+    stop: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Vec<Source> {
+    let mut started = Vec::new();
+    if config.static_pod_path.is_empty() {
+        mirrors.files_listed();
+    } else {
+        let source = files::FileSource {
+            path: PathBuf::from(&config.static_pod_path),
+            check_frequency: config.file_check_frequency.to_std(),
+            node_name: node_name.to_owned(),
+            refuse_references: config.gate("PreventStaticPodAPIReferences"),
+        };
+        tasks.spawn(files::run(source, updates.clone(), mirrors.clone(), recorder.clone(), stop.clone()));
+        started.push(Source::File);
+    }
+    if let Some(clients) = clients {
+        let (client, updates, mirrors, stop) =
+            (clients.general.clone(), updates.clone(), mirrors.clone(), stop.clone());
+        let node_name = node_name.to_owned();
+        tasks.spawn(async move { sources::api::run(client, &node_name, updates, mirrors, stop).await });
+        started.push(Source::Api);
+    }
+    started
+}
+
+/// Starts the pods once the runtime has told its name.
+async fn run_pods(
+    config: Arc<Config>,
+    executor: Executor,
+    publisher: Publisher,
+    shown: Shown,
+    inputs: Inputs,
+    mut runtime: watch::Receiver<RuntimeState>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let runtime_name = tokio::select! {
+        // Cancel-safe: both are levels.
+        () = stopped(&mut stop) => return,
+        known = runtime.wait_for(|state| !state.name.is_empty()) => match known {
+            Ok(state) => state.name.clone(),
+            Err(_) => return,
+        },
+    };
+    let settings = PodSettings {
+        max_restart_period: config
+            .crash_loop_back_off
+            .max_container_restart_period
+            .map_or(MAX_RESTART_PERIOD, |period| period.to_std()),
+        runtime_name,
+    };
+    let pods = Pods::new(settings, executor, publisher, shown, &inputs);
+    pods.run(inputs, stop).await;
+}

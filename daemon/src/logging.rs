@@ -1,0 +1,30 @@
+//! The daemon's own log: text or JSON to standard error, as `logging` says.
+
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::Logging;
+
+/// Starts the log; `-v 2` and more shows debug lines, `-v 5` and more traces.
+pub fn start(logging: &Logging) {
+    let level = match logging.verbosity {
+        0 | 1 => Level::INFO,
+        2..=4 => Level::DEBUG,
+        _ => Level::TRACE,
+    };
+    // What libraries say is for their authors, unless everything is asked for.
+    let others = if level == Level::TRACE { Level::DEBUG } else { Level::WARN };
+    let wanted =
+        Targets::new().with_default(others).with_target("nodelet", level).with_target("streams", level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(wanted);
+    // Only a second start in one process can fail, and then the first log goes on.
+    let started = if logging.format == "json" {
+        registry.with(lines.json()).try_init()
+    } else {
+        registry.with(lines.with_ansi(false)).try_init()
+    };
+    drop(started);
+}

@@ -1,0 +1,108 @@
+//! Whether the runtime and its network are ready, for the node's status (behaviour.md 32.15, 39.5).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cri_client::{CallError, Client, v1};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::node::{RuntimeHandler, RuntimeState};
+use crate::stop::stopped;
+
+const EVERY: Duration = Duration::from_secs(10);
+const WHILE_NOT_READY: Duration = Duration::from_millis(500);
+/// One answer must come in this time, or the runtime counts as not answering.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Keeps `state` up to date until `stop`.
+pub(crate) async fn run(client: Client, state: watch::Sender<RuntimeState>, mut stop: watch::Receiver<bool>) {
+    let mut said = false;
+    loop {
+        let answer = tokio::time::timeout(PATIENCE, ask(&client)).await;
+        let ready = match answer {
+            Ok(Ok(seen)) => {
+                let ready = seen.ready.is_ok() && seen.network.is_ok();
+                state.send_if_modified(|old| take_over(old, seen));
+                said = false;
+                ready
+            }
+            Ok(Err(error)) => {
+                not_ready(&state, &mut said, error.to_string());
+                false
+            }
+            Err(_) => {
+                not_ready(
+                    &state,
+                    &mut said,
+                    format!("the container runtime does not answer in {PATIENCE:?}"),
+                );
+                false
+            }
+        };
+        tokio::select! {
+            // Cancel-safe: a level.
+            () = stopped(&mut stop) => return,
+            // Cancel-safe: only a time.
+            () = sleep(if ready { EVERY } else { WHILE_NOT_READY }) => {}
+        }
+    }
+}
+
+/// `images_generation` belongs to those who pull; everything else is the runtime's word.
+fn take_over(old: &mut RuntimeState, seen: RuntimeState) -> bool {
+    let seen = RuntimeState { images_generation: old.images_generation, ..seen };
+    let changed = RuntimeState { last_ok: old.last_ok, ..seen.clone() } != *old;
+    *old = seen;
+    changed
+}
+
+fn not_ready(state: &watch::Sender<RuntimeState>, said: &mut bool, why: String) {
+    if !std::mem::replace(said, true) {
+        tracing::warn!("the container runtime is not ready: {why}");
+    }
+    state.send_if_modified(|old| {
+        let changed = old.ready != Err(why.clone());
+        old.ready = Err(why);
+        changed
+    });
+}
+
+async fn ask(client: &Client) -> Result<RuntimeState, CallError> {
+    let version = client.version().await?;
+    let answer = client.status().await?;
+    let conditions = answer.status.map(|s| s.conditions).unwrap_or_default();
+    let condition = |kind: &str| match conditions.iter().find(|c| c.r#type == kind) {
+        Some(c) if c.status => Ok(()),
+        Some(c) => Err(format!("{kind}=false reason:{} message:{}", c.reason, c.message)),
+        None => Err(format!("the runtime says nothing about {kind}")),
+    };
+    let ready = condition("RuntimeReady");
+    let last_ok = ready.is_ok().then(Instant::now);
+    Ok(RuntimeState {
+        name: version.runtime_name,
+        version: version.runtime_version,
+        ready,
+        network: condition("NetworkReady"),
+        handlers: answer.runtime_handlers.iter().map(handler).collect(),
+        supplemental_groups_policy: answer.features.is_some_and(|f| f.supplemental_groups_policy),
+        last_ok,
+        images_generation: 0,
+        image_filesystem: image_filesystem(client).await,
+    })
+}
+
+fn handler(h: &v1::RuntimeHandler) -> RuntimeHandler {
+    RuntimeHandler {
+        name: h.name.clone(),
+        recursive_read_only_mounts: h.features.as_ref().is_some_and(|f| f.recursive_read_only_mounts),
+        user_namespaces: h.features.as_ref().is_some_and(|f| f.user_namespaces),
+    }
+}
+
+/// Where the images are; a runtime that does not tell has no file system of its own for them.
+async fn image_filesystem(client: &Client) -> Option<PathBuf> {
+    let info = client.image_fs_info().await.ok()?;
+    let id = info.image_filesystems.into_iter().next()?.fs_id?;
+    Some(PathBuf::from(id.mountpoint))
+}
