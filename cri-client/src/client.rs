@@ -70,7 +70,9 @@ impl Client {
         let about = About::new("Version", "");
         let request = v1::VersionRequest { version: "0.1.0".to_owned() };
         let mut client = self.runtime.clone();
-        let got = self.call(&about, self.timeouts.request, request, |r| async move { client.version(r).await }).await?;
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.version(r).await })
+            .await?;
         if got.runtime_name.is_empty() {
             return Err(about.invalid("no runtime name"));
         }
@@ -89,7 +91,9 @@ impl Client {
         let about = About::new("Status", "");
         let mut client = self.runtime.clone();
         let request = v1::StatusRequest { verbose: false };
-        let got = self.call(&about, self.timeouts.request, request, |r| async move { client.status(r).await }).await?;
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.status(r).await })
+            .await?;
         if got.status.is_none() {
             return Err(about.invalid("no status"));
         }
@@ -101,8 +105,9 @@ impl Client {
         let about = About::new("RuntimeConfig", "");
         let mut client = self.runtime.clone();
         let request = v1::RuntimeConfigRequest {};
-        let got =
-            self.call(&about, self.timeouts.request, request, |r| async move { client.runtime_config(r).await }).await;
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.runtime_config(r).await })
+            .await;
         match got {
             Ok(config) => {
                 let Some(linux) = config.linux else { return Ok(None) };
@@ -119,22 +124,28 @@ impl Client {
         let about = About::new("UpdateRuntimeConfig", &pod_cidr);
         let mut client = self.runtime.clone();
         let network_config = Some(v1::NetworkConfig { pod_cidr });
-        let request = v1::UpdateRuntimeConfigRequest {
-            runtime_config: Some(v1::RuntimeConfig { network_config }),
-        };
-        self.call(&about, self.timeouts.request, request, |r| async move { client.update_runtime_config(r).await })
-            .await
-            .map(drop)
+        let request =
+            v1::UpdateRuntimeConfigRequest { runtime_config: Some(v1::RuntimeConfig { network_config }) };
+        self.call(
+            &about,
+            self.timeouts.request,
+            request,
+            |r| async move { client.update_runtime_config(r).await },
+        )
+        .await
+        .map(drop)
     }
 
     /// Makes and starts a sandbox; its id.
     pub async fn run_pod_sandbox(&self, config: v1::PodSandboxConfig, handler: String) -> Answer<String> {
-        let subject = config.metadata.as_ref().map(|m| format!("{}/{}", m.namespace, m.name)).unwrap_or_default();
+        let subject =
+            config.metadata.as_ref().map(|m| format!("{}/{}", m.namespace, m.name)).unwrap_or_default();
         let about = About::new("RunPodSandbox", &subject);
         let mut client = self.runtime.clone();
         let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
         let deadline = self.timeouts.request * 2;
-        let got = self.call(&about, deadline, request, |r| async move { client.run_pod_sandbox(r).await }).await?;
+        let got =
+            self.call(&about, deadline, request, |r| async move { client.run_pod_sandbox(r).await }).await?;
         about.id(got.pod_sandbox_id)
     }
 
@@ -143,8 +154,9 @@ impl Client {
         let about = About::new("StopPodSandbox", id);
         let mut client = self.runtime.clone();
         let request = v1::StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
-        let got =
-            self.call(&about, self.timeouts.request, request, |r| async move { client.stop_pod_sandbox(r).await }).await;
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.stop_pod_sandbox(r).await })
+            .await;
         gone_is_done(got.map(drop))
     }
 
@@ -153,8 +165,10 @@ impl Client {
         let about = About::new("RemovePodSandbox", id);
         let mut client = self.runtime.clone();
         let request = v1::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
-        let got = self
-            .call(&about, self.timeouts.request, request, |r| async move { client.remove_pod_sandbox(r).await })
+        let got =
+            self.call(&about, self.timeouts.request, request, |r| async move {
+                client.remove_pod_sandbox(r).await
+            })
             .await;
         gone_is_done(got.map(drop))
     }
@@ -164,8 +178,10 @@ impl Client {
         let about = About::new("PodSandboxStatus", id);
         let mut client = self.runtime.clone();
         let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
-        let got = self
-            .call(&about, self.timeouts.request, request, |r| async move { client.pod_sandbox_status(r).await })
+        let got =
+            self.call(&about, self.timeouts.request, request, |r| async move {
+                client.pod_sandbox_status(r).await
+            })
             .await?;
         let status = got.status.ok_or_else(|| about.invalid("no status"))?;
         check_sandbox_status(&status).map_err(|why| about.invalid(why))?;
@@ -225,7 +241,8 @@ impl Client {
         let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
         let request = v1::StopContainerRequest { container_id: id.to_owned(), timeout };
         let deadline = self.timeouts.request.saturating_add(grace);
-        let got = self.call(&about, deadline, request, |r| async move { client.stop_container(r).await }).await;
+        let got =
+            self.call(&about, deadline, request, |r| async move { client.stop_container(r).await }).await;
         gone_is_done(got.map(drop))
     }
 
@@ -234,8 +251,9 @@ impl Client {
         let about = About::new("RemoveContainer", id);
         let mut client = self.runtime.clone();
         let request = v1::RemoveContainerRequest { container_id: id.to_owned() };
-        let got =
-            self.call(&about, self.timeouts.request, request, |r| async move { client.remove_container(r).await }).await;
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.remove_container(r).await })
+            .await;
         gone_is_done(got.map(drop))
     }
 
@@ -272,13 +290,23 @@ impl Client {
         let about = About::new("ReopenContainerLog", id);
         let mut client = self.runtime.clone();
         let request = v1::ReopenContainerLogRequest { container_id: id.to_owned() };
-        self.call(&about, self.timeouts.request, request, |r| async move { client.reopen_container_log(r).await })
-            .await
-            .map(drop)
+        self.call(
+            &about,
+            self.timeouts.request,
+            request,
+            |r| async move { client.reopen_container_log(r).await },
+        )
+        .await
+        .map(drop)
     }
 
     /// Runs a command in a container and waits for its end; without `limit` for ever.
-    pub async fn exec_sync(&self, id: &str, cmd: Vec<String>, limit: Option<Duration>) -> Answer<v1::ExecSyncResponse> {
+    pub async fn exec_sync(
+        &self,
+        id: &str,
+        cmd: Vec<String>,
+        limit: Option<Duration>,
+    ) -> Answer<v1::ExecSyncResponse> {
         let about = About::new("ExecSync", id);
         let mut client = self.runtime.clone();
         let timeout = limit.map_or(0, |l| i64::try_from(l.as_secs().max(1)).unwrap_or(i64::MAX));
@@ -293,8 +321,9 @@ impl Client {
         let mut client = self.images.clone();
         let image = v1::ImageSpec { image: image.to_owned(), ..Default::default() };
         let request = v1::ImageStatusRequest { image: Some(image), verbose: false };
-        let got =
-            self.call(&about, self.timeouts.request, request, |r| async move { client.image_status(r).await }).await?;
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.image_status(r).await })
+            .await?;
         match got.image {
             Some(image) if image.id.is_empty() => Err(about.invalid("an image without id")),
             image => Ok(image),
@@ -306,8 +335,9 @@ impl Client {
         let about = About::new("ListImages", "");
         let mut client = self.images.clone();
         let request = v1::ListImagesRequest::default();
-        let got =
-            self.call(&about, self.timeouts.request, request, |r| async move { client.list_images(r).await }).await?;
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.list_images(r).await })
+            .await?;
         Ok(got.images)
     }
 
@@ -331,8 +361,9 @@ impl Client {
         let mut client = self.images.clone();
         let image = v1::ImageSpec { image: image.to_owned(), ..Default::default() };
         let request = v1::RemoveImageRequest { image: Some(image) };
-        let got =
-            self.call(&about, self.timeouts.request, request, |r| async move { client.remove_image(r).await }).await;
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.remove_image(r).await })
+            .await;
         gone_is_done(got.map(drop))
     }
 
@@ -341,7 +372,8 @@ impl Client {
         let about = About::new("ImageFsInfo", "");
         let mut client = self.images.clone();
         let request = v1::ImageFsInfoRequest {};
-        self.call(&about, self.timeouts.request, request, |r| async move { client.image_fs_info(r).await }).await
+        self.call(&about, self.timeouts.request, request, |r| async move { client.image_fs_info(r).await })
+            .await
     }
 
     /// The runtime's container events, for as long as the stream is read.
@@ -361,16 +393,17 @@ impl Client {
     {
         let deadline = deadline.into();
         let mut request = Request::new(message);
+        // Boxed: the message and the generated call are large, and the callers' futures wait in sets of all pods.
         let outcome = match deadline {
             Some(deadline) => {
                 // The runtime is told too, so that it gives up what nobody waits for.
                 request.set_timeout(deadline);
-                match tokio::time::timeout(deadline, make(request)).await {
+                match tokio::time::timeout(deadline, Box::pin(make(request))).await {
                     Ok(outcome) => outcome,
                     Err(_) => return Err(about.error(Cause::Deadline { after: deadline })),
                 }
             }
-            None => make(request).await,
+            None => Box::pin(make(request)).await,
         };
         outcome.map(Response::into_inner).map_err(|status| about.error(Cause::of(&status, deadline)))
     }

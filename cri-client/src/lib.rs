@@ -21,6 +21,7 @@ pub use client::{Client, Timeouts, Version};
 pub use error::{CallError, Cause};
 pub use events::{Event, EventStream};
 pub use socket::{EndpointError, socket_path};
+pub use tonic::Code;
 
 /// The messages of CRI v1, generated from `proto/cri.proto`.
 #[allow(missing_debug_implementations, unreachable_pub, clippy::all, clippy::unwrap_used)]

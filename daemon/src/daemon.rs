@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use volumes::PodDirs;
 
+use crate::cause::chain;
 use crate::config::{Config, machine};
 use crate::events::{Rates, Recorder};
 use crate::flags::Flags;
@@ -68,6 +69,14 @@ pub enum StartError {
     Server(#[from] crate::server::ServerError),
 }
 
+impl StartError {
+    /// The error with its causes, in one line.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        chain(self)
+    }
+}
+
 /// Runs until a signal ends it.
 ///
 /// # Errors
@@ -101,7 +110,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     tasks.spawn(sender.run(stop.clone()));
 
     let (runtime_state, runtime) = watch::channel(RuntimeState::default());
-    tasks.spawn(health::run(cri.clone(), runtime_state, stop.clone()));
+    tasks.spawn(health::run(cri.clone(), runtime_state.clone(), stop.clone()));
 
     let memory = facts.memory_bytes;
     let settings = node::Settings {
@@ -146,7 +155,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         host_ips: host_ips.borrow().clone(),
     };
     crate::server::start(server, cri.clone(), shown.clone(), &stop, &mut tasks).await?;
-    let executor = Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone());
+    let executor = Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state);
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone());
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(

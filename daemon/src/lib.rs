@@ -1,6 +1,7 @@
 //! nodelet: the node agent. ARCHITECTURE.md says which task owns what.
 #![forbid(unsafe_code)]
 
+mod cause;
 mod clock;
 pub mod config;
 pub mod daemon;

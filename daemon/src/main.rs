@@ -41,13 +41,7 @@ fn main() -> ExitCode {
     match runtime.block_on(nodelet::daemon::run(flags, loaded.config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(source) = cause {
-                text.push_str(&format!(": {source}"));
-                cause = source.source();
-            }
-            eprintln!("nodelet: {text}");
+            eprintln!("nodelet: {}", error.explained());
             ExitCode::FAILURE
         }
     }

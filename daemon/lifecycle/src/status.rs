@@ -287,7 +287,8 @@ fn ended(c: &Container, runtime: &str, budget: usize) -> ContainerStateTerminate
         exit_code: c.exit_code,
         reason: Some(reason.to_owned()),
         message: (!c.message.is_empty()).then(|| cut(&c.message, budget).to_owned()),
-        started_at: time(c.started_at),
+        // What never started is shown with the beginning of the epoch, as a kubelet shows it.
+        started_at: Timestamp::from_second(c.started_at.max(0).div_euclid(1_000_000_000)).ok().map(Time),
         finished_at: time(c.finished_at),
         signal: None,
     }

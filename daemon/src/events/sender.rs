@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Occurrence;
 use super::backlog::Backlog;
 use super::correlate::{Correlator, Write};
+use crate::cause::chain;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -228,7 +229,7 @@ fn send(client: kube::Client, write: Write) -> Call {
             Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {
                 Outcome::Refused(status.message)
             }
-            Ok(Err(error)) => Outcome::Later(error.to_string()),
+            Ok(Err(error)) => Outcome::Later(chain(&error)),
             Err(_) => Outcome::Later(format!("no answer in {CALL_TIMEOUT:?}")),
         };
         (write, outcome)

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::NodeView;
+use crate::cause::chain;
 use crate::sources::backoff::random;
 
 pub const NAMESPACE: &str = "kube-node-lease";
@@ -88,15 +89,15 @@ async fn renew(
 ) -> Result<Lease, String> {
     let found = match held {
         Some(lease) => Some(lease),
-        None => api.get_opt(node_name).await.map_err(|error| error.to_string())?,
+        None => api.get_opt(node_name).await.map_err(|error| chain(&error))?,
     };
     let now = MicroTime(Timestamp::now());
     let Some(found) = found else {
         let lease = renewed(Lease::default(), node_name, duration_seconds, node, now);
-        return api.create(&PostParams::default(), &lease).await.map_err(|error| error.to_string());
+        return api.create(&PostParams::default(), &lease).await.map_err(|error| chain(&error));
     };
     let lease = renewed(found, node_name, duration_seconds, node, now);
-    api.replace(node_name, &PostParams::default(), &lease).await.map_err(|error| error.to_string())
+    api.replace(node_name, &PostParams::default(), &lease).await.map_err(|error| chain(&error))
 }
 
 /// `lease` held by this node as of `now`; owned by the node object as soon as that is known.

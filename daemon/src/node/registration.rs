@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::writer::Settings;
+use crate::cause::chain;
 use crate::kubeconfig::go_architecture;
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -133,19 +134,17 @@ async fn attempt(api: &Api<Node>, settings: &Settings, wanted: &Node) -> Result<
             }
             // Also without the right to create: somebody else may have made it.
             Err(kube::Error::Api(status)) if status.is_already_exists() || status.code == 403 => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(chain(&error)),
         }
     }
-    let found = timeout(limit, api.get(&settings.node_name))
-        .await
-        .map_err(late)?
-        .map_err(|error| error.to_string())?;
+    let found =
+        timeout(limit, api.get(&settings.node_name)).await.map_err(late)?.map_err(|error| chain(&error))?;
     let Some(patch) = correction(wanted, &found).filter(|_| settings.config.register_node) else {
         return Ok(found);
     };
     let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
     let patched = api.patch(&settings.node_name, &params, &patch);
-    timeout(limit, patched).await.map_err(late)?.map_err(|error| error.to_string())
+    timeout(limit, patched).await.map_err(late)?.map_err(|error| chain(&error))
 }
 
 #[cfg(test)]

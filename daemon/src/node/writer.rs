@@ -21,6 +21,7 @@ use super::info::Machine;
 use super::pressure::Observer;
 use super::view::SeenStatus;
 use super::{NodeReceiver, RuntimeState, addresses, images, lease, registration, status, view};
+use crate::cause::chain;
 use crate::config::Config;
 use crate::events::Recorder;
 use crate::kubeconfig::Clients;
@@ -266,7 +267,7 @@ impl NodeAgent {
             let call = api.patch_status(&self.settings.node_name, &params, &patch);
             match timeout(self.settings.call_timeout, call).await {
                 Ok(Ok(node)) => return Ok(SeenStatus::of(node)),
-                Ok(Err(error)) => last = error.to_string(),
+                Ok(Err(error)) => last = chain(&error),
                 Err(_) => last = format!("no answer in {:?}", self.settings.call_timeout),
             }
             if attempt + 1 < TRIES {

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::status_patch::status_patch;
+use crate::cause::chain;
 use crate::events::Recorder;
 use crate::sources::mirror::Mirrors;
 
@@ -84,8 +85,19 @@ impl Publisher {
         known.is_some_and(|known| status_patch(Some(&known), status).is_some())
     }
 
+    /// Nothing is left of the pod: a static pod's mirror goes with it.
+    pub(super) fn ended(&self, pod: &ApiPod) {
+        let part = |s: &Option<String>| s.clone().unwrap_or_default();
+        let (namespace, name, uid) =
+            (part(&pod.metadata.namespace), part(&pod.metadata.name), part(&pod.metadata.uid));
+        if crate::sources::is_static(pod) {
+            self.mirrors.forget(&namespace, &name, &uid);
+        }
+        self.forget(&uid);
+    }
+
     /// Forgets a pod that is gone.
-    pub(super) fn forget(&self, uid: &str) {
+    fn forget(&self, uid: &str) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
@@ -126,7 +138,7 @@ impl Publisher {
                 Sent::Gone
             }
             Ok(Err(error)) => {
-                tracing::warn!(pod = %format_args!("{namespace}/{name}"), %error, "the pod's status was not taken; it is kept and sent again");
+                tracing::warn!(pod = %format_args!("{namespace}/{name}"), error = chain(&error), "the pod's status was not taken; it is kept and sent again");
                 Sent::Failed
             }
             Err(_) => {
@@ -153,7 +165,7 @@ impl Publisher {
         match tokio::time::timeout(WRITE_TIMEOUT, api.delete(&name, &params)).await {
             Ok(Ok(_)) => Ok(Answer::Done),
             Ok(Err(kube::Error::Api(e))) if e.code == 404 || e.code == 409 => Ok(Answer::Done),
-            Ok(Err(error)) => Err(unavailable(error.to_string())),
+            Ok(Err(error)) => Err(unavailable(chain(&error))),
             Err(_) => Err(unavailable(format!("no answer in {WRITE_TIMEOUT:?}"))),
         }
     }

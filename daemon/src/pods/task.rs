@@ -89,7 +89,7 @@ impl PodTask {
             self.take(input).await;
         }
         self.shared.shown.remove(&self.uid);
-        self.shared.publisher.forget(&self.uid);
+        self.shared.publisher.ended(self.machine.spec());
         self.free().await;
         self.uid
     }

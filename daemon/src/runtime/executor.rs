@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cri_client::{CallError, Cause, Client, v1};
+use cri_client::{CallError, Cause, Client, Code, v1};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use lifecycle::{Answer, Call, Failure, FailureKind, Observation};
 use podspec::normalized_image;
@@ -20,6 +20,7 @@ use super::container_config::{self, MESSAGE_PATH, Parts};
 use super::environment::Addresses;
 use super::{dns, log_files, observe, sandbox_config};
 use crate::events::Recorder;
+use crate::node::RuntimeState;
 
 /// Where on the node things are.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ pub(crate) struct Executor {
     place: Arc<Place>,
     host_ips: watch::Receiver<Vec<String>>,
     recorder: Recorder,
+    runtime: watch::Sender<RuntimeState>,
 }
 
 type Outcome = Result<Answer, Failure>;
@@ -53,8 +55,9 @@ impl Executor {
         place: Place,
         host_ips: watch::Receiver<Vec<String>>,
         recorder: Recorder,
+        runtime: watch::Sender<RuntimeState>,
     ) -> Self {
-        Self { client, dirs: Arc::new(dirs), place: Arc::new(place), host_ips, recorder }
+        Self { client, dirs: Arc::new(dirs), place: Arc::new(place), host_ips, recorder, runtime }
     }
 
     /// Does what `call` asks for `pod`.
@@ -170,6 +173,8 @@ impl Executor {
         };
         let config = self.sandbox_config(pod, 0)?;
         let reference = self.client.pull_image(spec, None, config).await.map_err(failure)?;
+        // The node's status lists the images.
+        self.runtime.send_modify(|state| state.images_generation += 1);
         let found = self.client.image_status(&name).await.map_err(failure)?;
         let (id, size_bytes) = found.map_or((reference, 0), |i| (i.id, i.size));
         Ok(Answer::Pulled { id, size_bytes })
@@ -318,10 +323,17 @@ pub(super) fn failure(error: CallError) -> Failure {
         Cause::NameReserved(_) => FailureKind::Reserved,
         Cause::Unimplemented | Cause::InvalidAnswer(_) | Cause::Failed { .. } => FailureKind::Refused,
     };
-    // A pod's events speak of the cause; which call it was follows from the event's reason.
-    let message = match &error.cause {
-        Cause::Failed { .. } | Cause::NameReserved(_) => error.cause.to_string(),
+    Failure { kind, message: told(&error) }
+}
+
+/// A pod's events speak of the cause; which call it was follows from the event's reason. As a kubelet does, the runtime's words stand
+/// alone where a container is made or started, and where the code of a pull says nothing.
+fn told(error: &CallError) -> String {
+    match (error.call, &error.cause) {
+        ("CreateContainer" | "StartContainer", Cause::Failed { message, .. } | Cause::NotFound(message))
+        | ("PullImage", Cause::Failed { code: Code::Unknown, message }) => message.clone(),
+        ("PullImage", Cause::NotFound(message)) => format!("rpc error: code = NotFound desc = {message}"),
+        (_, Cause::Failed { .. } | Cause::NameReserved(_)) => error.cause.to_string(),
         _ => error.to_string(),
-    };
-    Failure { kind, message }
+    }
 }

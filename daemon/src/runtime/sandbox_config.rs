@@ -53,7 +53,6 @@ pub(crate) fn sandbox_config(pod: &Pod, attempt: u32, log_dir: &Path, dns: Resol
             resources: Some(resources(&podspec::pod_requests(pod), &podspec::pod_limits(pod))),
             ..Default::default()
         }),
-        ..Default::default()
     }
 }
 

@@ -129,33 +129,42 @@ fn pod_uid(event: &v1::ContainerEventResponse) -> Option<String> {
     uid.filter(|u| !u.is_empty()).or_else(|| sandbox.labels.get(POD_UID).cloned())
 }
 
+/// What the lists show of one pod.
+#[derive(Debug, Default)]
+struct Part {
+    namespace: String,
+    name: String,
+    /// Ids with their states.
+    states: Vec<(String, i32)>,
+}
+
 fn found(sandboxes: &[v1::PodSandbox], containers: &[v1::Container]) -> HashMap<String, Found> {
-    let mut parts: HashMap<String, (String, String, Vec<(String, i32)>)> = HashMap::new();
+    let mut parts: HashMap<String, Part> = HashMap::new();
     for s in sandboxes {
         let Some(meta) = &s.metadata else { continue };
         let part = parts.entry(meta.uid.clone()).or_default();
-        part.0.clone_from(&meta.namespace);
-        part.1.clone_from(&meta.name);
-        part.2.push((s.id.clone(), s.state));
+        part.namespace.clone_from(&meta.namespace);
+        part.name.clone_from(&meta.name);
+        part.states.push((s.id.clone(), s.state));
     }
     for c in containers {
         let Some(uid) = c.labels.get(POD_UID) else { continue };
         let part = parts.entry(uid.clone()).or_default();
         let label = |key: &str| c.labels.get(key).cloned().unwrap_or_default();
-        if part.1.is_empty() {
-            part.0 = label("io.kubernetes.pod.namespace");
-            part.1 = label("io.kubernetes.pod.name");
+        if part.name.is_empty() {
+            part.namespace = label("io.kubernetes.pod.namespace");
+            part.name = label("io.kubernetes.pod.name");
         }
-        part.2.push((c.id.clone(), c.state));
+        part.states.push((c.id.clone(), c.state));
     }
     parts
         .into_iter()
         .filter(|(uid, _)| !uid.is_empty())
-        .map(|(uid, (namespace, name, mut states))| {
-            states.sort_unstable();
+        .map(|(uid, mut part)| {
+            part.states.sort_unstable();
             let mut hasher = DefaultHasher::new();
-            states.hash(&mut hasher);
-            (uid, Found { namespace, name, digest: hasher.finish() })
+            part.states.hash(&mut hasher);
+            (uid, Found { namespace: part.namespace, name: part.name, digest: hasher.finish() })
         })
         .collect()
 }

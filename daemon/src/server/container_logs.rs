@@ -5,7 +5,6 @@ mod query;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
 use std::path::Path;
 
 use futures::StreamExt;
@@ -15,6 +14,7 @@ use streams::logs::LogReader;
 
 use super::Context;
 use super::reply::{self, Reply};
+use crate::cause::chain;
 use crate::pods::Shown;
 
 pub(super) async fn answer(
@@ -83,15 +83,4 @@ async fn ended(pods: Shown, uid: String, id: String) {
         // An error means that the pod is gone.
         let _ = running.wait_for(|ids| !ids.contains(&id)).await;
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }

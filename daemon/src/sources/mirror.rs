@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
 use super::{CONFIG_HASH, CONFIG_MIRROR, annotation};
+use crate::cause::chain;
 use crate::node::NodeView;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -149,7 +150,10 @@ impl Mirrors {
                     acted = self.act(&client, step, view.as_deref()) => acted,
                 };
                 if let Err(error) = acted {
-                    tracing::warn!(%error, "a mirror pod could not be brought up to date; tried again");
+                    tracing::warn!(
+                        error = chain(&error),
+                        "a mirror pod could not be brought up to date; tried again"
+                    );
                     failed = true;
                 }
             }
@@ -194,9 +198,9 @@ impl Mirrors {
                         let found = timeout(CALL_TIMEOUT, api.get(&name)).await;
                         found
                             .map_err(|_| failed("no answer in time".to_owned()))?
-                            .map_err(|error| failed(error.to_string()))?
+                            .map_err(|error| failed(chain(&error)))?
                     }
-                    answer => answer.map_err(|error| failed(error.to_string()))?,
+                    answer => answer.map_err(|error| failed(chain(&error)))?,
                 };
                 if annotation(&made, CONFIG_MIRROR).is_none() {
                     return Err(failed("a pod of this name exists and is no mirror".to_owned()));
@@ -222,7 +226,7 @@ impl Mirrors {
                 {
                     Ok(_) => {}
                     Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
-                    Err(error) => return Err(failed(error.to_string())),
+                    Err(error) => return Err(failed(chain(&error))),
                 }
                 self.change(|state| {
                     if state

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
 use super::backoff::{Backoff, random};
+use crate::cause::chain;
 
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -83,7 +84,11 @@ where
                 Err(error) => {
                     self.events = None;
                     if !self.failing {
-                        tracing::warn!(what = self.what, %error, "list and watch failed; tried again until it works");
+                        tracing::warn!(
+                            what = self.what,
+                            error = chain(&error),
+                            "list and watch failed; tried again until it works"
+                        );
                     }
                     self.failing = true;
                     sleep(self.backoff.delay()).await;
