@@ -1,0 +1,169 @@
+//! Packages without touching the machine: apt with lists and caches of our own.
+//!
+//! The machine's settings stay in force (proxy, credentials, trusted keys); only the suites, the lists, the caches and the
+//! hooks are ours. Nothing is installed: packages are unpacked into a directory.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::ToolError;
+use super::sources::Mirror;
+use super::version::Version;
+use crate::cache::CacheError;
+use crate::command::{self, command};
+
+const APT_SETTINGS: &str = "/etc/apt";
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// apt with its own directories below the cache.
+#[derive(Debug)]
+pub(super) struct Apt {
+    dir: PathBuf,
+    own_suite: String,
+}
+
+/// One version of a package that can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// As apt writes it, epoch included.
+    pub(super) version: String,
+    /// From the machine's own suite.
+    pub(super) is_own: bool,
+}
+
+impl Apt {
+    /// Writes the settings and fetches the lists of what there is.
+    pub(super) async fn update(cache: &Path) -> Result<Self, ToolError> {
+        let mirror = Mirror::of_machine(Path::new(APT_SETTINGS), &codename()?)?;
+        let dir = cache.join("apt");
+        for part in ["lists/partial", "cache/archives/partial", "sources"] {
+            let path = dir.join(part);
+            std::fs::create_dir_all(&path).map_err(CacheError::file("making", &path))?;
+        }
+        for (file, text) in [("sources/debian.sources", mirror.sources()), ("apt.conf", settings(&dir))] {
+            let path = dir.join(file);
+            std::fs::write(&path, text).map_err(CacheError::file("writing", &path))?;
+        }
+        let apt = Self { dir, own_suite: mirror.suite().to_owned() };
+        command::run(apt.program("apt-get").arg("update"), LIMIT).await?;
+        Ok(apt)
+    }
+
+    /// What there is of a package, the machine's own suite first: it fits the machine's libraries.
+    pub(super) async fn candidates(
+        &self,
+        package: &str,
+        minimum: Version,
+    ) -> Result<Vec<Candidate>, ToolError> {
+        let known = command::run(self.program("apt-cache").args(["madison", package]), LIMIT).await?;
+        let mut candidates = candidates(&known.stdout, &self.own_suite);
+        candidates.retain(|c| Version::of_package(&c.version).is_some_and(|version| version >= minimum));
+        candidates.sort_by_key(|c| !c.is_own);
+        Ok(candidates)
+    }
+
+    /// Unpacks one version of a package into a new directory below `into` and gives that.
+    pub(super) async fn unpack(
+        &self,
+        package: &str,
+        version: &str,
+        into: &Path,
+    ) -> Result<PathBuf, ToolError> {
+        let work = self.dir.join(format!("unpack-{}", std::process::id()));
+        let tree = work.join("tree");
+        remove(&work)?;
+        std::fs::create_dir_all(&tree).map_err(CacheError::file("making", &tree))?;
+        let mut download = self.program("apt-get");
+        download.current_dir(&work).args(["download", &format!("{package}={version}")]);
+        command::run(&mut download, LIMIT).await?;
+        let archive = archive(&work)?;
+        command::run(command(Path::new("dpkg-deb")).arg("-x").arg(&archive).arg(&tree), LIMIT).await?;
+        let place = into.join(format!("{package}-{}", version.replace(':', "_")));
+        remove(&place)?;
+        // A directory with a tool's name is whole, whenever this process ends.
+        std::fs::rename(&tree, &place).map_err(CacheError::file("moving into place", &place))?;
+        remove(&work)?;
+        Ok(place)
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = command(Path::new(name));
+        command.arg("-c").arg(self.dir.join("apt.conf")).env("LC_ALL", "C.UTF-8");
+        command
+    }
+}
+
+/// apt reads this file after the machine's own settings.
+fn settings(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "Dir::Etc::sourcelist \"/dev/null\";\n\
+         Dir::Etc::sourceparts \"{dir}/sources\";\n\
+         Dir::State::Lists \"{dir}/lists\";\n\
+         Dir::Cache \"{dir}/cache\";\n\
+         APT::Sandbox::User \"root\";\n\
+         APT::Update::Error-Mode \"any\";\n\
+         Acquire::Languages \"none\";\n\
+         Acquire::Retries \"3\";\n\
+         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
+         #clear APT::Update::Pre-Invoke;\n\
+         #clear APT::Update::Post-Invoke;\n\
+         #clear APT::Update::Post-Invoke-Success;\n"
+    )
+}
+
+/// Lines of `package | version | URI suite/component arch Packages`.
+fn candidates(madison: &str, own_suite: &str) -> Vec<Candidate> {
+    let line = |line: &str| {
+        let mut fields = line.split('|').map(str::trim);
+        let (version, origin) = (fields.nth(1)?, fields.next()?);
+        let suite = origin.split_whitespace().nth(1)?.split('/').next()?;
+        origin
+            .ends_with("Packages")
+            .then(|| Candidate { version: version.to_owned(), is_own: suite == own_suite })
+    };
+    madison.lines().filter_map(line).collect()
+}
+
+fn codename() -> Result<String, ToolError> {
+    let path = Path::new("/etc/os-release");
+    let text = std::fs::read_to_string(path).map_err(CacheError::file("reading", path))?;
+    let value = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    // Debian's unstable has had none.
+    Ok(value.map_or("sid", |value| value.trim_matches('"')).to_owned())
+}
+
+fn archive(dir: &Path) -> Result<PathBuf, ToolError> {
+    let entries = std::fs::read_dir(dir).map_err(CacheError::file("reading", dir))?;
+    let mut archives = entries
+        .filter_map(Result::ok)
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "deb"));
+    archives.next().ok_or_else(|| ToolError::NoArchive { dir: dir.to_path_buf() })
+}
+
+pub(super) fn remove(dir: &Path) -> Result<(), CacheError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(CacheError::file("removing", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_own_suite_is_told_from_the_newer_one() {
+        let said = "      runc | 1.3.6+ds1-1 | http://m.invalid/debian sid/main amd64 Packages\n      \
+                    runc | 1.1.5+ds1-1+deb12u1 | http://m.invalid/debian bookworm/main amd64 Packages\n      \
+                    runc | 1.1.5+ds1-1+deb12u1 | http://m.invalid/debian bookworm/main Sources\n";
+        let found = candidates(said, "bookworm");
+        let versions: Vec<_> = found.iter().map(|c| (c.version.as_str(), c.is_own)).collect();
+        assert_eq!(versions, [("1.3.6+ds1-1", false), ("1.1.5+ds1-1+deb12u1", true)]);
+    }
+}
