@@ -1,9 +1,12 @@
 //! Other programs, run with a deadline.
 
+use std::ffi::CString;
+use std::io::{Seek as _, Write as _};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use thiserror::Error;
 use tokio::process::Command;
 
@@ -83,9 +86,46 @@ pub(crate) async fn output(command: &mut Command, limit: Duration) -> Result<Out
     }
 }
 
+/// Runs it to its end with this as its standard input.
+pub(crate) async fn output_with(
+    command: &mut Command,
+    input: &str,
+    limit: Duration,
+) -> Result<Output, CommandError> {
+    // A file, so that nobody has to write while somebody reads.
+    let source = |source| {
+        let program = command.as_std().get_program().to_string_lossy().into_owned();
+        CommandError::Start { program, source }
+    };
+    let file = input_file(input).map_err(source)?;
+    output(command.stdin(file), limit).await
+}
+
+fn input_file(input: &str) -> std::io::Result<std::fs::File> {
+    let name = CString::new("input").expect("there is no zero byte in it");
+    let mut file = std::fs::File::from(memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(input.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
+}
+
 /// Runs it, and expects success.
 pub(crate) async fn run(command: &mut Command, limit: Duration) -> Result<Output, CommandError> {
     let output = output(command, limit).await?;
+    succeeded(command, output)
+}
+
+/// Runs it with this as its standard input, and expects success.
+pub(crate) async fn run_with(
+    command: &mut Command,
+    input: &str,
+    limit: Duration,
+) -> Result<Output, CommandError> {
+    let output = output_with(command, input, limit).await?;
+    succeeded(command, output)
+}
+
+fn succeeded(command: &Command, output: Output) -> Result<Output, CommandError> {
     if output.success() {
         return Ok(output);
     }

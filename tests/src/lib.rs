@@ -4,16 +4,27 @@
 //! |---|---|
 //! | [`tools`] | containerd, runc, network plugins, kubectl, busybox: found or fetched, each asked for its version |
 //! | [`images`] | the images, built here, as archives in the cache |
+//! | [`cluster`] | all of it put together: up, down, kubectl, faults, waiting |
+//! | [`containerd`] | a containerd with its own root, state, socket and network |
+//! | [`network`] | the bridge of a cluster and its addresses |
+//! | [`supervise`] | programs that are kept running |
+//! | [`machine`] | what this machine can and cannot do |
 //! | [`progress`] | what is being done and how long it took |
 //! | [`wait`] | waiting for something, with a deadline |
 //! | [`cache`] | the directory for all that outlives a clone |
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod cluster;
 mod command;
+pub mod containerd;
 pub mod images;
+pub mod machine;
+pub mod network;
 pub mod progress;
+pub mod supervise;
 pub mod tools;
 pub mod wait;
 
+pub use cluster::{Cluster, ClusterOptions, scenario};
 pub use command::{CommandError, Output};
