@@ -456,7 +456,10 @@ fn keep<E: std::error::Error>(errors: &mut Vec<String>, outcome: Result<(), E>) 
 }
 
 /// A directory that a cluster can be in, absolute and made.
-pub(crate) fn directory(dir: &Path) -> Result<PathBuf, ClusterError> {
+///
+/// # Errors
+/// It cannot be made, or its name cannot be written into the components' configuration.
+pub fn directory(dir: &Path) -> Result<PathBuf, ClusterError> {
     std::fs::create_dir_all(dir).map_err(CacheError::file("making", dir))?;
     let dir = dir.canonicalize().map_err(CacheError::file("resolving", dir))?;
     let plain = dir.to_str().is_some_and(|text| text.is_ascii() && !text.contains(['\'', '"', '\\']));

@@ -87,8 +87,11 @@ impl Network {
             if network.exists() {
                 continue;
             }
-            match network.ip(&["link", "add", &bridge, "alias", owner, "type", "bridge"]).await {
-                Ok(()) => return Ok(network),
+            match network.ip(&["link", "add", &bridge, "type", "bridge"]).await {
+                Ok(()) => {
+                    network.ip(&["link", "set", &bridge, "alias", owner]).await?;
+                    return Ok(network);
+                }
                 // Somebody else was quicker.
                 Err(_) if network.exists() => {}
                 Err(error) => return Err(error),

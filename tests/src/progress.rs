@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// How often a step that is under way is shown anew on a terminal.
 const REFRESH: Duration = Duration::from_secs(1);
-const NAME_COLUMNS: usize = 44;
+const NAME_COLUMNS: usize = 52;
 
 /// A step that is done.
 #[derive(Clone, Debug)]

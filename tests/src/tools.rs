@@ -139,11 +139,12 @@ const KUBECTL: Wanted = Wanted {
     beside: &[],
     ask: Ask::Arguments(&["version", "--client"]),
 };
-/// The machine's own is not asked: most are linked dynamically, and an image has no libraries.
+/// The machine's own is not asked: most are linked dynamically, and an image has no libraries. 1.35, of Debian 12, crashes in
+/// `wget -T`.
 const BUSYBOX: Wanted = Wanted {
     package: "busybox-static",
-    minimum: Version::new(1, 30),
-    path: "bin/busybox",
+    minimum: Version::new(1, 36),
+    path: "usr/bin/busybox",
     system: &[],
     beside: &[],
     ask: Ask::Arguments(&["--help"]),

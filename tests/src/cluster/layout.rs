@@ -11,6 +11,7 @@ use crate::containerd::Containerd;
 /// ```text
 /// DIR/
 ///   cluster.json        what the next run needs to know
+///   report.txt          what runs where, while a supervisor in the background has it up
 ///   lock                held by the run that has the cluster up
 ///   processes/          which processes belong to it
 ///   apiserver/          its data: store, certificates, admin.kubeconfig
@@ -33,7 +34,8 @@ pub struct Layout {
 
 impl Layout {
     /// `dir` is absolute.
-    pub(crate) fn new(dir: &Path) -> Self {
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
         let hash = Sha256::digest(dir.as_os_str().as_encoded_bytes());
         Self { dir: dir.to_path_buf(), id: hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect() }
     }
@@ -82,6 +84,12 @@ impl Layout {
     #[must_use]
     pub fn supervisor_log(&self) -> PathBuf {
         self.log("supervisor")
+    }
+
+    /// What a supervisor in the background writes once everything is up.
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
+        self.dir.join("report.txt")
     }
 
     /// Of one node.

@@ -83,7 +83,7 @@ pub async fn down(dir: &Path, progress: &Progress) -> Result<bool, ClusterError>
         return Ok(false);
     }
     let before = Record::read(&layout.state_file());
-    if let Some(process) = before.supervisor {
+    if let Some(process) = before.supervisor.filter(|process| process.pid() != std::process::id()) {
         process.signal(Signal::SIGTERM);
     }
     let look = || async {

@@ -1,1 +1,59 @@
-fn main() {}
+//! The developer's commands: `cargo xtask` explains them.
+//!
+//! | module | command |
+//! |---|---|
+//! | `arguments` | the command line |
+//! | `build` | cargo, and where it put the programs |
+//! | `up` | a cluster on this machine, in the foreground or the background |
+//! | `report` | what runs where |
+//! | `test` | all checks and tests, with one summary line |
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod bench;
+mod build;
+mod report;
+mod test;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use arguments::Command;
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = match arguments::parse(std::env::args_os()) {
+        Ok(command) => command,
+        Err(error) => {
+            // Nobody reads: nothing to be done about it.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_BAD_USAGE } else { 0 });
+        }
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime");
+    match runtime.and_then(|runtime| runtime.block_on(run(command))) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Help(text) => {
+            print!("{text}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Up(options) => up::up(options).await,
+        Command::Supervise(options) => up::supervise(options).await,
+        Command::Down { dir } => up::down(&dir).await,
+        Command::Status { dir } => up::status(&dir).await,
+        Command::Test(options) => test::run(options).await,
+    }
+}

@@ -29,7 +29,7 @@ pub(super) struct Store {
     pub(super) watchers: usize,
     /// Events handed to watchers per second, all watchers together.
     pub(super) deliveries_per_second: f64,
-    /// From a change's answer to the last watcher's event: the median.
+    /// From the start of a change's write to the last watcher's event: the median.
     pub(super) last_watcher: Duration,
 }
 
@@ -106,13 +106,13 @@ async fn fan_out(config: &Config, watchers: usize) -> Result<(f64, Duration)> {
     }
     ready.wait().await;
     let begin = Instant::now();
-    let mut answered = Vec::new();
+    let mut sent = Vec::new();
     for change in 0..CHANGES {
         let patch = Patch::Merge(json!({ "data": { "change": change.to_string() } }));
+        sent.push(Instant::now());
         api.patch(name, &PatchParams::default(), &patch).await?;
-        answered.push(Instant::now());
     }
-    let mut last_seen = answered.clone();
+    let mut last_seen = sent.clone();
     let collecting = async {
         while let Some(done) = tasks.join_next().await {
             for (last, time) in last_seen.iter_mut().zip(done??) {
@@ -125,6 +125,6 @@ async fn fan_out(config: &Config, watchers: usize) -> Result<(f64, Duration)> {
         .await
         .with_context(|| format!("after {FAN_OUT_LIMIT:?} only {} events had come", seen.load(Ordering::Relaxed)))??;
     let took = begin.elapsed();
-    let mut lags: Vec<Duration> = last_seen.iter().zip(&answered).map(|(last, answer)| *last - *answer).collect();
+    let mut lags: Vec<Duration> = last_seen.iter().zip(&sent).map(|(last, sent)| *last - *sent).collect();
     Ok((seen.load(Ordering::Relaxed) as f64 / took.as_secs_f64(), super::median(&mut lags)))
 }

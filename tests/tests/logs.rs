@@ -1,0 +1,103 @@
+//! kubectl logs, with a real containerd writing them.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use harness::cluster::{ClusterOptions, scenario};
+use harness::wait::{self, Look};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+const PODS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: { name: count }
+spec:
+  restartPolicy: Never
+  containers:
+  - { name: c, image: "nodelet.dev/busybox:1", command: [sh, -c, "for i in 1 2 3 4 5; do echo line $i; done; echo to-stderr >&2"] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: tick }
+spec:
+  containers:
+  - { name: c, image: "nodelet.dev/busybox:1", command: [sh, -c, "i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.2; done"] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: again }
+spec:
+  containers:
+  - { name: c, image: "nodelet.dev/busybox:1", command: [sh, -c, "echo run of $(cat /proc/sys/kernel/random/uuid); exit 1"] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: absent }
+spec:
+  containers:
+  - { name: c, image: "nodelet.invalid/absent:1" }
+"#;
+
+fn restarts(pod: &Pod) -> i32 {
+    pod.status.as_ref().and_then(|s| s.container_statuses.as_ref()).map_or(0, |c| c[0].restart_count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_reads_follows_and_cuts_logs() {
+    scenario(ClusterOptions::for_test("logs").unwrap(), async |cluster| {
+        cluster.apply(PODS).await.unwrap();
+        let logs = async |arguments: &[&str]| cluster.kubectl_ok(&[&["logs"], arguments].concat()).await.unwrap();
+        let succeeded = |p: &Pod| p.status.as_ref().unwrap().phase.as_deref() == Some("Succeeded");
+        cluster.wait_for_pod("count", "Succeeded", LIMIT, succeeded).await.unwrap();
+        let all = logs(&["count"]).await;
+        let mut lines: Vec<&str> = all.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["line 1", "line 2", "line 3", "line 4", "line 5", "to-stderr"]);
+        assert_eq!(logs(&["count", "--tail=2"]).await.lines().count(), 2);
+        assert_eq!(logs(&["count", "--tail=0"]).await, "");
+        assert_eq!(logs(&["count", "--limit-bytes=9"]).await, all[..9]);
+        assert_eq!(logs(&["count", "--since=1h"]).await, all);
+        assert_eq!(logs(&["count", "--since-time=2100-01-01T00:00:00Z"]).await, "");
+        assert_eq!(logs(&["count", "-f"]).await, all, "following the log of an ended container ends");
+        let stamped = logs(&["count", "--timestamps", "--tail=1"]).await;
+        let (stamp, _) = stamped.split_once(' ').unwrap();
+        assert!(stamp.len() == "2026-11-23T10:00:00.123456789Z".len() && stamp.ends_with('Z'), "{stamped}");
+
+        // A log is followed while it grows.
+        let mut follow = cluster.kubectl_command();
+        cluster.wait_ready("tick", LIMIT).await.unwrap();
+        let mut follow = follow.args(["logs", "-f", "tick", "--tail=1"]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut output = BufReader::new(follow.stdout.take().unwrap()).lines();
+        let mut seen = Vec::new();
+        while seen.len() < 5 {
+            let line = tokio::time::timeout(LIMIT, output.next_line()).await.unwrap().unwrap().unwrap();
+            seen.push(line.strip_prefix("tick ").unwrap().parse::<u32>().unwrap());
+        }
+        assert!(seen.windows(2).all(|pair| pair[1] == pair[0] + 1), "a line is missing: {seen:?}");
+        follow.kill().await.unwrap();
+
+        // The run before has a log of its own. In back-off the last run is the one that `logs` shows, and there may be one before it.
+        cluster.wait_for_pod("again", "restarted", LIMIT, |p| restarts(p) >= 1).await.unwrap();
+        let look = || async {
+            let (last, before) = (logs(&["again"]).await, logs(&["again", "--previous"]).await);
+            let both = last.starts_with("run of ") && before.starts_with("run of ");
+            if both { Look::There(()) } else { Look::NotYet(format!("{last}{before}")) }
+        };
+        wait::until("the logs of two runs", LIMIT, look).await.unwrap();
+
+        let none = cluster.kubectl(&["logs", "count", "--previous"]).await.unwrap();
+        assert!(none.stderr.contains("previous terminated container \"c\" in pod \"count\" not found"), "{}", none.stderr);
+        let waiting = |p: &Pod| {
+            let statuses = p.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+            statuses.is_some_and(|c| c[0].state.as_ref().is_some_and(|s| s.waiting.as_ref().is_some_and(|w| w.reason.as_deref() == Some("ImagePullBackOff"))))
+        };
+        cluster.wait_for_pod("absent", "in back-off", LIMIT, waiting).await.unwrap();
+        let none = cluster.kubectl(&["logs", "absent"]).await.unwrap();
+        assert!(none.stderr.contains("is waiting to start: trying and failing to pull image"), "{}", none.stderr);
+    })
+    .await;
+}

@@ -1,0 +1,186 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Explain all of them.
+    Help(String),
+    Up(Up),
+    /// `up` in the background; started by `up --detach`.
+    Supervise(Supervise),
+    Down {
+        dir: Option<PathBuf>,
+    },
+    Status {
+        dir: Option<PathBuf>,
+    },
+    Test(Test),
+}
+
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) nodes: usize,
+    pub(crate) detach: bool,
+    pub(crate) profile: Profile,
+}
+
+#[derive(Debug)]
+pub(crate) struct Supervise {
+    pub(crate) dir: PathBuf,
+    pub(crate) nodes: usize,
+    pub(crate) programs: PathBuf,
+}
+
+#[derive(Debug)]
+pub(crate) struct Test {
+    /// None for all.
+    pub(crate) suites: Vec<String>,
+    pub(crate) threads: u32,
+}
+
+/// How the programs are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Release,
+    Debug,
+}
+
+/// The error also stands for `--help`, which is none.
+pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Command, clap::Error> {
+    let mut command = command();
+    let matches = command.clone().try_get_matches_from(arguments)?;
+    Ok(match matches.subcommand() {
+        Some(("up", matches)) => Command::Up(Up {
+            dir: matches.get_one("dir").cloned(),
+            nodes: one(matches, "nodes"),
+            detach: matches.get_flag("detach"),
+            profile: if one::<String>(matches, "profile") == "debug" {
+                Profile::Debug
+            } else {
+                Profile::Release
+            },
+        }),
+        Some(("supervise", matches)) => Command::Supervise(Supervise {
+            dir: one(matches, "dir"),
+            nodes: one(matches, "nodes"),
+            programs: one(matches, "programs"),
+        }),
+        Some(("down", matches)) => Command::Down { dir: matches.get_one("dir").cloned() },
+        Some(("status", matches)) => Command::Status { dir: matches.get_one("dir").cloned() },
+        Some(("test", matches)) => Command::Test(Test {
+            suites: matches.get_many("suite").into_iter().flatten().cloned().collect(),
+            threads: one(matches, "threads"),
+        }),
+        _ => Command::Help(command.render_help().to_string()),
+    })
+}
+
+/// An argument that is required or has a default.
+fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
+    matches.get_one::<T>(name).cloned().expect("clap has refused a command line without it")
+}
+
+fn command() -> clap::Command {
+    let dir = || {
+        Arg::new("dir")
+            .long("dir")
+            .value_name("DIR")
+            .value_parser(value_parser!(PathBuf))
+            .help("The cluster's directory; clusters in several stand side by side [default: cluster, in the cache]")
+    };
+    let nodes = || {
+        Arg::new("nodes")
+            .long("nodes")
+            .value_name("N")
+            .value_parser(value_parser!(u8).range(1..=16).map(usize::from))
+            .default_value("1")
+            .help("How many nodes")
+    };
+    clap::Command::new("cargo xtask")
+        .about("The commands of a developer of nodelet")
+        .after_help(
+            "A first look:\n  cargo xtask up      brings up a cluster, and shows how to use it with kubectl\n  \
+             cargo xtask test    runs everything that CI runs\n\n\
+             Both need root for containers, fetch what is missing into the cache ($XDG_CACHE_HOME/nodelet, or\n\
+             ~/.cache/nodelet), and touch neither the system's containerd nor its packages.",
+        )
+        .subcommand(
+            clap::Command::new("up")
+                .about("Brings up a whole cluster on this machine, with the state that its directory has")
+                .arg(dir())
+                .arg(nodes())
+                .arg(
+                    Arg::new("detach")
+                        .long("detach")
+                        .action(ArgAction::SetTrue)
+                        .help("Leave it running in the background"),
+                )
+                .arg(
+                    Arg::new("profile")
+                        .long("profile")
+                        .value_parser(PossibleValuesParser::new(["release", "debug"]))
+                        .default_value("release")
+                        .help("How the programs are built"),
+                ),
+        )
+        .subcommand(
+            clap::Command::new("supervise")
+                .hide(true)
+                .arg(dir().required(true))
+                .arg(nodes())
+                .arg(Arg::new("programs").long("programs").required(true).value_parser(value_parser!(PathBuf))),
+        )
+        .subcommand(
+            clap::Command::new("down").about("Stops a cluster in order; its state stays for the next up").arg(dir()),
+        )
+        .subcommand(
+            clap::Command::new("status").about("Tells what runs; ends with 1 where nothing does").arg(dir()),
+        )
+        .subcommand(
+            clap::Command::new("test")
+                .about("Runs all checks and tests, and ends with a line of totals")
+                .arg(
+                    Arg::new("suite")
+                        .num_args(0..)
+                        .help("fmt, clippy, deny, unit, or a file of tests/tests; all without any"),
+                )
+                .arg(
+                    Arg::new("threads")
+                        .long("threads")
+                        .value_name("N")
+                        .value_parser(value_parser!(u32).range(1..=16))
+                        .default_value("1")
+                        .help("How many tests with containers run at the same time"),
+                ),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Result<Command, clap::Error> {
+        parse(["xtask"].iter().chain(words).map(OsString::from))
+    }
+
+    #[test]
+    fn without_a_command_it_explains_itself_and_that_is_no_failure() {
+        let Ok(Command::Help(text)) = parsed(&[]) else { panic!("help") };
+        assert!(["up", "down", "status", "test"].iter().all(|command| text.contains(command)), "{text}");
+        assert!(!text.contains("supervise"), "{text}");
+    }
+
+    #[test]
+    fn a_cluster_has_at_least_one_node() {
+        assert!(parsed(&["up", "--nodes", "0"]).is_err());
+        let Ok(Command::Up(up)) = parsed(&["up", "--nodes", "3"]) else { panic!("up") };
+        assert_eq!((up.nodes, up.profile), (3, Profile::Release));
+    }
+}

@@ -1,0 +1,55 @@
+//! cargo, and where it put the programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use tokio::process::Command;
+
+use crate::arguments::Profile;
+
+const PROGRAMS: [&str; 3] = ["nodelet", "apiserver", "scheduler"];
+
+/// cargo in the workspace.
+pub(crate) fn cargo() -> Command {
+    // Set by `cargo run`.
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace()).stdin(Stdio::null()).kill_on_drop(true);
+    cargo
+}
+
+/// The root of the sources.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("tests/xtask lies in it")
+}
+
+/// One line of `--message-format=json`.
+#[derive(Deserialize)]
+struct Message {
+    executable: Option<PathBuf>,
+}
+
+/// Builds the programs; cargo shows its progress itself. Gives the directory that has them all.
+pub(crate) async fn programs(profile: Profile) -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.arg("build").args(PROGRAMS.iter().flat_map(|program| ["--package", program]));
+    build.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    let done =
+        build.spawn().context("starting cargo")?.wait_with_output().await.context("waiting for cargo")?;
+    if !done.status.success() {
+        bail!("cargo build failed");
+    }
+    let said = String::from_utf8_lossy(&done.stdout);
+    let built: Vec<PathBuf> = said
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable)
+        .filter(|path| path.file_name().is_some_and(|name| PROGRAMS.iter().any(|program| name == *program)))
+        .collect();
+    let dir =
+        built.first().and_then(|path| path.parent()).context("cargo did not say where the programs are")?;
+    Ok(dir.to_path_buf())
+}

@@ -1,0 +1,167 @@
+//! All checks and tests, one suite after the other, and a line of totals.
+
+mod deny;
+mod libtest;
+
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use harness::cluster::PROGRAMS_VARIABLE;
+use harness::progress::Progress;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use crate::arguments::{Profile, Test};
+use crate::{EXIT_BAD_USAGE, EXIT_FAILED, build};
+use libtest::Totals;
+
+/// Suites that need no containers.
+const CHECKS: [&str; 4] = ["fmt", "clippy", "deny", "unit"];
+
+/// How one suite went.
+struct Ran {
+    name: String,
+    totals: Totals,
+    took: Duration,
+}
+
+/// Runs the suites.
+pub(crate) async fn run(options: Test) -> anyhow::Result<ExitCode> {
+    let with_containers = files(&build::workspace().join("tests/tests"))?;
+    let known: Vec<&str> = CHECKS.into_iter().chain(with_containers.iter().map(String::as_str)).collect();
+    if let Some(unknown) = options.suites.iter().find(|suite| !known.contains(&suite.as_str())) {
+        eprintln!("xtask: there is no suite {unknown:?}; there are: {}", known.join(" "));
+        return Ok(ExitCode::from(EXIT_BAD_USAGE));
+    }
+    let wanted = |suite: &str| options.suites.is_empty() || options.suites.iter().any(|name| name == suite);
+    let begin = Instant::now();
+    let mut ran = Vec::new();
+    for suite in CHECKS.into_iter().filter(|suite| wanted(suite)) {
+        ran.push(timed(suite, check(suite)).await);
+    }
+    let with_containers: Vec<&String> = with_containers.iter().filter(|suite| wanted(suite)).collect();
+    if !with_containers.is_empty() {
+        if nix::unistd::geteuid().is_root() {
+            ran.extend(containers(&with_containers, options.threads).await);
+        } else {
+            println!("suites with containers need root and are skipped: {with_containers:?}");
+            let skipped = Totals { skipped: with_containers.len() as u64, ..Totals::default() };
+            ran.push(Ran { name: "containers".to_owned(), totals: skipped, took: Duration::ZERO });
+        }
+    }
+    println!();
+    let mut all = Totals::default();
+    for Ran { name, totals, took } in &ran {
+        println!("{name:24} {:8.1} s   {totals}", took.as_secs_f64());
+        all += *totals;
+    }
+    println!("{:24} {:8.1} s", "all", begin.elapsed().as_secs_f64());
+    println!("{all}");
+    Ok(if all.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+}
+
+/// Names of the test files.
+fn files(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Runs a suite; one that cannot be run has failed.
+async fn timed(name: &str, suite: impl Future<Output = anyhow::Result<Totals>>) -> Ran {
+    println!("\n== {name}");
+    let begin = Instant::now();
+    let totals = suite.await.unwrap_or_else(|error| {
+        println!("{error:#}");
+        Totals::FAILED
+    });
+    let took = begin.elapsed();
+    println!("== {name}: {totals}, {:.1} s", took.as_secs_f64());
+    Ran { name: name.to_owned(), totals, took }
+}
+
+async fn check(suite: &str) -> anyhow::Result<Totals> {
+    let mut cargo = build::cargo();
+    match suite {
+        "fmt" => passes(cargo.args(["fmt", "--all", "--check"])).await,
+        "clippy" => {
+            passes(cargo.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])).await
+        }
+        "deny" => {
+            let mut deny = deny::program(&Progress::stderr()).await?;
+            passes(deny.args(["--log-level", "error", "check", "bans", "licenses", "sources"])).await
+        }
+        _ => {
+            let own = ["--exclude", "harness", "--exclude", "xtask"];
+            let others = tests(cargo.args(["test", "--workspace", "--no-fail-fast"]).args(own)).await?;
+            let mut cargo = build::cargo();
+            // The rest of the harness's tests are the suites with containers.
+            cargo.args([
+                "test",
+                "--no-fail-fast",
+                "--package",
+                "harness",
+                "--package",
+                "xtask",
+                "--lib",
+                "--bins",
+            ]);
+            Ok(others + tests(&mut cargo).await?)
+        }
+    }
+}
+
+/// The suites that start programs and containers.
+async fn containers(suites: &[&String], threads: u32) -> Vec<Ran> {
+    let mut ran = Vec::new();
+    let mut programs = None;
+    // What they need is no test of its own, but its failure is one.
+    let needed = timed("programs and tools", async {
+        programs = Some(build::programs(Profile::Debug).await?);
+        harness::tools::find_or_install(&Progress::stderr()).await.context("finding tools")?;
+        Ok(Totals::default())
+    });
+    ran.push(needed.await);
+    let Some(programs) = programs else { return ran };
+    for suite in suites {
+        let mut cargo = build::cargo();
+        cargo.args(["test", "--package", "harness", "--no-fail-fast", "--test", suite, "--"]);
+        cargo.args(["--test-threads", &threads.to_string()]).env(PROGRAMS_VARIABLE, &programs);
+        ran.push(timed(suite, tests(&mut cargo)).await);
+    }
+    ran
+}
+
+/// A program that says all with its exit code.
+async fn passes(command: &mut Command) -> anyhow::Result<Totals> {
+    let status = command.status().await.context("starting cargo")?;
+    Ok(if status.success() { Totals::PASSED } else { Totals::FAILED })
+}
+
+/// `cargo test`: its results are counted, and what is worth reading is shown.
+async fn tests(command: &mut Command) -> anyhow::Result<Totals> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo")?;
+    let Some(output) = child.stdout.take() else { bail!("cargo has no output") };
+    let mut lines = BufReader::new(output).split(b'\n');
+    let mut totals = Totals::default();
+    while let Some(line) = lines.next_segment().await.context("reading what cargo says")? {
+        // Tests print what they like.
+        let line = String::from_utf8_lossy(&line);
+        totals += libtest::result(&line).unwrap_or_default();
+        if libtest::is_worth_reading(&line) {
+            println!("{line}");
+        }
+    }
+    let status = child.wait().await.context("waiting for cargo")?;
+    // It did not compile, or a test ended the whole program.
+    if !status.success() && totals.failed == 0 {
+        totals += Totals::FAILED;
+    }
+    Ok(totals)
+}
