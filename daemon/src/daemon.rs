@@ -21,6 +21,7 @@ use crate::config::{Config, machine};
 use crate::events::{Rates, Recorder};
 use crate::flags::Flags;
 use crate::kubeconfig::{self, Clients};
+use crate::lock::{self, Lock};
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
 use crate::pods::{Inputs, Pods, Publisher, Shown};
 use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
@@ -64,6 +65,12 @@ pub enum StartError {
     /// Signals cannot be received.
     #[error("waiting for signals")]
     Signals(#[from] std::io::Error),
+    /// Another daemon's lock cannot be waited for.
+    #[error(transparent)]
+    Lock(#[from] lock::LockError),
+    /// A part of the daemon has broken; whoever supervises it starts it again.
+    #[error("a part of the daemon has broken")]
+    Broken(#[source] tokio::task::JoinError),
     /// A server cannot listen.
     #[error(transparent)]
     Server(#[from] crate::server::ServerError),
@@ -82,6 +89,10 @@ impl StartError {
 /// # Errors
 /// What makes it impossible to start.
 pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
+    let lock = match &flags.lock_file {
+        Some(path) => Some(Lock::take(path).await?),
+        None => None,
+    };
     machine::check(&config)?;
     let config = Arc::new(config);
     let node_name = name::node_name(flags.hostname_override.as_deref())?;
@@ -175,7 +186,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     tasks.spawn(run_pods(config, executor, publisher, shown, inputs, runtime, stop));
     tracing::info!(node = node_name, "nodelet {} is running", env!("CARGO_PKG_VERSION"));
 
-    wait_for_signal().await?;
+    let lock = lock.as_ref().filter(|_| flags.exit_on_lock_contention);
+    wait_for_end(lock, &mut tasks).await?;
     stop_sender.send_replace(true);
     let ended =
         tokio::time::timeout(STOP_PATIENCE, async { while tasks.join_next().await.is_some() {} }).await;
@@ -186,12 +198,34 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn wait_for_signal() -> std::io::Result<()> {
+/// Until a signal comes, another daemon asks for the lock, or a part of this one has broken.
+async fn wait_for_end(lock: Option<&Lock>, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let contended = async {
+        match lock {
+            Some(lock) => lock.contended().await,
+            None => std::future::pending().await,
+        }
+    };
+    let broken = async {
+        loop {
+            match tasks.join_next().await {
+                // Some parts have nothing to do for long: a node without an API server, say.
+                Some(Ok(())) => {}
+                Some(Err(error)) => return error,
+                None => std::future::pending().await,
+            }
+        }
+    };
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
         _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+        contended = contended => {
+            contended?;
+            tracing::info!("another process asks for the lock file: ending");
+        }
+        error = broken => return Err(StartError::Broken(error)),
     }
     Ok(())
 }

@@ -50,7 +50,8 @@ fn restarts(pod: &Pod) -> i32 {
 async fn kubectl_reads_follows_and_cuts_logs() {
     scenario(ClusterOptions::for_test("logs").unwrap(), async |cluster| {
         cluster.apply(PODS).await.unwrap();
-        let logs = async |arguments: &[&str]| cluster.kubectl_ok(&[&["logs"], arguments].concat()).await.unwrap();
+        let logs =
+            async |arguments: &[&str]| cluster.kubectl_ok(&[&["logs"], arguments].concat()).await.unwrap();
         let succeeded = |p: &Pod| p.status.as_ref().unwrap().phase.as_deref() == Some("Succeeded");
         cluster.wait_for_pod("count", "Succeeded", LIMIT, succeeded).await.unwrap();
         let all = logs(&["count"]).await;
@@ -70,7 +71,12 @@ async fn kubectl_reads_follows_and_cuts_logs() {
         // A log is followed while it grows.
         let mut follow = cluster.kubectl_command();
         cluster.wait_ready("tick", LIMIT).await.unwrap();
-        let mut follow = follow.args(["logs", "-f", "tick", "--tail=1"]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut follow = follow
+            .args(["logs", "-f", "tick", "--tail=1"])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
         let mut output = BufReader::new(follow.stdout.take().unwrap()).lines();
         let mut seen = Vec::new();
         while seen.len() < 5 {
@@ -90,14 +96,26 @@ async fn kubectl_reads_follows_and_cuts_logs() {
         wait::until("the logs of two runs", LIMIT, look).await.unwrap();
 
         let none = cluster.kubectl(&["logs", "count", "--previous"]).await.unwrap();
-        assert!(none.stderr.contains("previous terminated container \"c\" in pod \"count\" not found"), "{}", none.stderr);
+        assert!(
+            none.stderr.contains("previous terminated container \"c\" in pod \"count\" not found"),
+            "{}",
+            none.stderr
+        );
         let waiting = |p: &Pod| {
             let statuses = p.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-            statuses.is_some_and(|c| c[0].state.as_ref().is_some_and(|s| s.waiting.as_ref().is_some_and(|w| w.reason.as_deref() == Some("ImagePullBackOff"))))
+            statuses.is_some_and(|c| {
+                c[0].state.as_ref().is_some_and(|s| {
+                    s.waiting.as_ref().is_some_and(|w| w.reason.as_deref() == Some("ImagePullBackOff"))
+                })
+            })
         };
         cluster.wait_for_pod("absent", "in back-off", LIMIT, waiting).await.unwrap();
         let none = cluster.kubectl(&["logs", "absent"]).await.unwrap();
-        assert!(none.stderr.contains("is waiting to start: trying and failing to pull image"), "{}", none.stderr);
+        assert!(
+            none.stderr.contains("is waiting to start: trying and failing to pull image"),
+            "{}",
+            none.stderr
+        );
     })
     .await;
 }

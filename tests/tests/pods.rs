@@ -112,12 +112,16 @@ spec:
         ];
         cluster.apply(&manifests.concat()).await.unwrap();
 
-        let done = cluster.wait_for_pod("done", "Succeeded", LIMIT, |p| phase(p) == "Succeeded").await.unwrap();
+        let done =
+            cluster.wait_for_pod("done", "Succeeded", LIMIT, |p| phase(p) == "Succeeded").await.unwrap();
         let ended = state(&done).terminated.unwrap();
         assert_eq!((ended.exit_code, ended.reason.as_deref()), (0, Some("Completed")));
         let inits = done.status.unwrap().init_container_statuses.unwrap();
         let times: Vec<_> = inits.iter().map(|s| s.state.clone().unwrap().terminated.unwrap()).collect();
-        assert!(times[0].finished_at <= times[1].started_at, "the second init started before the first had ended");
+        assert!(
+            times[0].finished_at <= times[1].started_at,
+            "the second init started before the first had ended"
+        );
 
         let failed = cluster.wait_for_pod("failed", "Failed", LIMIT, |p| phase(p) == "Failed").await.unwrap();
         let ended = state(&failed).terminated.unwrap();
@@ -260,14 +264,22 @@ spec:
         let deleting = |p: &Pod| p.metadata.deletion_timestamp.is_some();
         let pod = cluster.wait_for_pod("stubborn", "deleted with grace", LIMIT, deleting).await.unwrap();
         assert_eq!(pod.metadata.deletion_grace_period_seconds, Some(600));
-        cluster.kubectl_ok(&["delete", "pod", "stubborn", "--grace-period=1", "--timeout=60s"]).await.unwrap();
+        cluster
+            .kubectl_ok(&["delete", "pod", "stubborn", "--grace-period=1", "--timeout=60s"])
+            .await
+            .unwrap();
 
         cluster.kubectl_ok(&["delete", "pod", "forced", "--force", "--grace-period=0"]).await.unwrap();
         let look = || async {
             let sandboxes = cluster.node(0).cri().list_pod_sandboxes([].into()).await.unwrap();
-            let dirs = |dir: &str| std::fs::read_dir(cluster.node(0).dir().join(dir)).map_or(0, Iterator::count);
-            let left = (sandboxes.len(), dirs("logs/pods"), dirs("logs/containers"), dirs("root/pods"));
-            if left == (0, 0, 0, 0) { Look::There(()) } else { Look::NotYet(format!("{left:?} sandboxes, logs, links, directories")) }
+            let dirs =
+                |dir: &str| std::fs::read_dir(cluster.node(0).dir().join(dir)).map_or(0, Iterator::count);
+            let left = (sandboxes.len(), dirs("pods"), dirs("containers"), dirs("root/pods"));
+            if left == (0, 0, 0, 0) {
+                Look::There(())
+            } else {
+                Look::NotYet(format!("{left:?} sandboxes, logs, links, directories"))
+            }
         };
         wait::until("nothing to be left of the pods", LIMIT, look).await.unwrap();
     })

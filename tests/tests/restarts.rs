@@ -95,7 +95,11 @@ async fn a_daemon_that_is_killed_while_pods_start_restarts_and_doubles_nothing()
         let look = || async {
             let left = cluster.node(0).cri().list_pod_sandboxes([].into()).await.unwrap().len();
             let shown = cluster.kubectl_ok(&["get", "pods", "-o", "name"]).await.unwrap().lines().count();
-            if left + shown == 0 { Look::There(()) } else { Look::NotYet(format!("{left} sandboxes, {shown} pods")) }
+            if left + shown == 0 {
+                Look::There(())
+            } else {
+                Look::NotYet(format!("{left} sandboxes, {shown} pods"))
+            }
         };
         wait::until("all pods to be gone", LIMIT, look).await.unwrap();
     })
@@ -145,7 +149,9 @@ async fn a_daemon_without_a_runtime_says_so_and_goes_on_when_there_is_one() {
         let nodes: Api<Node> = Api::all(cluster.client().clone());
         let ready = async |wanted: &str| {
             let look = || async {
-                let Ok(node) = nodes.get(node.name()).await else { return Look::NotYet("no answer".to_owned()) };
+                let Ok(node) = nodes.get(node.name()).await else {
+                    return Look::NotYet("no answer".to_owned());
+                };
                 let conditions = node.status.and_then(|s| s.conditions).unwrap_or_default();
                 match conditions.into_iter().find(|c| c.type_ == "Ready") {
                     Some(c) if c.status == wanted => Look::There(c.message.unwrap_or_default()),

@@ -73,7 +73,10 @@ async fn a_manifest_is_a_pod_with_a_mirror_until_it_is_removed() {
         std::fs::write(&path, "kind: Pod\nspec: [").unwrap();
         let look = || async {
             let log = std::fs::read_to_string(node.nodelet().log()).unwrap();
-            let told = log.lines().rfind(|line| line.contains("web.yaml") && line.contains("ERROR")).map(str::to_owned);
+            let told = log
+                .lines()
+                .rfind(|line| line.contains("web.yaml") && line.contains("ERROR"))
+                .map(str::to_owned);
             told.map_or(Look::NotYet("no such line".to_owned()), Look::There)
         };
         wait::until("the error to be logged with its file", LIMIT, look).await.unwrap();
