@@ -30,6 +30,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use serde_json::{Map, Value};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::cache::{self, CacheError, Lock};
 use crate::command::{self, CommandError, Output, command};
@@ -104,11 +105,13 @@ pub enum ClusterError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// More nodes than there are addresses for.
-    #[error("{wanted} nodes: a cluster has 1 to {most}")]
+    /// More nodes than there are addresses for, or fewer than hold pods already.
+    #[error("{wanted} nodes: this cluster can have {least} to {most}")]
     Nodes {
         /// As given.
         wanted: usize,
+        /// What it has had.
+        least: usize,
         /// That there may be.
         most: usize,
     },
@@ -151,8 +154,8 @@ pub enum ClusterError {
 pub struct ClusterOptions {
     /// Its directory.
     pub dir: PathBuf,
-    /// How many nodes, at least one.
-    pub nodes: usize,
+    /// How many nodes; without a number as many as the directory has had, at least one.
+    pub nodes: Option<usize>,
     /// The project's own.
     pub programs: Programs,
     /// Whether what an earlier run left in the directory is used.
@@ -176,7 +179,7 @@ impl ClusterOptions {
     pub fn for_test(name: &str) -> Result<Self, ClusterError> {
         Ok(Self {
             dir: cache::cache_dir()?.join("test").join(name),
-            nodes: 1,
+            nodes: None,
             programs: Programs::from_environment()?,
             resume: false,
             kubelet: Map::new(),
@@ -189,7 +192,7 @@ impl ClusterOptions {
     /// With this many nodes.
     #[must_use]
     pub fn nodes(mut self, nodes: usize) -> Self {
-        self.nodes = nodes;
+        self.nodes = Some(nodes);
         self
     }
 
@@ -212,6 +215,8 @@ impl ClusterOptions {
 pub struct Cluster {
     layout: Layout,
     record: Record,
+    /// When its start began.
+    begun: Instant,
     tools: Tools,
     progress: Progress,
     apiserver: Component,

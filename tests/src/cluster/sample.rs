@@ -37,7 +37,13 @@ impl Cluster {
             if !phase.1 {
                 return Look::NotYet(phase.0);
             }
-            let parameters = LogParams { container: Some("client".to_owned()), ..LogParams::default() };
+            // An earlier run's answer proves nothing.
+            let since = self.begun.elapsed().as_secs() + 1;
+            let parameters = LogParams {
+                container: Some("client".to_owned()),
+                since_seconds: i64::try_from(since).ok(),
+                ..LogParams::default()
+            };
             match pods.logs(NAME, &parameters).await {
                 Ok(log) if log.contains(ANSWER) => Look::There(()),
                 Ok(log) => Look::NotYet(format!("{}; the client's log is {log:?}", phase.0)),

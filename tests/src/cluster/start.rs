@@ -4,9 +4,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node as ApiNode;
 use kube::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::time::Instant;
 
 use super::kubelet::{self, Settings};
 use super::layout::Layout;
@@ -27,6 +30,8 @@ const SCHEDULER_PORT: u16 = 10259;
 const HEALTHZ_PORT: u16 = 10248;
 /// Of one component on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(90);
+/// The daemon was started before it is waited for; the earlier run had ended long before.
+const STARTED_EARLIER: SignedDuration = SignedDuration::from_secs(1);
 const CREDENTIALS_LIMIT: Duration = Duration::from_secs(30);
 
 impl Cluster {
@@ -36,18 +41,21 @@ impl Cluster {
     /// A part does not come up; what was started is ended again.
     pub async fn start(options: ClusterOptions) -> Result<Self, ClusterError> {
         let dir = directory(&options.dir)?;
-        if !(1..=MAX_NODES).contains(&options.nodes) {
-            return Err(ClusterError::Nodes { wanted: options.nodes, most: MAX_NODES });
-        }
         let layout = Layout::new(&dir);
         let lock = take(&layout)?;
         let mut record = Record::read(&layout.state_file());
+        // Nobody takes the pods off a node that stays away.
+        let least = if options.resume { record.nodes.max(1) } else { 1 };
+        let nodes = options.nodes.unwrap_or(least);
+        if !(least..=MAX_NODES).contains(&nodes) {
+            return Err(ClusterError::Nodes { wanted: nodes, least, most: MAX_NODES });
+        }
         // Whatever the file says: nobody else has the cluster up, so nothing of it should be running.
         cleanup::clear(&layout, &record).await?;
         if !options.resume {
             empty(&layout)?;
         }
-        record.nodes = record.nodes.max(options.nodes);
+        record.nodes = nodes;
         record.supervisor = Identity::own();
         let failed = match Bringing::begin(&layout, &mut record, &options).await {
             Ok(parts) => return Ok(parts.cluster(layout, record, lock)),
@@ -64,6 +72,7 @@ impl Cluster {
 
 /// What is up so far.
 struct Bringing {
+    begun: Instant,
     tools: Tools,
     progress: Progress,
     apiserver: Component,
@@ -79,11 +88,12 @@ impl Bringing {
         record: &mut Record,
         options: &ClusterOptions,
     ) -> Result<Self, ClusterError> {
+        let begun = Instant::now();
         let progress = options.progress.clone();
         let tools = progress.step("finding tools", tools::find_or_install(&progress)).await?;
         let mut archives = progress.step("images", images::base(&tools)).await?;
         archives.extend(options.images.iter().cloned());
-        for dir in layout.directories(options.nodes) {
+        for dir in layout.directories(record.nodes) {
             std::fs::create_dir_all(&dir).map_err(CacheError::file("making", &dir))?;
         }
         if let Some(was) = machine::raise_inotify_instances()? {
@@ -93,16 +103,17 @@ impl Bringing {
         let apiserver_port = record.port("apiserver", APISERVER_PORT)?;
         let scheduler_port = record.port("scheduler", SCHEDULER_PORT)?;
         let mut healthz_ports = Vec::new();
-        for index in 0..options.nodes {
+        for index in 0..record.nodes {
             healthz_ports.push(record.port(&format!("healthz-{index}"), HEALTHZ_PORT)?);
         }
         record.kubectl = Some(tools.kubectl.path.clone());
         // Before the first process: whoever finds this directory after a kill knows what to look for.
         record.write(&layout.state_file())?;
 
-        let network = Network::claim(layout.id(), options.nodes).await?;
-        let runtimes =
-            progress.step("containerd", runtimes(layout, &tools, &network, &archives, options)).await?;
+        let network = Network::claim(layout.id(), record.nodes).await?;
+        let runtimes = progress
+            .step("containerd", runtimes(layout, &tools, &network, &archives, (record.nodes, &progress)))
+            .await?;
         let apiserver = apiserver(layout, options, apiserver_port)?;
         let client = progress.step("apiserver", serving(layout, &apiserver)).await?;
         let scheduler = scheduler(layout, options, scheduler_port)?;
@@ -116,14 +127,15 @@ impl Bringing {
         for node in &nodes {
             progress.step(&format!("{} to be Ready", node.name()), node_ready(&client, node)).await?;
         }
-        Ok(Self { tools, progress, apiserver, apiserver_port, scheduler, nodes, client })
+        Ok(Self { begun, tools, progress, apiserver, apiserver_port, scheduler, nodes, client })
     }
 
     fn cluster(self, layout: Layout, record: Record, lock: Lock) -> Cluster {
-        let Self { tools, progress, apiserver, apiserver_port, scheduler, nodes, client } = self;
+        let Self { begun, tools, progress, apiserver, apiserver_port, scheduler, nodes, client } = self;
         Cluster {
             layout,
             record,
+            begun,
             tools,
             progress,
             apiserver,
@@ -166,13 +178,13 @@ async fn runtimes(
     tools: &Tools,
     network: &Network,
     archives: &[Archive],
-    options: &ClusterOptions,
+    (nodes, progress): (usize, &Progress),
 ) -> Result<Vec<Component>, ClusterError> {
-    let starts = (0..options.nodes).map(|index| async move {
+    let starts = (0..nodes).map(|index| async move {
         let runtime = layout.containerd(index);
         let name = format!("nodelet-{}-{index}", layout.id());
         let launch = runtime.prepare(tools, network, index, &name)?;
-        let component = Component::start(launch, &layout.records(), &options.progress)?;
+        let component = Component::start(launch, &layout.records(), progress)?;
         runtime.ready().await?;
         runtime.import(tools, archives).await?;
         Ok(component)
@@ -297,10 +309,12 @@ impl Place<'_> {
     }
 }
 
-/// Waits until the node has said that it is Ready since its daemon was started: what an earlier run said does not count.
+/// Waits until the node is Ready and its daemon lives: a Ready of an earlier run alone says nothing, and is not said anew while
+/// nothing changes.
 async fn node_ready(client: &kube::Client, node: &Node) -> Result<(), ClusterError> {
-    let begin = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(1);
+    let begin = jiff::Timestamp::now() - STARTED_EARLIER;
     let nodes: Api<ApiNode> = Api::all(client.clone());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
     let look = || async {
         let status = match nodes.get(node.name()).await {
             Ok(object) => object.status.unwrap_or_default(),
@@ -310,11 +324,17 @@ async fn node_ready(client: &kube::Client, node: &Node) -> Result<(), ClusterErr
         let Some(ready) = conditions.into_iter().find(|condition| condition.type_ == "Ready") else {
             return Look::NotYet("no condition Ready".to_owned());
         };
-        let is_new = ready.last_heartbeat_time.is_some_and(|time| time.0 >= begin);
-        if ready.status == "True" && is_new {
-            return Look::There(());
+        if ready.status != "True" {
+            return Look::NotYet(format!("Ready is {}: {}", ready.status, ready.message.unwrap_or_default()));
         }
-        Look::NotYet(format!("Ready is {}: {}", ready.status, ready.message.unwrap_or_default()))
+        let renewed = match leases.get(node.name()).await {
+            Ok(lease) => lease.spec.and_then(|spec| spec.renew_time),
+            Err(error) => return Look::NotYet(error.to_string()),
+        };
+        match renewed {
+            Some(time) if time.0 >= begin => Look::There(()),
+            other => Look::NotYet(format!("the lease was renewed last at {other:?}")),
+        }
     };
     let ready = wait::until("the node to be Ready", READY_LIMIT, look).await;
     ready.map_err(|source| not_ready(&node.nodelet, source))

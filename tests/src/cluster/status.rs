@@ -100,6 +100,8 @@ pub async fn down(dir: &Path, progress: &Progress) -> Result<bool, ClusterError>
     cleanup::release(&layout, &mut record).await?;
     record.supervisor = None;
     record.write(&layout.state_file())?;
+    // Of a supervisor that was killed.
+    let _ = std::fs::remove_file(layout.report());
     Ok(before.supervisor.is_some())
 }
 

@@ -26,7 +26,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Up {
     pub(crate) dir: Option<PathBuf>,
-    pub(crate) nodes: usize,
+    pub(crate) nodes: Option<usize>,
     pub(crate) detach: bool,
     pub(crate) profile: Profile,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Up {
 #[derive(Debug)]
 pub(crate) struct Supervise {
     pub(crate) dir: PathBuf,
-    pub(crate) nodes: usize,
+    pub(crate) nodes: Option<usize>,
     pub(crate) programs: PathBuf,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
     Ok(match matches.subcommand() {
         Some(("up", matches)) => Command::Up(Up {
             dir: matches.get_one("dir").cloned(),
-            nodes: one(matches, "nodes"),
+            nodes: matches.get_one("nodes").copied(),
             detach: matches.get_flag("detach"),
             profile: if one::<String>(matches, "profile") == "debug" {
                 Profile::Debug
@@ -69,7 +69,7 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
         }),
         Some(("supervise", matches)) => Command::Supervise(Supervise {
             dir: one(matches, "dir"),
-            nodes: one(matches, "nodes"),
+            nodes: matches.get_one("nodes").copied(),
             programs: one(matches, "programs"),
         }),
         Some(("down", matches)) => Command::Down { dir: matches.get_one("dir").cloned() },
@@ -100,8 +100,7 @@ fn command() -> clap::Command {
             .long("nodes")
             .value_name("N")
             .value_parser(value_parser!(u8).range(1..=16).map(usize::from))
-            .default_value("1")
-            .help("How many nodes")
+            .help("How many nodes, at least as many as the cluster has had [default: that many, or 1]")
     };
     clap::Command::new("cargo xtask")
         .about("The commands of a developer of nodelet")
@@ -181,6 +180,6 @@ mod tests {
     fn a_cluster_has_at_least_one_node() {
         assert!(parsed(&["up", "--nodes", "0"]).is_err());
         let Ok(Command::Up(up)) = parsed(&["up", "--nodes", "3"]) else { panic!("up") };
-        assert_eq!((up.nodes, up.profile), (3, Profile::Release));
+        assert_eq!((up.nodes, up.profile), (Some(3), Profile::Release));
     }
 }

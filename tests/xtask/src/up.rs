@@ -101,7 +101,7 @@ pub(crate) async fn status(dir: &Option<PathBuf>) -> anyhow::Result<ExitCode> {
 /// The cluster with its sample pod; none if it was told to stop before.
 async fn start(
     dir: &Path,
-    nodes: usize,
+    nodes: Option<usize>,
     programs: &Path,
     progress: &Progress,
     stop: &mut Stop,
@@ -174,7 +174,12 @@ async fn watch(cluster: &Cluster, stop: &mut Stop) {
 }
 
 /// Starts the supervisor and follows it until everything is up.
-async fn detach(dir: &Path, nodes: usize, programs: &Path, progress: &Progress) -> anyhow::Result<ExitCode> {
+async fn detach(
+    dir: &Path,
+    nodes: Option<usize>,
+    programs: &Path,
+    progress: &Progress,
+) -> anyhow::Result<ExitCode> {
     let layout = Layout::new(dir);
     let (log, report) = (layout.supervisor_log(), layout.report());
     let logs = log.parent().context("the log has a directory")?;
@@ -192,8 +197,9 @@ async fn detach(dir: &Path, nodes: usize, programs: &Path, progress: &Progress) 
         .arg("supervise")
         .arg("--dir")
         .arg(dir)
-        .args(["--nodes", &nodes.to_string(), "--programs"])
+        .arg("--programs")
         .arg(programs)
+        .args(nodes.map(|nodes| format!("--nodes={nodes}")))
         .stdin(Stdio::null())
         .stdout(output.try_clone().context("using the log")?)
         .stderr(output)
