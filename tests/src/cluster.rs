@@ -50,6 +50,8 @@ pub use sample::NAME as SAMPLE;
 pub use status::{Status, down, status};
 
 const GRACE: Duration = Duration::from_secs(10);
+/// How many runs of one test there can be at the same time.
+const RUNS: usize = 8;
 /// Of one kubectl; waits of a test's own are shorter.
 const KUBECTL_LIMIT: Duration = Duration::from_secs(180);
 
@@ -172,20 +174,20 @@ pub struct ClusterOptions {
 
 impl ClusterOptions {
     /// One node, for a test of this name: an empty cluster in a directory of its own in the cache, which is kept after the
-    /// test for its logs.
+    /// test for its logs. A second run at the same time has another directory.
     ///
     /// # Errors
     /// The programs are not built, or there is no cache.
     pub fn for_test(name: &str) -> Result<Self, ClusterError> {
         Ok(Self {
-            dir: cache::cache_dir()?.join("test").join(name),
+            dir: unused(&cache::cache_dir()?.join("test"), name)?,
             nodes: None,
             programs: Programs::from_environment()?,
             resume: false,
             kubelet: Map::new(),
             images: Vec::new(),
             verbosity: 2,
-            progress: Progress::stderr(),
+            progress: Progress::test(),
         })
     }
 
@@ -458,6 +460,18 @@ fn keep<E: std::error::Error>(errors: &mut Vec<String>, outcome: Result<(), E>) 
     if let Err(error) = outcome {
         errors.push(chain(&error));
     }
+}
+
+/// The first directory of this name, or of this name and a number, in which no cluster is up.
+fn unused(parent: &Path, name: &str) -> Result<PathBuf, ClusterError> {
+    for number in 0..RUNS {
+        let dir = parent.join(if number == 0 { name.to_owned() } else { format!("{name}-{number}") });
+        std::fs::create_dir_all(&dir).map_err(CacheError::file("making", &dir))?;
+        if cache::try_lock(&Layout::new(&dir).lock())?.is_some() {
+            return Ok(dir);
+        }
+    }
+    Err(ClusterError::Up { dir: parent.join(name), who: format!(", and {RUNS} more beside it") })
 }
 
 /// A directory that a cluster can be in, absolute and made.

@@ -181,6 +181,7 @@ impl Containerd {
     /// Ends what is left of its containers once it is not running any more, and frees its mounts and its state.
     pub(crate) async fn clear(&self) -> Result<(), ContainerdError> {
         leftovers::end_shims(&self.socket()).await?;
+        leftovers::remove_cgroups(&self.state)?;
         leftovers::unmount(&[&self.state, &self.dir.join("root")])?;
         match std::fs::remove_dir_all(&self.state) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

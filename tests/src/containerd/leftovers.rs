@@ -13,9 +13,11 @@ use nix::unistd::Pid;
 use procfs::process::{Process, all_processes};
 use thiserror::Error;
 
+use super::NAMESPACE;
 use crate::wait::{self, Look, WaitError};
 
 const SHIM: &str = "containerd-shim-runc-v2";
+const BUNDLES: &str = "io.containerd.runtime.v2.task/k8s.io";
 const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// Why something cannot be cleared away.
@@ -83,6 +85,21 @@ fn is_shim_of(process: &Process, socket: &Path) -> bool {
     let Ok(line) = process.cmdline() else { return false };
     let is_shim = line.first().is_some_and(|program| program.ends_with(SHIM));
     is_shim && line.windows(2).any(|pair| pair[0] == "-address" && Path::new(&pair[1]) == socket)
+}
+
+/// Removes the cgroups of containers whose processes were killed; a runtime that ends in order does it itself.
+pub(super) fn remove_cgroups(state: &Path) -> Result<(), LeftoverError> {
+    // Containers that were not removed still have their bundle here, under their id.
+    let Ok(bundles) = std::fs::read_dir(state.join(BUNDLES)) else { return Ok(()) };
+    let ids: Vec<_> = bundles.filter_map(Result::ok).map(|bundle| bundle.file_name()).collect();
+    let mounts = Process::myself()?.mountinfo()?;
+    for hierarchy in mounts.into_iter().filter(|mount| mount.fs_type.starts_with("cgroup")) {
+        for id in &ids {
+            // Most hierarchies have it; what is in use or never was there stays as it is.
+            let _ = std::fs::remove_dir(hierarchy.mount_point.join(NAMESPACE).join(id));
+        }
+    }
+    Ok(())
 }
 
 /// Undoes all mounts below these directories, the last one first.

@@ -27,8 +27,7 @@ pub(crate) async fn up(options: Up) -> anyhow::Result<ExitCode> {
     require_root()?;
     let dir = cluster::directory(&place(options.dir.as_deref())?)?;
     let progress = Progress::stderr();
-    progress.note("building the programs");
-    let build = progress.step("build", build::programs(options.profile));
+    let build = progress.loud_step("building the programs", build::programs(options.profile));
     let programs = tokio::select! {
         programs = build => programs?,
         () = stop.requested() => return Ok(ExitCode::from(EXIT_FAILED)),

@@ -20,7 +20,7 @@ pub(super) async fn program(progress: &Progress) -> anyhow::Result<Command> {
     let program = root.join("bin/cargo-deny");
     if !runs(&mut Command::new(&program)).await {
         progress.note("cargo-deny is not there: building it once, which takes some minutes");
-        progress.step("building cargo-deny", install(root)).await?;
+        progress.loud_step("building cargo-deny", install(root)).await?;
     }
     let mut deny = Command::new(program);
     deny.current_dir(build::workspace());
