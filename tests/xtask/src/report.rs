@@ -12,7 +12,8 @@ pub(crate) fn text(cluster: &Cluster, steps: &[Step], how_to_stop: &str) -> Stri
     let mut text = format!("\nCluster in {}\n", cluster.layout().dir().display());
     let mut row = |name: &str, what: &str, more: &str| {
         // A string takes whatever is written to it.
-        let _ = writeln!(text, "  {name:14} {what:44} {more}");
+        let line = format!("  {name:14} {what:56} {more}");
+        let _ = writeln!(text, "{}", line.trim_end());
     };
     let log = |component: &harness::supervise::Component| {
         let pid = component.pid().map_or_else(|| "not running".to_owned(), |pid| format!("pid {pid}"));

@@ -258,19 +258,26 @@ fn require_root() -> anyhow::Result<()> {
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal was closed.
+    hangup: Signal,
 }
 
 impl Stop {
     fn new() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("catching signals");
-        Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
     }
 
     async fn requested(&mut self) {
         tokio::select! {
-            // Both cancel-safe: a signal that has come stays noted.
+            // All cancel-safe: a signal that has come stays noted.
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }
