@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn one_processor_has_the_kernels_default_weight() {
-        for (shares, weight) in [(0, 1), (2, 1), (102, 17), (1024, 100), (262_144, 10_000), (300_000, 10_000)] {
+        for (shares, weight) in [(0, 1), (2, 1), (102, 17), (1024, 100), (262_144, 10_000), (300_000, 10_000)]
+        {
             assert_eq!(cpu_weight(shares), weight, "{shares}");
         }
     }

@@ -66,7 +66,10 @@ mod tests {
     #[test]
     fn a_pod_is_below_its_tier_in_either_drivers_way() {
         let uid = "6e03df48-7eab-45a0";
-        assert_eq!(pod_cgroup(Driver::Cgroupfs, Tier::Burstable, uid), "/kubepods/burstable/pod6e03df48-7eab-45a0");
+        assert_eq!(
+            pod_cgroup(Driver::Cgroupfs, Tier::Burstable, uid),
+            "/kubepods/burstable/pod6e03df48-7eab-45a0"
+        );
         assert_eq!(pod_cgroup(Driver::Cgroupfs, Tier::Guaranteed, uid), "/kubepods/pod6e03df48-7eab-45a0");
         assert_eq!(
             pod_cgroup(Driver::Systemd, Tier::BestEffort, uid),

@@ -182,7 +182,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     drop(updates_in);
     let (runtime_in, runtime_events) = mpsc::channel(RUNTIME_QUEUE);
     tasks.spawn(Watcher::new(cri, runtime_in).run(stop.clone()));
-    let inputs = Inputs { updates, runtime: runtime_events, host_ips, sources };
+    let inputs = Inputs { updates, runtime: runtime_events, host_ips, mirrors: mirrors.renewed(), sources };
     tasks.spawn(run_pods(config, executor, publisher, shown, inputs, runtime, stop));
     tracing::info!(node = node_name, "nodelet {} is running", env!("CARGO_PKG_VERSION"));
 

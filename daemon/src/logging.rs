@@ -16,8 +16,10 @@ pub fn start(logging: &Logging) {
     };
     // What libraries say is for their authors, unless everything is asked for.
     let others = if level == Level::TRACE { Level::DEBUG } else { Level::WARN };
-    let wanted =
-        Targets::new().with_default(others).with_target("nodelet", level).with_target("streams", level)
+    let wanted = Targets::new()
+        .with_default(others)
+        .with_target("nodelet", level)
+        .with_target("streams", level)
         // What it says is said again, with its cause, by whoever asked.
         .with_target("kube_client", tracing_subscriber::filter::LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);

@@ -55,6 +55,8 @@ pub(crate) struct Inputs {
     pub(crate) updates: mpsc::Receiver<Update>,
     pub(crate) runtime: mpsc::Receiver<RuntimeEvent>,
     pub(crate) host_ips: watch::Receiver<Vec<String>>,
+    /// Counts up when the mirror of a static pod was made.
+    pub(crate) mirrors: watch::Receiver<u64>,
     /// The sources that must have spoken before anything is taken for an orphan.
     pub(crate) sources: Vec<Source>,
 }
@@ -107,6 +109,12 @@ impl Pods {
                     let ips = inputs.host_ips.borrow_and_update().clone();
                     for handle in self.handles.values() {
                         handle.mailbox.host_ips(ips.clone());
+                    }
+                }
+                // Cancel-safe: a level.
+                Ok(()) = inputs.mirrors.changed() => {
+                    for handle in self.handles.values().filter(|h| h.source == Some(Source::File)) {
+                        handle.mailbox.republish();
                     }
                 }
                 // Cancel-safe: as JoinSet says.

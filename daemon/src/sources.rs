@@ -75,7 +75,7 @@ pub enum Update {
     Listed { source: Source, pods: Vec<Arc<Pod>> },
     /// A new or changed pod.
     Applied { source: Source, pod: Arc<Pod> },
-    /// The pod is gone from the source. `grace` is what a forced deletion left of its grace period, where that is known.
+    /// The pod is gone from the source. `grace` is what that leaves of its grace period, where it is known.
     Removed { source: Source, namespace: String, name: String, uid: String, grace: Option<Duration> },
 }
 

@@ -8,4 +8,6 @@ mod signal;
 mod threshold;
 
 pub use signal::Signal;
-pub use threshold::{Amount, Threshold, ThresholdError, hard_thresholds, parse_pairs, reserved_by_hard_thresholds};
+pub use threshold::{
+    Amount, Threshold, ThresholdError, hard_thresholds, parse_pairs, reserved_by_hard_thresholds,
+};

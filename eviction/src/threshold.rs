@@ -69,7 +69,10 @@ const DEFAULTS: [(Signal, &str); 5] = [
 
 /// The hard thresholds in force. Any that are set replace all the defaults, unless `merge` keeps the others; `0%` and
 /// `100%` switch one off.
-pub fn hard_thresholds(set: &BTreeMap<String, String>, merge: bool) -> Result<Vec<Threshold>, ThresholdError> {
+pub fn hard_thresholds(
+    set: &BTreeMap<String, String>,
+    merge: bool,
+) -> Result<Vec<Threshold>, ThresholdError> {
     let mut wanted: BTreeMap<Signal, String> = BTreeMap::new();
     if set.is_empty() || merge {
         wanted.extend(DEFAULTS.iter().map(|(s, v)| (*s, (*v).to_owned())));
@@ -185,7 +188,10 @@ mod tests {
         let thresholds = hard_thresholds(&map(&[]), false).expect("defaults");
         let reserved = reserved_by_hard_thresholds(&thresholds, &capacity);
         assert_eq!(capacity["memory"].minus(&reserved["memory"]).to_string(), "24581684Ki");
-        assert_eq!(capacity["ephemeral-storage"].minus(&reserved["ephemeral-storage"]).value(), 243_497_856_212);
+        assert_eq!(
+            capacity["ephemeral-storage"].minus(&reserved["ephemeral-storage"]).value(),
+            243_497_856_212
+        );
     }
 
     #[test]

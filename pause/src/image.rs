@@ -187,7 +187,10 @@ impl Image {
         if let Some(user) = &self.user {
             run = run.user(user.clone());
         }
-        let root = RootFsBuilder::default().typ("layers").diff_ids(vec![format!("sha256:{}", hex(layer))]).build()?;
+        let root = RootFsBuilder::default()
+            .typ("layers")
+            .diff_ids(vec![format!("sha256:{}", hex(layer))])
+            .build()?;
         let config = ImageConfigurationBuilder::default()
             .architecture(if cfg!(target_arch = "aarch64") { Arch::ARM64 } else { Arch::Amd64 })
             .os(Os::Linux)
@@ -249,7 +252,11 @@ fn hex(bytes: &[u8]) -> String {
 
 fn descriptor(kind: MediaType, bytes: &[u8]) -> Result<Descriptor, oci_spec::OciSpecError> {
     let digest: Sha256Digest = hex(bytes).parse()?;
-    DescriptorBuilder::default().media_type(kind).digest(Digest::from(digest)).size(bytes.len() as u64).build()
+    DescriptorBuilder::default()
+        .media_type(kind)
+        .digest(Digest::from(digest))
+        .size(bytes.len() as u64)
+        .build()
 }
 
 /// A tar whose bytes depend on nothing but what is put in.

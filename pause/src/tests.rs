@@ -31,7 +31,8 @@ impl Drop for Running {
 
 /// Starts the program and waits until it waits for signals.
 fn start(program: &Program) -> Running {
-    let child = Command::new(&program.path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+    let child =
+        Command::new(&program.path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
     let mut running = Running(child);
     let mut line = String::new();
     let stderr = running.0.stderr.as_mut().expect("piped");
@@ -63,7 +64,8 @@ fn eventually(mut so: impl FnMut() -> bool) -> bool {
 }
 
 fn kill(signal: &str, pid: u32) {
-    let status = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().expect("kill runs");
+    let status =
+        Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().expect("kill runs");
     assert!(status.success());
 }
 
@@ -75,7 +77,8 @@ fn the_program_is_at_most_32_kibibytes() {
 #[test]
 fn it_needs_no_interpreter_and_no_library() {
     // Program header type 3 is PT_INTERP, 2 is PT_DYNAMIC.
-    let word = |at: usize, n: usize| PROGRAM[at..at + n].iter().rev().fold(0_usize, |v, b| v << 8 | usize::from(*b));
+    let word =
+        |at: usize, n: usize| PROGRAM[at..at + n].iter().rev().fold(0_usize, |v, b| v << 8 | usize::from(*b));
     let (table, size, count) = (word(32, 8), word(54, 2), word(56, 2));
     let kinds: Vec<usize> = (0..count).map(|i| word(table + i * size, 4)).collect();
     assert!(kinds.contains(&1), "nothing is loaded");
@@ -119,7 +122,8 @@ fn it_reaps_what_is_left_to_it() {
         let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         text.split_whitespace().filter_map(|p| p.parse().ok()).collect()
     };
-    let is_pause = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|n| n.trim() == "pause");
+    let is_pause =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|n| n.trim() == "pause");
     let mut pause = None;
     eventually(|| {
         pause = children(unshare.0.id()).into_iter().find(is_pause);

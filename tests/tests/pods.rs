@@ -107,7 +107,7 @@ spec:
         let manifests = [
             pod("always", "Always", "exit 3"),
             pod("done", "Never", "exit 0"),
-            pod("failed", "Never", "kill -9 $$"),
+            pod("failed", "Never", "exit 7"),
             pod("retried", "OnFailure", "exit 1"),
         ];
         cluster.apply(&manifests.concat()).await.unwrap();
@@ -125,7 +125,7 @@ spec:
 
         let failed = cluster.wait_for_pod("failed", "Failed", LIMIT, |p| phase(p) == "Failed").await.unwrap();
         let ended = state(&failed).terminated.unwrap();
-        assert_eq!((ended.exit_code, ended.reason.as_deref()), (137, Some("Error")));
+        assert_eq!((ended.exit_code, ended.reason.as_deref()), (7, Some("Error")));
 
         for name in ["always", "retried"] {
             let backs_off = |p: &Pod| waits_for(p, "CrashLoopBackOff") && statuses(p)[0].restart_count >= 1;

@@ -35,7 +35,11 @@ impl Curve {
 
     /// Of image pulls.
     pub(crate) fn image() -> Self {
-        Self { initial: Duration::from_secs(10), cap: Duration::from_secs(300), quiet: Duration::from_secs(600) }
+        Self {
+            initial: Duration::from_secs(10),
+            cap: Duration::from_secs(300),
+            quiet: Duration::from_secs(600),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The conditions that a node agent owns (behaviour.md 5.5 to 5.12).
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod as ApiPod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use jiff::Timestamp;
 
 /// What the conditions follow from.
 pub(crate) struct Facts<'a> {
@@ -15,7 +15,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) now: Timestamp,
 }
 
-const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWNED: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 struct Verdict {
     status: bool,
@@ -95,18 +96,31 @@ fn containers_ready(facts: &Facts<'_>) -> Verdict {
 
 fn ready(facts: &Facts<'_>, containers_ready: &Verdict, before: &[PodCondition]) -> Verdict {
     if !containers_ready.status {
-        return Verdict::not(containers_ready.reason.unwrap_or("ContainersNotReady"), containers_ready.message.clone());
+        return Verdict::not(
+            containers_ready.reason.unwrap_or("ContainersNotReady"),
+            containers_ready.message.clone(),
+        );
     }
     let gates = facts.pod.spec.as_ref().and_then(|s| s.readiness_gates.as_deref()).unwrap_or_default();
     let mut unmet = Vec::new();
     for gate in gates {
         match before.iter().find(|c| c.type_ == gate.condition_type) {
-            None => unmet.push(format!("corresponding condition of pod readiness gate \"{}\" does not exist.", gate.condition_type)),
+            None => unmet.push(format!(
+                "corresponding condition of pod readiness gate \"{}\" does not exist.",
+                gate.condition_type
+            )),
             Some(c) if c.status != "True" => {
-                unmet.push(format!("the status of pod readiness gate \"{}\" is not \"True\", but {}", gate.condition_type, c.status));
+                unmet.push(format!(
+                    "the status of pod readiness gate \"{}\" is not \"True\", but {}",
+                    gate.condition_type, c.status
+                ));
             }
             Some(_) => {}
         }
     }
-    if unmet.is_empty() { Verdict::met() } else { Verdict::not("ReadinessGatesNotReady", Some(unmet.join(", "))) }
+    if unmet.is_empty() {
+        Verdict::met()
+    } else {
+        Verdict::not("ReadinessGatesNotReady", Some(unmet.join(", ")))
+    }
 }

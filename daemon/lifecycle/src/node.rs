@@ -140,7 +140,8 @@ impl Node {
         self.containers.retain(|(u, _)| u != uid);
         self.sandboxes.retain(|(u, _)| u != uid);
         self.limiter.forget(uid);
-        let owned: Vec<String> = self.names.iter().filter(|(_, o)| *o == uid).map(|(n, _)| n.clone()).collect();
+        let owned: Vec<String> =
+            self.names.iter().filter(|(_, o)| *o == uid).map(|(n, _)| n.clone()).collect();
         for name in owned {
             match self.waiting.get_mut(&name).and_then(VecDeque::pop_front) {
                 Some(next) => {
@@ -158,7 +159,9 @@ impl Node {
     fn grant(&mut self, now: Now, out: &mut Vec<NodeEffect>) {
         while self.limiter.has_room() {
             // Containers first: one pod is finished before the next is begun.
-            let Some(key) = self.containers.pop_front().or_else(|| self.sandboxes.pop_front()) else { return };
+            let Some(key) = self.containers.pop_front().or_else(|| self.sandboxes.pop_front()) else {
+                return;
+            };
             self.limiter.lend(key.clone(), now.boot);
             out.push(NodeEffect::Slot { uid: key.0, op: key.1 });
         }

@@ -90,7 +90,23 @@ pub struct Observation {
     pub logged_restarts: BTreeMap<String, u32>,
 }
 
+impl Container {
+    /// Whether the caller of its start went away before anything ran: containerd gives the start up then and calls that the
+    /// container's end.
+    fn start_was_cut(&self) -> bool {
+        self.state == ContainerState::Exited
+            && self.started_at <= 0
+            && self.reason == "StartError"
+            && self.message.contains("context canceled")
+    }
+}
+
 impl Observation {
+    /// Takes out the containers whose start was cut off: they say nothing about the pod, and only hold their names.
+    pub(crate) fn take_cut_starts(&mut self) -> Vec<Container> {
+        self.containers.extract_if(.., |c| c.start_was_cut()).collect()
+    }
+
     /// The newest sandbox.
     pub(crate) fn newest_sandbox(&self) -> Option<&Sandbox> {
         self.sandboxes.iter().max_by_key(|s| (s.created_at, s.attempt))

@@ -32,7 +32,12 @@ pub(crate) fn is_over(pod: &ApiPod, observation: &Observation, forced: &BTreeSet
 }
 
 /// The phase that the statuses of a pod's containers amount to; `ending` where none of them is started any more.
-pub(crate) fn phase(pod: &ApiPod, inits: &[ContainerStatus], regulars: &[ContainerStatus], ending: bool) -> &'static str {
+pub(crate) fn phase(
+    pod: &ApiPod,
+    inits: &[ContainerStatus],
+    regulars: &[ContainerStatus],
+    ending: bool,
+) -> &'static str {
     let never = container::restart_policy(pod) == "Never";
     let mut inits_pending = false;
     let mut inits_failed = false;

@@ -26,7 +26,7 @@ use crate::container::{self, ContainerKind, Slot, Work};
 use crate::effect::{Call, Effect, Event, EventType, OpId};
 use crate::input::{Answer, Assignment, Failure, FailureKind, Input, Origin};
 use crate::now::Now;
-use crate::observation::Observation;
+use crate::observation::{Container, Observation};
 use crate::status;
 use crate::unsupported;
 
@@ -140,6 +140,8 @@ pub struct Pod {
     /// Containers that must start again whatever their policy says, because their definition changed.
     forced_restarts: BTreeSet<String>,
     removing: Option<(OpId, String)>,
+    /// Containers of which nothing ever ran, because the daemon that started them was killed meanwhile.
+    cut_starts: Vec<Container>,
 
     cleanup: Cleanup,
     cleanup_op: Option<OpId>,
@@ -181,6 +183,7 @@ impl Pod {
             stops: BTreeMap::new(),
             forced_restarts: BTreeSet::new(),
             removing: None,
+            cut_starts: Vec::new(),
             cleanup: Cleanup::Dirs,
             cleanup_op: None,
             cleanup_retry: None,
@@ -321,14 +324,17 @@ impl Pod {
             self.cleanup_answered(outcome, now);
         } else if let Some(id) = self.stops.iter().find(|(_, s)| s.op == Some(op)).map(|(id, _)| id.clone()) {
             self.stop_answered(&id, outcome, now);
-        } else if let Some(key) = self.slots.iter().find(|(_, s)| s.work.op() == Some(op)).map(|(k, _)| k.clone()) {
+        } else if let Some(key) =
+            self.slots.iter().find(|(_, s)| s.work.op() == Some(op)).map(|(k, _)| k.clone())
+        {
             self.start_answered(&key, outcome, now, out);
         }
     }
 
     fn observed(&mut self, outcome: Result<Answer, Failure>, now: Now, out: &mut Vec<Effect>) {
         match outcome {
-            Ok(Answer::Observed(observation)) => {
+            Ok(Answer::Observed(mut observation)) => {
+                self.cut_starts = observation.take_cut_starts();
                 self.observe_failures = 0;
                 self.observe_retry = None;
                 self.note_exits(&observation, now);
@@ -360,7 +366,10 @@ impl Pod {
         }
         self.stops.retain(|id, stop| {
             stop.op.is_some()
-                || observation.containers.iter().any(|c| c.id == *id && c.state != crate::ContainerState::Exited)
+                || observation
+                    .containers
+                    .iter()
+                    .any(|c| c.id == *id && c.state != crate::ContainerState::Exited)
         });
     }
 
@@ -408,12 +417,16 @@ impl Pod {
         }
         if self.origin == Origin::Api && self.pod.metadata.deletion_timestamp.is_some() {
             let grace = self.pod.metadata.deletion_grace_period_seconds;
-            let grace = grace.map_or_else(|| self.own_grace(), |s| Duration::from_secs(s.max(0).unsigned_abs()));
+            let grace =
+                grace.map_or_else(|| self.own_grace(), |s| Duration::from_secs(s.max(0).unsigned_abs()));
             self.terminate(Cause::Deleted, grace, now);
             return;
         }
         let phase = self.pod.status.as_ref().and_then(|s| s.phase.as_deref());
-        if self.origin == Origin::Api && self.status.is_none() && matches!(phase, Some("Succeeded" | "Failed")) {
+        if self.origin == Origin::Api
+            && self.status.is_none()
+            && matches!(phase, Some("Succeeded" | "Failed"))
+        {
             self.terminate(Cause::AlreadyTerminal, self.own_grace(), now);
         }
     }
@@ -451,7 +464,8 @@ impl Pod {
         }
         let refused = matches!(
             &self.stage,
-            Stage::Terminating(Termination { cause: Cause::Refused { .. }, .. }) | Stage::Terminated(Cause::Refused { .. })
+            Stage::Terminating(Termination { cause: Cause::Refused { .. }, .. })
+                | Stage::Terminated(Cause::Refused { .. })
         );
         if self.observation.is_none() && !refused {
             return;

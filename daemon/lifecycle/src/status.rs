@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as ContainerSpec, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, ContainerUser as ApiUser, HostIP, LinuxContainerUser, Pod as ApiPod, PodIP,
-    PodStatus, ResourceRequirements,
+    ContainerStateWaiting, ContainerStatus, ContainerUser as ApiUser, HostIP, LinuxContainerUser,
+    Pod as ApiPod, PodIP, PodStatus, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -79,7 +79,8 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
         computed = if before == "Succeeded" { "Succeeded" } else { "Failed" };
     } else if terminal && !ending {
         // Withheld while anything may run or start (behaviour.md 6.3).
-        computed = if before == Some("Running") || cause == Some(&Cause::Completed) { "Running" } else { "Pending" };
+        computed =
+            if before == Some("Running") || cause == Some(&Cause::Completed) { "Running" } else { "Pending" };
     }
     let sandbox_ready = view
         .observation
@@ -131,7 +132,12 @@ fn container_statuses(view: &View<'_>, wanted: ContainerKind) -> Vec<ContainerSt
     specs.into_iter().map(|spec| container_status(view, wanted, spec, budget)).collect()
 }
 
-fn container_status(view: &View<'_>, kind: ContainerKind, spec: &ContainerSpec, budget: usize) -> ContainerStatus {
+fn container_status(
+    view: &View<'_>,
+    kind: ContainerKind,
+    spec: &ContainerSpec,
+    budget: usize,
+) -> ContainerStatus {
     let previous = view.previous.and_then(|s| match kind {
         ContainerKind::Init => s.init_container_statuses.as_deref(),
         ContainerKind::Regular => s.container_statuses.as_deref(),
@@ -163,7 +169,8 @@ fn container_status(view: &View<'_>, kind: ContainerKind, spec: &ContainerSpec, 
                 status.last_state = Some(terminated(ended(b, runtime, budget)));
             } else if let Some(p) = previous.filter(|p| p.container_id == status.container_id) {
                 status.last_state = p.last_state.clone();
-            } else if let Some(p) = previous.and_then(|p| p.state.as_ref()).filter(|s| s.terminated.is_some()) {
+            } else if let Some(p) = previous.and_then(|p| p.state.as_ref()).filter(|s| s.terminated.is_some())
+            {
                 status.last_state = Some(p.clone());
             }
         }
@@ -171,7 +178,8 @@ fn container_status(view: &View<'_>, kind: ContainerKind, spec: &ContainerSpec, 
     }
     overlay_waiting(view, kind, slot, shown, &mut status);
     let running = status.state.as_ref().is_some_and(|s| s.running.is_some());
-    let succeeded = status.state.as_ref().and_then(|s| s.terminated.as_ref()).is_some_and(|t| t.exit_code == 0);
+    let succeeded =
+        status.state.as_ref().and_then(|s| s.terminated.as_ref()).is_some_and(|t| t.exit_code == 0);
     status.started = Some(running);
     status.ready = match kind {
         ContainerKind::Init => succeeded,
@@ -240,7 +248,11 @@ fn overlay_waiting(
     let Some(waiting) = slot.and_then(|s| s.waiting.as_ref()) else { return };
     match shown {
         Some(c) if c.state != ContainerState::Exited => return,
-        Some(c) if !view.forced_restarts.contains(&c.id) && !container::restarts(view.pod, kind, c.exit_code) => return,
+        Some(c)
+            if !view.forced_restarts.contains(&c.id) && !container::restarts(view.pod, kind, c.exit_code) =>
+        {
+            return;
+        }
         _ => {}
     }
     let waiting = ContainerStateWaiting {
@@ -326,7 +338,8 @@ fn set_running_facts(c: &Container, spec: &ContainerSpec, status: &mut Container
         linux: Some(LinuxContainerUser {
             uid: user.uid,
             gid: user.gid,
-            supplemental_groups: (!user.supplemental_groups.is_empty()).then(|| user.supplemental_groups.clone()),
+            supplemental_groups: (!user.supplemental_groups.is_empty())
+                .then(|| user.supplemental_groups.clone()),
         }),
     });
 }
@@ -340,7 +353,8 @@ fn set_pod_resources(pod: &ApiPod, status: &mut PodStatus) {
 }
 
 fn quantities(list: podspec::ResourceList) -> Option<BTreeMap<String, Quantity>> {
-    let list: BTreeMap<String, Quantity> = list.iter().map(|(k, v)| (k.clone(), Quantity(v.to_string()))).collect();
+    let list: BTreeMap<String, Quantity> =
+        list.iter().map(|(k, v)| (k.clone(), Quantity(v.to_string()))).collect();
     (!list.is_empty()).then_some(list)
 }
 

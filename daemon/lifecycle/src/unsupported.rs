@@ -12,7 +12,10 @@ pub fn unsupported_fields(pod: &ApiPod) -> Vec<(Option<String>, String)> {
     for path in pod_fields(spec) {
         found.push((None, format!("spec.{path}")));
     }
-    let lists = [("initContainers", spec.init_containers.as_deref().unwrap_or_default()), ("containers", &spec.containers)];
+    let lists = [
+        ("initContainers", spec.init_containers.as_deref().unwrap_or_default()),
+        ("containers", &spec.containers),
+    ];
     for (list, containers) in lists {
         for (i, container) in containers.iter().enumerate() {
             for path in container_fields(container) {
@@ -75,7 +78,11 @@ fn container_fields(container: &Container) -> Vec<String> {
     note(set(&container.env_from), "envFrom");
     note(set(&container.volume_mounts), "volumeMounts");
     note(set(&container.volume_devices), "volumeDevices");
-    note(set(&container.resize_policy) && container.resize_policy.iter().flatten().any(|p| p.restart_policy != "NotRequired"), "resizePolicy");
+    note(
+        set(&container.resize_policy)
+            && container.resize_policy.iter().flatten().any(|p| p.restart_policy != "NotRequired"),
+        "resizePolicy",
+    );
     let security = container.security_context.clone().unwrap_or_default();
     note(security != SecurityContext::default(), "securityContext");
     if let Some(resources) = &container.resources {

@@ -40,7 +40,9 @@ pub fn normalized_image(name: &str) -> Result<String, ImageNameError> {
         Some((first, more)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), more),
         _ => (None, path),
     };
-    if domain.is_some_and(|d| !d.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'_'))) {
+    if domain.is_some_and(|d| {
+        !d.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'_'))
+    }) {
         return error("invalid reference format");
     }
     if components.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -60,14 +62,19 @@ pub fn normalized_image(name: &str) -> Result<String, ImageNameError> {
 /// Lower-case words, joined by one `.`, one or two `_`, or any number of `-`.
 fn is_component(component: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let edges = component.bytes().next().is_some_and(alphanumeric) && component.bytes().last().is_some_and(alphanumeric);
+    let edges = component.bytes().next().is_some_and(alphanumeric)
+        && component.bytes().last().is_some_and(alphanumeric);
     let legal = component.bytes().all(|b| alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'));
-    edges && legal && !["..", "___", "._", "_.", "-.", ".-", "_-", "-_"].iter().any(|bad| component.contains(bad))
+    edges
+        && legal
+        && !["..", "___", "._", "_.", "-.", ".-", "_-", "-_"].iter().any(|bad| component.contains(bad))
 }
 
 fn is_tag(tag: &str) -> bool {
     let first = tag.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-    first && tag.len() <= 128 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    first
+        && tag.len() <= 128
+        && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ pub use image::{ImageNameError, normalized_image};
 pub use names::{log_dir_name, pod_full_name};
 pub use ports::{HostPort, conflicts, host_ports};
 pub use qos::{
-    QosClass, SYSTEM_CRITICAL_PRIORITY, is_critical, is_node_critical, is_static, oom_score_adj, priority, qos_class,
+    QosClass, SYSTEM_CRITICAL_PRIORITY, is_critical, is_node_critical, is_static, oom_score_adj, priority,
+    qos_class,
 };
 pub use quantity::{Quantity, QuantityError};
 pub use resources::{ResourceList, container_limits, container_requests, pod_limits, pod_requests};

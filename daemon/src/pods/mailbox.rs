@@ -10,6 +10,15 @@ use std::time::Duration;
 use lifecycle::{Assignment, Input, OpId};
 use tokio::sync::Notify;
 
+/// What a pod's task finds in its mailbox.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// For the machine.
+    Input(Input),
+    /// The API may have lost the pod's status: it is to be compared and sent again.
+    Republish,
+}
+
 #[derive(Debug, Default)]
 struct Letters {
     assignment: Option<Assignment>,
@@ -17,6 +26,7 @@ struct Letters {
     host_ips: Option<Vec<String>>,
     runtime_back: bool,
     runtime_changed: bool,
+    republish: bool,
     answers: VecDeque<Input>,
 }
 
@@ -58,6 +68,11 @@ impl Mailbox {
         self.post(|l| l.runtime_back = true);
     }
 
+    /// The API may have lost the pod's status.
+    pub(crate) fn republish(&self) {
+        self.post(|l| l.republish = true);
+    }
+
     /// The node machine lets the pod run.
     pub(crate) fn admitted(&self) {
         self.post(|l| l.answers.push_back(Input::Admitted));
@@ -69,31 +84,34 @@ impl Mailbox {
     }
 
     /// Takes the next letter, in an order in which the newest spec is known before anything is planned.
-    pub(crate) fn take(&self) -> Option<Input> {
+    fn take(&self) -> Option<Letter> {
         let mut l = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ips) = l.host_ips.take() {
-            return Some(Input::HostIps(ips));
+            return Some(Letter::Input(Input::HostIps(ips)));
         }
         if let Some(assignment) = l.assignment.take() {
-            return Some(Input::Assigned(assignment));
+            return Some(Letter::Input(Input::Assigned(assignment)));
         }
         if let Some(grace) = l.removed.take() {
-            return Some(Input::Removed { grace });
+            return Some(Letter::Input(Input::Removed { grace }));
         }
         if std::mem::take(&mut l.runtime_back) {
-            return Some(Input::RuntimeBack);
+            return Some(Letter::Input(Input::RuntimeBack));
         }
         if std::mem::take(&mut l.runtime_changed) {
-            return Some(Input::RuntimeChanged);
+            return Some(Letter::Input(Input::RuntimeChanged));
         }
-        l.answers.pop_front()
+        if std::mem::take(&mut l.republish) {
+            return Some(Letter::Republish);
+        }
+        l.answers.pop_front().map(Letter::Input)
     }
 
     /// Waits for the next letter. Cancel-safe: a letter is taken only when it is returned.
-    pub(crate) async fn next(&self) -> Input {
+    pub(crate) async fn next(&self) -> Letter {
         loop {
-            if let Some(input) = self.take() {
-                return input;
+            if let Some(letter) = self.take() {
+                return letter;
             }
             self.arrived.notified().await;
         }
@@ -111,9 +129,9 @@ mod tests {
         mailbox.runtime_changed();
         mailbox.slot(OpId(1));
         mailbox.slot(OpId(2));
-        assert!(matches!(mailbox.next().await, Input::RuntimeChanged));
-        assert!(matches!(mailbox.next().await, Input::Slot { op: OpId(1) }));
-        assert!(matches!(mailbox.next().await, Input::Slot { op: OpId(2) }));
+        assert!(matches!(mailbox.next().await, Letter::Input(Input::RuntimeChanged)));
+        assert!(matches!(mailbox.next().await, Letter::Input(Input::Slot { op: OpId(1) })));
+        assert!(matches!(mailbox.next().await, Letter::Input(Input::Slot { op: OpId(2) })));
         assert!(mailbox.take().is_none());
     }
 }

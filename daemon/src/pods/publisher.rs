@@ -82,7 +82,11 @@ impl Publisher {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&uid)
             .map(|k| Arc::clone(&k.status));
-        known.is_some_and(|known| status_patch(Some(&known), status).is_some())
+        match known {
+            Some(known) => status_patch(Some(&known), status).is_some(),
+            // A mirror that was just made; of other pods nothing is sent before they were seen.
+            None => crate::sources::is_static(pod),
+        }
     }
 
     /// Nothing is left of the pod: a static pod's mirror goes with it.
@@ -135,7 +139,8 @@ impl Publisher {
             Ok(Err(kube::Error::Api(e))) if e.code == 404 || e.code == 409 => {
                 tracing::debug!(pod = %format_args!("{namespace}/{name}"), error = %e, "the API has no such pod");
                 self.forget(&uid);
-                Sent::Gone
+                // A static pod's mirror comes again, and tells when it does.
+                if crate::sources::is_static(pod) { Sent::Failed } else { Sent::Gone }
             }
             Ok(Err(error)) => {
                 tracing::warn!(pod = %format_args!("{namespace}/{name}"), error = chain(&error), "the pod's status was not taken; it is kept and sent again");

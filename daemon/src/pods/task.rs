@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
 use lifecycle::{Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, Settings};
 use tokio::sync::mpsc;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Letter, Mailbox};
 use super::node_task::{Ask, Question};
 use super::publisher::{Publisher, Sent};
 use super::view::Shown;
@@ -102,7 +102,14 @@ impl PodTask {
         tokio::select! {
             // Letters first: a stop overtakes the answers of work that it makes needless. Cancel-safe: see Mailbox::next.
             biased;
-            input = self.mailbox.next() => input,
+            letter = self.mailbox.next() => match letter {
+                Letter::Input(input) => input,
+                Letter::Republish => {
+                    self.send_after = None;
+                    self.put_right();
+                    Input::Tick
+                }
+            },
             // Cancel-safe: an answer leaves the set only when it is returned here.
             Some(answered) = self.calls.next(), if !self.calls.is_empty() => match answered {
                 Ok((op, outcome)) => {

@@ -321,6 +321,10 @@ pub(super) fn failure(error: CallError) -> Failure {
         Cause::Unavailable(_) => FailureKind::Unavailable,
         Cause::Deadline { .. } => FailureKind::Deadline,
         Cause::NameReserved(_) => FailureKind::Reserved,
+        // A start by a daemon that was killed is still being given up.
+        Cause::Failed { message, .. } if message.contains("is already in starting state") => {
+            FailureKind::Reserved
+        }
         Cause::Unimplemented | Cause::InvalidAnswer(_) | Cause::Failed { .. } => FailureKind::Refused,
     };
     Failure { kind, message: told(&error) }

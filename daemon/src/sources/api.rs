@@ -55,15 +55,14 @@ fn sort_out(change: Change<Pod>, mirrors: &Mirrors) -> Option<Update> {
         }
         Change::Applied(pod) => Some(Update::Applied { source, pod: stamped(pod) }),
         Change::Deleted(pod) => {
+            // This daemon removes a pod's object after the pod has ended; when somebody else does it before, it was forced, with no grace.
             let metadata = pod.metadata;
-            let seconds =
-                metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
             Some(Update::Removed {
                 source,
                 namespace: metadata.namespace.unwrap_or_default(),
                 name: metadata.name.unwrap_or_default(),
                 uid: metadata.uid.unwrap_or_default(),
-                grace: seconds.map(Duration::from_secs),
+                grace: Some(Duration::ZERO),
             })
         }
     }

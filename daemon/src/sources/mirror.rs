@@ -57,6 +57,8 @@ enum Step {
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
+    /// Counts up when the API has a mirror that it did not have before.
+    renewed: watch::Sender<u64>,
 }
 
 /// Handle on the mirrors; cheap to clone.
@@ -105,17 +107,38 @@ impl Mirrors {
         self.change(|state| state.files_listed = true);
     }
 
+    /// Tells when a mirror was made: it has no status yet.
+    pub(crate) fn renewed(&self) -> watch::Receiver<u64> {
+        self.0.renewed.subscribe()
+    }
+
     pub(super) fn listed(&self, images: &[Pod]) {
+        let mut renewed = false;
         self.change(|state| {
+            let before = std::mem::take(&mut state.in_api);
             state.in_api = images.iter().map(|pod| (full_name(pod), image(pod))).collect();
             state.api_listed = true;
+            renewed =
+                state.in_api.iter().any(|(name, image)| before.get(name).map(|b| &b.uid) != Some(&image.uid));
         });
+        self.tell_renewed(renewed);
     }
 
     pub(super) fn applied(&self, pod: &Pod) {
+        let mut renewed = false;
         self.change(|state| {
-            state.in_api.insert(full_name(pod), image(pod));
+            let image = image(pod);
+            let uid = image.uid.clone();
+            let before = state.in_api.insert(full_name(pod), image);
+            renewed = before.is_none_or(|before| before.uid != uid);
         });
+        self.tell_renewed(renewed);
+    }
+
+    fn tell_renewed(&self, renewed: bool) {
+        if renewed {
+            self.0.renewed.send_modify(|count| *count += 1);
+        }
     }
 
     pub(super) fn deleted(&self, pod: &Pod) {

@@ -49,7 +49,9 @@ impl PodDirs {
     pub fn new(root: &Path) -> Result<Self, PodDirsError> {
         let root = root.to_owned();
         make_dir(&root, 0o750)?;
-        for (name, mode) in [("pods", 0o750), ("plugins", 0o750), ("plugins_registry", 0o750), ("checkpoints", 0o700)] {
+        for (name, mode) in
+            [("pods", 0o750), ("plugins", 0o750), ("plugins_registry", 0o750), ("checkpoints", 0o700)]
+        {
             make_dir(&root.join(name), mode)?;
         }
         Ok(Self { root })
@@ -155,7 +157,8 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), PodDirsError> {
 }
 
 fn checked(name: &str) -> Result<&str, PodDirsError> {
-    let bad = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255;
+    let bad =
+        name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255;
     if bad { Err(PodDirsError::Name { name: name.to_owned() }) } else { Ok(name) }
 }
 

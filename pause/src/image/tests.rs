@@ -17,7 +17,10 @@ fn unpack(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn every_blob_is_where_its_digest_says_and_the_index_names_the_image() {
-    let image = Image::new("nodelet.dev/x:1").file("bin/a", 0o755, b"a".to_vec()).link("bin/b", "a").command(["/bin/a"]);
+    let image = Image::new("nodelet.dev/x:1")
+        .file("bin/a", 0o755, b"a".to_vec())
+        .link("bin/b", "a")
+        .command(["/bin/a"]);
     let files = unpack(&image.archive().expect("written"));
     for (path, bytes) in files.iter().filter(|(p, b)| p.starts_with("blobs/sha256/") && !b.is_empty()) {
         assert_eq!(path.strip_prefix("blobs/sha256/"), Some(hex(bytes).as_str()));
@@ -29,8 +32,10 @@ fn every_blob_is_where_its_digest_says_and_the_index_names_the_image() {
 
 #[test]
 fn the_same_files_give_the_same_bytes_in_any_order() {
-    let a = Image::new("x:1").file("a/b", 0o644, vec![1]).file("c", 0o644, vec![2]).archive().expect("written");
-    let b = Image::new("x:1").file("c", 0o644, vec![2]).file("a/b", 0o644, vec![1]).archive().expect("written");
+    let a =
+        Image::new("x:1").file("a/b", 0o644, vec![1]).file("c", 0o644, vec![2]).archive().expect("written");
+    let b =
+        Image::new("x:1").file("c", 0o644, vec![2]).file("a/b", 0o644, vec![1]).archive().expect("written");
     assert_eq!(a, b);
 }
 

@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use super::*;
 
 fn at(millis: u64) -> Now {
-    Now { boot: Duration::from_millis(millis), wall: Timestamp::from_millisecond(1_700_000_000_000).expect("a time") }
+    Now {
+        boot: Duration::from_millis(millis),
+        wall: Timestamp::from_millisecond(1_700_000_000_000).expect("a time"),
+    }
 }
 
 fn admit(uid: &str, adopt: bool) -> NodeInput {

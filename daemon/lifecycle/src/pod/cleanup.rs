@@ -23,9 +23,13 @@ impl Pod {
         let call = match self.cleanup {
             Cleanup::Dirs => Some(Call::RemoveDirs { logs: false }),
             Cleanup::Object if has_object => Some(Call::DeleteObject),
-            Cleanup::Containers => self.observation.as_ref().and_then(|o| o.containers.first()).map(|c| {
-                Call::RemoveContainer { id: c.id.clone(), name: c.name.clone(), restart_count: c.restart_count }
-            }),
+            Cleanup::Containers => {
+                self.observation.as_ref().and_then(|o| o.containers.first()).map(|c| Call::RemoveContainer {
+                    id: c.id.clone(),
+                    name: c.name.clone(),
+                    restart_count: c.restart_count,
+                })
+            }
             Cleanup::Sandboxes => self
                 .observation
                 .as_ref()

@@ -30,7 +30,7 @@ impl Pod {
     ) {
         let key = (kind, spec.name.clone());
         let slot = self.slots.entry(key.clone()).or_default();
-        if !slot.is_idle() {
+        if !slot.is_idle() || self.cut_starts.iter().any(|c| c.name == spec.name) {
             return;
         }
         let here = newest.filter(|c| c.sandbox_id == sandbox);
@@ -211,7 +211,8 @@ impl Pod {
         out: &mut Vec<Effect>,
     ) {
         let Some(work) = self.slots.get_mut(key).map(|s| std::mem::take(&mut s.work)) else { return };
-        let Some(spec) = container::specs(&self.pod).find(|(k, s)| (*k, &s.name) == (key.0, &key.1)).map(|(_, s)| s)
+        let Some(spec) =
+            container::specs(&self.pod).find(|(k, s)| (*k, &s.name) == (key.0, &key.1)).map(|(_, s)| s)
         else {
             self.stale = true;
             return;
@@ -221,8 +222,9 @@ impl Pod {
         let about = Some((key.0, key.1.as_str()));
         match (work, outcome) {
             (Work::InspectingImage(_), Ok(Answer::Image { id: Some(id) })) => {
-                let text =
-                    format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
+                let text = format!(
+                    "Container image \"{image}\" already present on machine and can be accessed by the pod"
+                );
                 self.event(out, EventType::Normal, "Pulled", text, about);
                 self.ask_slot(key, id, out);
             }
@@ -261,7 +263,9 @@ impl Pod {
                     FailureKind::Config => "CreateContainerConfigError",
                     _ => "CreateContainerError",
                 };
-                self.event(out, EventType::Warning, "Failed", format!("Error: {}", f.message), about);
+                if f.kind != FailureKind::Reserved {
+                    self.event(out, EventType::Warning, "Failed", format!("Error: {}", f.message), about);
+                }
                 self.runtime_failed(key, reason, f, now);
             }
             (Work::Starting(op), Ok(_)) => {
@@ -277,11 +281,15 @@ impl Pod {
             (Work::Starting(op), Err(f)) => {
                 out.push(Effect::ReturnSlot { op });
                 self.stale = true;
-                self.event(out, EventType::Warning, "Failed", format!("Error: {}", f.message), about);
+                if f.kind != FailureKind::Reserved {
+                    self.event(out, EventType::Warning, "Failed", format!("Error: {}", f.message), about);
+                }
                 self.runtime_failed(key, "RunContainerError", f, now);
             }
             // An answer of the wrong kind: look again.
-            (Work::Idle | Work::WaitingForSlot(..) | Work::PullingImage(..) | Work::Creating(_), _) => self.stale = true,
+            (Work::Idle | Work::WaitingForSlot(..) | Work::PullingImage(..) | Work::Creating(_), _) => {
+                self.stale = true
+            }
         }
     }
 

@@ -30,7 +30,10 @@ impl Pod {
         // Even a stale observation is good enough to stop what it shows: a stop of what is gone does no harm.
         let running = self.stop_containers(&observation, ends_at, |_| Some("Stopping container"), now, out);
         let settled = !running && !self.is_making() && self.observing.is_none() && !self.stale;
-        if settled && !self.stop_one_sandbox_in_time(&observation, now, out) && self.sandbox == SandboxWork::Idle {
+        if settled
+            && !self.stop_one_sandbox_in_time(&observation, now, out)
+            && self.sandbox == SandboxWork::Idle
+        {
             self.stage = Stage::Terminated(cause);
         }
         self.observation = Some(observation);
@@ -125,7 +128,9 @@ impl Pod {
         stop.op = None;
         match outcome {
             Ok(_) => stop.retry_at = Some(now.boot + Duration::from_secs(1)),
-            Err(f) if f.kind == FailureKind::NotFound => stop.retry_at = Some(now.boot + Duration::from_secs(1)),
+            Err(f) if f.kind == FailureKind::NotFound => {
+                stop.retry_at = Some(now.boot + Duration::from_secs(1))
+            }
             Err(f) => {
                 let seconds = if outcome_unknown(&f) { 1 } else { 2 };
                 stop.retry_at = Some(now.boot + Duration::from_secs(seconds));
@@ -133,7 +138,12 @@ impl Pod {
         }
     }
 
-    fn stop_one_sandbox_in_time(&mut self, observation: &Observation, now: Now, out: &mut Vec<Effect>) -> bool {
+    fn stop_one_sandbox_in_time(
+        &mut self,
+        observation: &Observation,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> bool {
         if let Some(at) = self.sandbox_retry.filter(|at| *at > now.boot) {
             self.wake_at(at);
             return true;
@@ -145,7 +155,9 @@ impl Pod {
     ///
     /// A sandbox that is not ready is stopped too: it may still hold a network.
     pub(super) fn stop_one_sandbox(&mut self, observation: &Observation, out: &mut Vec<Effect>) -> bool {
-        let Some(next) = observation.sandboxes.iter().find(|s| !self.stopped.contains(&s.id)) else { return false };
+        let Some(next) = observation.sandboxes.iter().find(|s| !self.stopped.contains(&s.id)) else {
+            return false;
+        };
         if self.sandbox == SandboxWork::Idle {
             let op = self.call(out, Call::StopSandbox { id: next.id.clone() });
             self.sandbox = SandboxWork::Stopping(op, next.id.clone());

@@ -49,6 +49,7 @@ impl Pod {
             self.refuse_fields(out);
             return;
         }
+        self.remove_cut_start(out);
         if phase::is_over(&self.pod, observation, &self.forced_restarts) {
             self.terminate(Cause::Completed, self.own_grace(), now);
             return;
@@ -64,7 +65,9 @@ impl Pod {
 
     /// `activeDeadlineSeconds`, counted from the start time (behaviour.md 4.16).
     fn end_at_deadline(&mut self, now: Now, out: &mut Vec<Effect>) -> bool {
-        let Some(limit) = self.pod.spec.as_ref().and_then(|s| s.active_deadline_seconds) else { return false };
+        let Some(limit) = self.pod.spec.as_ref().and_then(|s| s.active_deadline_seconds) else {
+            return false;
+        };
         let start = self.status.as_deref().or(self.pod.status.as_ref()).and_then(|s| s.start_time.as_ref());
         let Some(start) = start else { return false };
         let nanos = i64::try_from(start.0.as_nanosecond()).unwrap_or(i64::MAX);
@@ -95,7 +98,13 @@ impl Pod {
             }
             let message = format!("not supported by this version of nodelet: {}", paths.join(", "));
             if !told {
-                self.event(out, EventType::Warning, "Failed", format!("Error: {message}"), Some((kind, &name)));
+                self.event(
+                    out,
+                    EventType::Warning,
+                    "Failed",
+                    format!("Error: {message}"),
+                    Some((kind, &name)),
+                );
             }
             let slot = self.slots.entry((kind, name)).or_default();
             slot.waiting = Some(Waiting { reason: "CreateContainerConfigError", message });
@@ -148,7 +157,12 @@ impl Pod {
         out.push(Effect::Call { op, call: Call::RunSandbox { attempt } });
     }
 
-    pub(super) fn sandbox_answered(&mut self, outcome: Result<Answer, Failure>, now: Now, out: &mut Vec<Effect>) {
+    pub(super) fn sandbox_answered(
+        &mut self,
+        outcome: Result<Answer, Failure>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
         self.stale = true;
         let work = std::mem::take(&mut self.sandbox);
         if let SandboxWork::Running(op) = work {
@@ -183,6 +197,15 @@ impl Pod {
         }
     }
 
+    /// A start that was cut off did not happen: what it left goes, and the container is made again under the same count.
+    fn remove_cut_start(&mut self, out: &mut Vec<Effect>) {
+        let Some(c) = self.cut_starts.first().filter(|_| self.removing.is_none()) else { return };
+        let (id, name) = (c.id.clone(), c.name.clone());
+        let call = Call::RemoveContainer { id: id.clone(), name, restart_count: c.restart_count };
+        let op = self.call(out, call);
+        self.removing = Some((op, id));
+    }
+
     /// Removes old sandboxes and all but the newest two containers of each name, one call at a time.
     fn remove_leftovers(&mut self, observation: &Observation, current: &str, out: &mut Vec<Effect>) {
         if self.removing.is_none() {
@@ -192,8 +215,11 @@ impl Pod {
                 old.into_iter().skip(2).find(|c| c.state == ContainerState::Exited)
             });
             if let Some(c) = surplus {
-                let call =
-                    Call::RemoveContainer { id: c.id.clone(), name: c.name.clone(), restart_count: c.restart_count };
+                let call = Call::RemoveContainer {
+                    id: c.id.clone(),
+                    name: c.name.clone(),
+                    restart_count: c.restart_count,
+                };
                 let op = self.call(out, call);
                 self.removing = Some((op, c.id.clone()));
             }
@@ -217,7 +243,9 @@ impl Pod {
             match spec {
                 // Left over from an older sandbox or an older spec.
                 None => Some("Stopping container"),
-                Some(_) if c.sandbox_id != sandbox || c.state == ContainerState::Unknown => Some("Stopping container"),
+                Some(_) if c.sandbox_id != sandbox || c.state == ContainerState::Unknown => {
+                    Some("Stopping container")
+                }
                 Some((ContainerKind::Regular, s)) => {
                     let changed = c.hash.as_ref().is_some_and(|hash| *hash != podspec::container_hash(s));
                     changed.then_some("definition changed")

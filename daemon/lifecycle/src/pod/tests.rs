@@ -74,14 +74,25 @@ fn a_failing_container_is_restarted_at_once_and_then_with_growing_delays() {
         world.runtime.containers_named("c").iter().map(|c| c.started_at / 1_000_000_000).rev().collect();
     assert!(starts.len() >= 2, "the last two containers are kept");
     let crashed = world.published.iter().find_map(|s| {
-        s.container_statuses.as_ref()?[0].state.as_ref()?.waiting.clone().filter(|w| w.reason.as_deref() == Some("CrashLoopBackOff"))
+        s.container_statuses.as_ref()?[0]
+            .state
+            .as_ref()?
+            .waiting
+            .clone()
+            .filter(|w| w.reason.as_deref() == Some("CrashLoopBackOff"))
     });
     let message = crashed.and_then(|w| w.message).expect("a message");
     assert!(message.starts_with("back-off 10s restarting failed container=c pod=web_ns(u-1)"), "{message}");
     // 0 + 10 + 20 + 40 seconds of delay.
     let took = world.boot - secs(1000);
     assert!(took >= secs(70) && took < secs(75), "{took:?}");
-    assert!(world.published.iter().any(|s| s.container_statuses.as_ref().is_some_and(|c| c[0].state.as_ref().is_some_and(|s| s.terminated.is_some()))), "the exit itself was shown");
+    assert!(
+        world.published.iter().any(|s| s
+            .container_statuses
+            .as_ref()
+            .is_some_and(|c| c[0].state.as_ref().is_some_and(|s| s.terminated.is_some()))),
+        "the exit itself was shown"
+    );
 }
 
 #[test]
@@ -125,7 +136,12 @@ fn inits_run_in_order_before_the_containers() {
         })
         .collect();
     assert_eq!(started, ["i1", "i2", "i2", "c"]);
-    let first = world.published[0].conditions.iter().flatten().find(|c| c.type_ == "Initialized").expect("Initialized");
+    let first = world.published[0]
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == "Initialized")
+        .expect("Initialized");
     assert_eq!(first.message.as_deref(), Some("containers with incomplete status: [i1 i2]"));
 }
 
@@ -279,6 +295,19 @@ fn a_restart_of_the_daemon_restarts_nothing_and_publishes_nothing() {
 }
 
 #[test]
+fn a_start_that_was_cut_off_by_a_kill_of_the_daemon_counts_as_none() {
+    let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "img"}]});
+    let mut world = World::new(pod(spec), 1);
+    world.until(secs(5), "made", |w| w.runtime.containers.len() == 1);
+    let id = world.runtime.containers[0].id.clone();
+    world.restart_daemon();
+    world.cut_start(&id);
+    world.until(secs(5), "running", |w| w.phase() == "Running");
+    assert_eq!(world.last().container_statuses.as_ref().unwrap()[0].restart_count, 0);
+    assert_eq!(world.runtime.containers.len(), 1);
+}
+
+#[test]
 fn a_deadline_ends_the_pod_with_its_reason() {
     let mut spec = one("Always");
     spec["activeDeadlineSeconds"] = json!(5);
@@ -328,6 +357,9 @@ fn pods_converge_through_faults_and_restarts_of_the_daemon() {
         world.until(secs(120), "settled", settled);
         world.delete(3);
         world.until(secs(120), "gone", |w| w.finished);
-        assert!(world.runtime.containers.is_empty() && world.runtime.sandboxes.is_empty(), "seed {seed} leaks");
+        assert!(
+            world.runtime.containers.is_empty() && world.runtime.sandboxes.is_empty(),
+            "seed {seed} leaks"
+        );
     }
 }

@@ -50,8 +50,12 @@ fn the_oom_score_falls_with_the_share_of_memory_that_is_requested() {
 
 #[test]
 fn only_the_class_by_name_makes_a_pod_node_critical() {
-    let p = pod(json!({"priority": 2_000_001_000, "priorityClassName": "system-node-critical", "containers": []}));
+    let p = pod(
+        json!({"priority": 2_000_001_000, "priorityClassName": "system-node-critical", "containers": []}),
+    );
     assert!(is_node_critical(&p));
-    let p = pod(json!({"priority": 2_000_001_000, "priorityClassName": "system-cluster-critical", "containers": []}));
+    let p = pod(
+        json!({"priority": 2_000_001_000, "priorityClassName": "system-cluster-critical", "containers": []}),
+    );
     assert!(is_critical(&p) && !is_node_critical(&p));
 }

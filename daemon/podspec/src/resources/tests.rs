@@ -26,7 +26,9 @@ fn a_pod_needs_the_larger_of_its_inits_and_its_containers() {
 fn sidecars_count_for_the_inits_after_them_and_for_the_containers() {
     let mut side = cpu("s", "200m");
     side["restartPolicy"] = json!("Always");
-    let p = pod(json!({"initContainers": [cpu("i1", "1"), side, cpu("i2", "1")], "containers": [cpu("a", "500m")]}));
+    let p = pod(
+        json!({"initContainers": [cpu("i1", "1"), side, cpu("i2", "1")], "containers": [cpu("a", "500m")]}),
+    );
     assert_eq!(shown(&pod_requests(&p)), ["cpu=1200m"]);
 }
 

@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    Answer, Assignment, Call, Container, ContainerState, Effect, Event, Failure, FailureKind, Input, Node, NodeEffect,
-    NodeInput, Now, Observation, OpId, Origin, Pod, Sandbox, Settings,
+    Answer, Assignment, Call, Container, ContainerState, Effect, Event, Failure, FailureKind, Input, Node,
+    NodeEffect, NodeInput, Now, Observation, OpId, Origin, Pod, Sandbox, Settings,
 };
 
 /// How a container of the model behaves.
@@ -141,12 +141,36 @@ impl World {
         if let Some(status) = self.published.last() {
             object.status = Some(PodStatus::clone(status));
         }
-        self.queue.retain(|_, p| matches!(p, Pending::Exit { .. } | Pending::Audit));
+        let lost: Vec<Pending> = self
+            .queue
+            .extract_if(.., |_, p| !matches!(p, Pending::Exit { .. } | Pending::Audit))
+            .map(|(_, p)| p)
+            .collect();
+        for pending in lost {
+            if let Pending::Perform(_, Call::StartContainer { id, .. }) = pending
+                && self.chance(50)
+            {
+                self.cut_start(&id);
+            }
+        }
         self.node = Node::new();
         let assignment = Assignment { pod: Arc::new(object), origin: Origin::Api };
         self.pod = Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]);
         self.cancelled.clear();
         self.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
+    }
+
+    /// What containerd makes of a start whose caller goes away.
+    pub(super) fn cut_start(&mut self, id: &str) {
+        let now = self.wall_nanos();
+        if let Some(c) = self.runtime.containers.iter_mut().find(|c| c.id == id) {
+            c.state = ContainerState::Exited;
+            c.exit_code = 128;
+            c.finished_at = now;
+            c.reason = "StartError".to_owned();
+            c.message =
+                "failed to create containerd task: failed to create shim task: context canceled".to_owned();
+        }
     }
 
     pub(super) fn assign(&mut self, change: impl FnOnce(&mut ApiPod)) {
@@ -267,7 +291,10 @@ impl World {
             Effect::Cancel { op } => self.cancelled.push(op),
             Effect::Publish { version, status } => {
                 self.published.push(status);
-                self.at(Duration::from_millis(5), Pending::Deliver(Input::Published { version, gone: false }));
+                self.at(
+                    Duration::from_millis(5),
+                    Pending::Deliver(Input::Published { version, gone: false }),
+                );
             }
             Effect::Event(event) => self.events.push(event),
             Effect::Finished => self.finished = true,
@@ -424,7 +451,11 @@ impl World {
     /// Takes the next behaviour of `name` off its list; the last one stays.
     fn behaviour(&mut self, name: &str, next: bool) -> Behaviour {
         let Some(list) = self.behaviours.get_mut(name) else { return Behaviour::default() };
-        if next && list.len() > 1 { list.pop_front().unwrap_or_default() } else { list.front().cloned().unwrap_or_default() }
+        if next && list.len() > 1 {
+            list.pop_front().unwrap_or_default()
+        } else {
+            list.front().cloned().unwrap_or_default()
+        }
     }
 
     pub(super) fn last(&self) -> &PodStatus {
@@ -476,7 +507,10 @@ impl World {
         for pair in self.published.windows(2) {
             let before = counts(&pair[0]);
             for (name, count) in counts(&pair[1]) {
-                assert!(count >= before.get(&name).copied().unwrap_or(0), "{name} went back to {count} restarts");
+                assert!(
+                    count >= before.get(&name).copied().unwrap_or(0),
+                    "{name} went back to {count} restarts"
+                );
             }
         }
     }
