@@ -14,7 +14,7 @@ use crate::kinds::{self, Kind, Storage};
 use crate::logs::NodeClient;
 use crate::request::media::Accepted;
 use crate::request::{Query, ResourcePath};
-use crate::schema::Format;
+use crate::schema::Syntax;
 use crate::status::ApiError;
 
 /// The server's state.
@@ -64,7 +64,7 @@ impl Call {
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) bytes: bytes::Bytes,
-    pub(crate) format: Format,
+    pub(crate) syntax: Syntax,
 }
 
 /// The key of an object. Kinds without storage have none, and no verb that needs one.
@@ -85,7 +85,7 @@ pub(crate) fn prefix(kind: &Kind, namespace: &str) -> String {
 /// A stored object in the form of a kind.
 pub(crate) fn in_form_of(kind: &Kind, object: &Object) -> Value {
     let mut value = (*object.value()).clone();
-    kind.from_storage(&mut value);
+    kind.take_from_storage(&mut value);
     value
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 
 use crate::api::{Api, key};
-use crate::kinds::{Kind, text, namespaces::NAMESPACES, priorityclasses, services::SERVICES};
+use crate::kinds::{Kind, namespaces::NAMESPACES, priorityclasses, services::SERVICES, text};
 use crate::status::ApiError;
 use crate::verbs::create::insert;
 

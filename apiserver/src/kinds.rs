@@ -251,11 +251,6 @@ impl Kind {
         self.body.api_version()
     }
 
-    /// `Pod`, or `Lease.coordination.k8s.io`: as messages name a kind.
-    pub(crate) fn qualified_kind(&self) -> String {
-        qualified(self.body.kind, self.body.group)
-    }
-
     /// `pods`, or `leases.coordination.k8s.io`: as messages name a resource.
     pub(crate) fn qualified_resource(&self) -> String {
         qualified(self.plural, self.body.group)
@@ -283,13 +278,13 @@ impl Kind {
     }
 
     /// Rewrites a stored object into this kind's version. A plain kind's objects are stored as they are.
-    pub(crate) fn from_storage(&self, object: &mut Value) {
+    pub(crate) fn take_from_storage(&self, object: &mut Value) {
         if let Storage::As { from_storage, .. } = self.storage {
             from_storage(object);
         }
     }
 
-    /// The opposite of [`Kind::from_storage`]. Comes last before the store.
+    /// The opposite of [`Kind::take_from_storage`]. Comes last before the store.
     pub(crate) fn to_storage(&self, object: &mut Value) {
         if let Storage::As { to_storage, .. } = self.storage {
             to_storage(object);
@@ -418,11 +413,6 @@ pub(crate) fn bodies() -> Vec<Body> {
 /// The kind of a request's path. The group of core kinds is the empty string.
 pub(crate) fn lookup(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
     all().iter().copied().find(|k| k.body.group == group && k.body.version == version && k.plural == plural)
-}
-
-/// The kind with a given `kind` name, as an owner reference or `kubectl create --raw` names it.
-pub(crate) fn lookup_kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
-    all().iter().copied().find(|k| k.body.kind == kind && k.api_version() == api_version)
 }
 
 /// Groups with their versions, in discovery order; core is `("", ["v1"])`.

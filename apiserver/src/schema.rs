@@ -19,9 +19,10 @@ mod check;
 mod decode;
 mod formats;
 pub(crate) mod lists;
+mod protobuf;
 
 pub(crate) use check::check;
-pub(crate) use decode::{Decoded, Format, decode};
+pub(crate) use decode::{Format, Syntax, decode};
 use lists::ListKind;
 
 /// A body that cannot be an object of its kind; a 400 whose message is [`DecodeError::message`].
@@ -104,6 +105,11 @@ impl Object {
         self.fields.binary_search_by(|f| (*f.name).cmp(name)).ok().map(|i| &self.fields[i])
     }
 
+    #[cfg(test)]
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|f| &*f.name)
+    }
+
     /// The name as Go prints the type: `v1.PodSpec`.
     pub(crate) fn go_name(&self) -> &str {
         let last = self.name.rfind('.').unwrap_or(0);
@@ -128,6 +134,18 @@ pub(crate) struct Types {
 impl Types {
     pub(crate) fn object(&self, id: ObjectId) -> &Object {
         &self.objects[usize::from(id.0)]
+    }
+
+    /// The type of an object that names its own kind. Options may come under any group's version.
+    fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Object> {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        let (group, version) = if kind == "DeleteOptions" { ("", "v1") } else { (group, version) };
+        self.roots.get(&(group, version, kind)).map(|id| self.object(*id))
+    }
+
+    #[cfg(test)]
+    fn all(&self) -> impl Iterator<Item = &Object> {
+        self.objects.iter().filter(|o| !o.fields.is_empty())
     }
 
     /// The type of a body, if it is known.

@@ -17,9 +17,9 @@ use crate::authorize::{Attributes, On, authorize};
 use crate::kinds::{Kind, lookup};
 use crate::patch::PatchType;
 use crate::pki::Subject;
-use crate::request::media::{Accepted, body_format, media_type};
+use crate::request::media::{Accepted, body_syntax, media_type};
 use crate::request::{Query, ResourcePath, Target, URI_LIMIT_BYTES, Verb};
-use crate::schema::Format;
+use crate::schema::Syntax;
 use crate::status::ApiError;
 use crate::verbs::{PATCH_TYPES, is_watch};
 use crate::{bindings, discovery, evictions, logs, namespaces, reviews, verbs};
@@ -171,14 +171,14 @@ impl ResourceRequest<'_> {
 
     /// Reads the body of the verbs that have one.
     async fn read_body(&self, verb: Verb, content_type: &str, body: Incoming) -> Result<Received, ApiError> {
-        let format = match verb {
+        let syntax = match verb {
             Verb::Get | Verb::List | Verb::Watch => {
-                return Ok(Received { bytes: Bytes::new(), format: Format::Json });
+                return Ok(Received { bytes: Bytes::new(), syntax: Syntax::Json });
             }
             // Its type has been looked at.
-            Verb::Patch => Format::Json,
+            Verb::Patch => Syntax::Json,
             Verb::Create | Verb::Update | Verb::Delete | Verb::DeleteCollection => {
-                body_format(Some(content_type))?
+                body_syntax(Some(content_type))?
             }
         };
         let declared = self.headers.get(CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
@@ -196,7 +196,7 @@ impl ResourceRequest<'_> {
             }
             Err(_) => return Err(ApiError::new(408, "Timeout", "the body was not sent in time")),
         };
-        Ok(Received { bytes, format })
+        Ok(Received { bytes, syntax })
     }
 }
 

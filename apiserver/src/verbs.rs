@@ -55,7 +55,7 @@ pub(crate) fn read_body(
     validation: FieldValidation,
 ) -> Result<Checked, ApiError> {
     let refused = |e: schema::DecodeError| ApiError::bad_request(e.message(body));
-    let decoded = schema::decode(&received.bytes, received.format).map_err(refused)?;
+    let decoded = schema::decode(&received.bytes, received.syntax).map_err(refused)?;
     let mut value = decoded.value;
     let mut complaints = decoded.duplicates;
     complaints.extend(body.check(&mut value).map_err(refused)?);

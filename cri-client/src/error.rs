@@ -75,7 +75,9 @@ impl Cause {
 
 fn is_transport(status: &Status) -> bool {
     use std::error::Error as _;
-    let broken = |m: &str| m.contains("transport error") || m.contains("h2 protocol error") || m.contains("broken pipe");
+    let broken = |m: &str| {
+        m.contains("transport error") || m.contains("h2 protocol error") || m.contains("broken pipe")
+    };
     status.source().is_some() || broken(status.message())
 }
 
@@ -97,13 +99,17 @@ mod tests {
 
     #[test]
     fn a_status_becomes_what_it_means_for_the_caller() {
-        let cause = |code, message: &str| Cause::of(&Status::new(code, message), Some(Duration::from_secs(1)));
+        let cause =
+            |code, message: &str| Cause::of(&Status::new(code, message), Some(Duration::from_secs(1)));
         assert_eq!(cause(Code::NotFound, "x"), Cause::NotFound("x".into()));
         assert_eq!(cause(Code::Unavailable, "x"), Cause::Unavailable("x".into()));
         assert_eq!(cause(Code::DeadlineExceeded, "x"), Cause::Deadline { after: Duration::from_secs(1) });
         let reserved = "failed to reserve sandbox name \"a_b_c_0\": name \"a_b_c_0\" is reserved for \"123\"";
         assert_eq!(cause(Code::Unknown, reserved), Cause::NameReserved(reserved.into()));
-        assert_eq!(cause(Code::Unknown, "oops"), Cause::Failed { code: Code::Unknown, message: "oops".into() });
+        assert_eq!(
+            cause(Code::Unknown, "oops"),
+            Cause::Failed { code: Code::Unknown, message: "oops".into() }
+        );
     }
 
     #[test]

@@ -50,7 +50,10 @@ pub struct EventStream {
 
 impl std::fmt::Debug for EventStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EventStream").field("delay", &self.delay).field("ready", &self.ready).finish_non_exhaustive()
+        f.debug_struct("EventStream")
+            .field("delay", &self.delay)
+            .field("ready", &self.ready)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,7 +82,8 @@ impl EventStream {
                             return Some(Event::Container(Box::new(event)));
                         }
                     }
-                    Ok(None) => self.lost(Cause::Unavailable("the container runtime ended its event stream".to_owned())),
+                    Ok(None) => self
+                        .lost(Cause::Unavailable("the container runtime ended its event stream".to_owned())),
                     Err(status) => self.lost(Cause::of(&status, None)),
                 },
             }

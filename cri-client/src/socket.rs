@@ -14,7 +14,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An endpoint that is not a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("container runtime endpoint {endpoint:?} is not an absolute path of a Unix socket, with or without unix:// before it")]
+#[error(
+    "container runtime endpoint {endpoint:?} is not an absolute path of a Unix socket, with or without unix:// before it"
+)]
 pub struct EndpointError {
     /// As configured.
     pub endpoint: String,
@@ -37,7 +39,9 @@ pub(crate) fn channel(path: PathBuf) -> Channel {
         async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
     });
     // The name goes into the :authority header only; runtimes expect it to be this.
-    Endpoint::from_static("http://localhost").connect_timeout(CONNECT_TIMEOUT).connect_with_connector_lazy(connector)
+    Endpoint::from_static("http://localhost")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_with_connector_lazy(connector)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use kube::core::Request;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::cause::chain;
 use crate::core::{BindEnd, Report, ReportReason};
 use crate::pod::{PodRef, SCHEDULER_NAME};
 
@@ -56,8 +57,8 @@ impl Writer {
         let end = bind_end(&error);
         let pod = format_args!("{}/{}", pod.namespace, pod.name);
         match end {
-            BindEnd::Overtaken => tracing::debug!(%pod, node, %error, "not bound"),
-            _ => tracing::warn!(%pod, node, %error, "not bound; tried again"),
+            BindEnd::Overtaken => tracing::debug!(%pod, node, error = chain(&error), "not bound"),
+            _ => tracing::warn!(%pod, node, error = chain(&error), "not bound; tried again"),
         }
         end
     }
@@ -101,7 +102,7 @@ impl Writer {
             Ok(_) => true,
             Err(error) => {
                 let pod = format_args!("{}/{}", report.pod.namespace, report.pod.name);
-                tracing::warn!(%pod, %error, "the condition PodScheduled was not written; tried again");
+                tracing::warn!(%pod, error = chain(&error), "the condition PodScheduled was not written; tried again");
                 false
             }
         }
@@ -117,7 +118,7 @@ impl Writer {
         let event = event(pod, &self.instance, [kind, reason, action, note], Timestamp::now());
         let events: Api<Event> = Api::namespaced(self.client.clone(), &pod.namespace);
         if let Err(error) = deadline(events.create(&PostParams::default(), &event)).await {
-            tracing::debug!(pod = %format_args!("{}/{}", pod.namespace, pod.name), reason, %error, "event lost");
+            tracing::debug!(pod = %format_args!("{}/{}", pod.namespace, pod.name), reason, error = chain(&error), "event lost");
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod amounts;
 mod api;
+mod cause;
 mod core;
 mod decision;
 mod flags;

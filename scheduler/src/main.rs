@@ -42,7 +42,10 @@ fn log_to_stderr(verbosity: u8) {
         2..=5 => (LevelFilter::DEBUG, LevelFilter::WARN),
         _ => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
-    let filter = Targets::new().with_target("scheduler", own).with_default(others);
+    // It tells each failed connection, which the scheduler tells once.
+    let client = if verbosity > 5 { others } else { LevelFilter::OFF };
+    let filter =
+        Targets::new().with_target("scheduler", own).with_target("kube_client", client).with_default(others);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::api::Writer;
+use crate::cause::chain;
 use crate::core::{Core, Effect, Input};
 use crate::flags::Flags;
 use crate::{health, watch as watching};
@@ -81,19 +82,6 @@ async fn client(flags: &Flags) -> Result<kube::Client, StartError> {
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
     let client = kube::Client::try_from(config.map_err(|e| wrong(chain(&e)))?);
     client.map_err(|e| wrong(chain(&e)))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        source = error.source();
-    }
-    text
 }
 
 /// The machine's name, for events.

@@ -20,6 +20,7 @@ use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use crate::cause::chain;
 use crate::core::Input;
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
@@ -142,7 +143,11 @@ pub(crate) async fn follow<K: Followed>(api: Api<K>, inputs: mpsc::Sender<Input>
                     continue;
                 }
                 if !failing {
-                    tracing::warn!(what = K::WHAT, %error, "list and watch failed; tried again until it works");
+                    tracing::warn!(
+                        what = K::WHAT,
+                        error = chain(&error),
+                        "list and watch failed; tried again until it works"
+                    );
                 }
                 failing = true;
                 sleep(retry).await;

@@ -188,7 +188,7 @@ async fn objects_are_made_changed_and_deleted_in_every_way() {
             ("create serviceaccount sa -n other", "serviceaccount/sa created"),
             ("create service clusterip svc --tcp=80 -n other", "service/svc created"),
             ("create priorityclass high --value=1000", "priorityclass.scheduling.k8s.io/high created"),
-            ("run p --image=nodelet.dev/busybox:1 -n other -- sleep 1000", "pod/p created"),
+            ("run p --image=nodelet.dev/busybox:1 --restart=Never -n other -- true", "pod/p created"),
             ("annotate ns other a=b", "namespace/other annotated"),
             ("label ns other a=b", "namespace/other labeled"),
         ] {

@@ -34,10 +34,6 @@ impl Path {
     pub(crate) fn key(&self, key: &str) -> Self {
         Self(format!("{}[{key}]", self.0))
     }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl fmt::Display for Path {
@@ -56,8 +52,6 @@ pub(crate) enum Reason {
     Forbidden,
     NotFound,
     TooLong,
-    TooMany,
-    TypeInvalid,
 }
 
 impl Reason {
@@ -71,8 +65,6 @@ impl Reason {
             Self::Forbidden => "FieldValueForbidden",
             Self::NotFound => "FieldValueNotFound",
             Self::TooLong => "FieldValueTooLong",
-            Self::TooMany => "FieldValueTooMany",
-            Self::TypeInvalid => "FieldValueTypeInvalid",
         }
     }
 }
@@ -131,10 +123,6 @@ impl FieldError {
     /// `limit` in bytes.
     pub(crate) fn too_long(path: &Path, limit: usize) -> Self {
         Self::new(Reason::TooLong, path, format!("Too long: may not be more than {limit} bytes"))
-    }
-
-    pub(crate) fn too_many(path: &Path, actual: usize, limit: usize) -> Self {
-        Self::new(Reason::TooMany, path, format!("Too many: {actual}: must have at most {limit} items"))
     }
 }
 

@@ -13,6 +13,8 @@
 //!
 //! A null deletes a field. Null and directives never reach the result.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::{PatchError, order};
@@ -148,7 +150,8 @@ impl Merge<'_> {
         let Some(kept) = kept.as_array() else {
             return Err(self.malformed("$retainKeys must be a list"));
         };
-        let is_kept = |name: &str| kept.iter().any(|k| k.as_str() == Some(name));
+        let kept: HashSet<&str> = kept.iter().filter_map(Value::as_str).collect();
+        let is_kept = |name: &str| kept.contains(name);
         if let Some(stray) = patch.keys().find(|k| !k.starts_with('$') && !is_kept(k) && !patch[*k].is_null())
         {
             return Err(self.malformed(&format!("\"{stray}\" is in the patch but not in $retainKeys")));
@@ -192,7 +195,7 @@ impl Merge<'_> {
         };
         let lead: Vec<Value> = match order {
             Some(order) => self.order(key, order, patch)?,
-            None => patch.iter().filter(|p| directive(p).is_none()).cloned().collect(),
+            None => patch.iter().filter(|p| directive(p) != Some("delete")).cloned().collect(),
         };
         Ok(order::arrange(merged, &lead, &original, key))
     }
@@ -202,13 +205,8 @@ impl Merge<'_> {
         if patch.iter().any(|p| p.is_object() || p.is_array()) {
             return Err(self.malformed("the list holds scalars only"));
         }
-        let mut merged: Vec<Value> = Vec::with_capacity(original.len() + patch.len());
-        for item in original.iter().chain(patch) {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
-        Ok(merged)
+        let mut seen = HashSet::with_capacity(original.len() + patch.len());
+        Ok(original.iter().chain(patch).filter(|item| seen.insert(*item)).cloned().collect())
     }
 
     /// Items with the same key merge, others are added; those marked so are deleted first.
@@ -219,21 +217,25 @@ impl Merge<'_> {
         original: &[Value],
         patch: &[Value],
     ) -> Result<Vec<Value>, PatchError> {
-        let mut merged = original.to_vec();
+        let mut deleted = HashSet::new();
         for (index, item) in patch.iter().enumerate() {
-            let Some(value) = item.get(key) else {
-                return self.at(&format!("[{index}]"), |merge| {
-                    Err(merge.malformed(&format!("the item does not contain declared merge key: {key}")))
-                });
-            };
-            match directive(item) {
-                Some("delete") => merged.retain(|m| m.get(key) != Some(value)),
-                None | Some("merge") => {}
-                Some(other) => {
-                    return self.at(&format!("[{index}]"), |merge| {
-                        Err(merge.malformed(&format!("unknown patch type \"{other}\"")))
-                    });
+            let problem = match (item.get(key), directive(item)) {
+                (None, _) => format!("the item does not contain declared merge key: {key}"),
+                (Some(value), Some("delete")) => {
+                    deleted.insert(value);
+                    continue;
                 }
+                (Some(_), None | Some("merge")) => continue,
+                (Some(_), Some(other)) => format!("unknown patch type \"{other}\""),
+            };
+            return self.at(&format!("[{index}]"), |merge| Err(merge.malformed(&problem)));
+        }
+        let is_kept = |item: &&Value| item.get(key).is_none_or(|value| !deleted.contains(value));
+        let mut merged: Vec<Value> = original.iter().filter(is_kept).cloned().collect();
+        let mut places: HashMap<Value, usize> = HashMap::with_capacity(merged.len());
+        for (place, item) in merged.iter().enumerate() {
+            if let Some(value) = item.get(key) {
+                places.entry(value.clone()).or_insert(place);
             }
         }
         for (index, item) in patch.iter().enumerate() {
@@ -241,7 +243,7 @@ impl Merge<'_> {
             if directive(item) == Some("delete") {
                 continue;
             }
-            let place = merged.iter().position(|m| m.get(key) == Some(value));
+            let place = places.get(value).copied();
             let before = match place {
                 Some(place) => merged[place].as_object().cloned().unwrap_or_default(),
                 None => Fields::new(),
@@ -249,7 +251,10 @@ impl Merge<'_> {
             let after = self.at(&format!("[{index}]"), |merge| merge.object(shape, before, fields))?;
             match place {
                 Some(place) => merged[place] = Value::Object(after),
-                None => merged.push(Value::Object(after)),
+                None => {
+                    places.insert(value.clone(), merged.len());
+                    merged.push(Value::Object(after));
+                }
             }
         }
         Ok(merged)
@@ -260,6 +265,7 @@ impl Merge<'_> {
         else {
             return Err(self.malformed("$deleteFromPrimitiveList must be a list of scalars"));
         };
+        let deleted: HashSet<&Value> = deleted.iter().collect();
         if let Some(Value::Array(items)) = list {
             items.retain(|item| !deleted.contains(item));
         }

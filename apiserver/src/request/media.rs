@@ -1,6 +1,6 @@
 //! Content negotiation: what the body is written in, and what the client wants back.
 
-use crate::schema::Format;
+use crate::schema::{Format, Syntax};
 use crate::status::ApiError;
 
 /// Longest `Accept` header that is read, in bytes, and most alternatives in it.
@@ -27,7 +27,8 @@ pub(crate) struct Accepted {
 }
 
 pub(crate) const OUTPUT_TYPES: &str = "application/json, application/yaml";
-pub(crate) const INPUT_TYPES: &str = "application/json, application/yaml";
+pub(crate) const INPUT_TYPES: &str =
+    "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// One alternative of an `Accept` header.
 struct Alternative<'a> {
@@ -134,10 +135,11 @@ pub(crate) fn wants_aggregated_discovery(accept: Option<&str>) -> bool {
 }
 
 /// The format of a body. A body without a type is JSON, as upstream takes it.
-pub(crate) fn body_format(content_type: Option<&str>) -> Result<Format, ApiError> {
+pub(crate) fn body_syntax(content_type: Option<&str>) -> Result<Syntax, ApiError> {
     match media_type(content_type.unwrap_or("")) {
-        "" | "application/json" => Ok(Format::Json),
-        "application/yaml" => Ok(Format::Yaml),
+        "" | "application/json" => Ok(Syntax::Json),
+        "application/yaml" => Ok(Syntax::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(Syntax::Protobuf),
         _ => Err(ApiError::unsupported_media_type(INPUT_TYPES)),
     }
 }

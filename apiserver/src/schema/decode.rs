@@ -5,13 +5,21 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::DecodeError;
+use super::{DecodeError, protobuf};
 
-/// The syntax of a body.
+/// The syntax of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Json,
     Yaml,
+}
+
+/// The syntax of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Syntax {
+    Json,
+    Yaml,
+    Protobuf,
 }
 
 /// A body that was read. Of duplicate fields the last stands.
@@ -23,17 +31,18 @@ pub(crate) struct Decoded {
 }
 
 /// Reads one document. The request path bounds its size, the parsers its depth.
-pub(crate) fn decode(body: &[u8], format: Format) -> Result<Decoded, DecodeError> {
-    let tree: Tree = match format {
-        Format::Json => {
+pub(crate) fn decode(body: &[u8], syntax: Syntax) -> Result<Decoded, DecodeError> {
+    let tree: Tree = match syntax {
+        Syntax::Json => {
             serde_json::from_slice(body).map_err(|e| DecodeError::Syntax(format!("json: {e}")))?
         }
-        Format::Yaml => {
+        Syntax::Yaml => {
             let mut options = serde_saphyr::Options::default();
             options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::PassThrough;
             serde_saphyr::from_slice_with_options(body, options)
                 .map_err(|e| DecodeError::Syntax(format!("yaml: {}", e.without_snippet())))?
         }
+        Syntax::Protobuf => Tree::leaf(protobuf::decode(body)?),
     };
     let duplicates = tree.duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
     Ok(Decoded { value: tree.value, duplicates })

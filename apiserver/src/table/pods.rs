@@ -1,5 +1,7 @@
 //! Rows of pods: the status column tells the worst that there is to tell.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -35,7 +37,7 @@ fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
         cells::name(pod),
         format!("{}/{}", summary.ready, summary.total).into(),
         summary.reason.clone().into(),
-        summary.restarts(now).into(),
+        summary.restarts.cell(now).into(),
         cells::age(pod, now),
         ip.into(),
         cells::text_or(pod, "/spec/nodeName", cells::NONE).into(),
@@ -48,9 +50,7 @@ fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
 struct Summary {
     ready: usize,
     total: usize,
-    restarts: i64,
-    /// When a container that was started again had ended.
-    last_restart: Option<Timestamp>,
+    restarts: Restarts,
     reason: String,
 }
 
@@ -103,31 +103,21 @@ impl Summary {
         summary
     }
 
-    fn saw_restart(&mut self, status: &Value) {
-        let finished: Option<Timestamp> = text(status, "/lastState/terminated/finishedAt").parse().ok();
-        self.last_restart = self.last_restart.max(finished);
-    }
-
-    /// Whether an init container has still to end, and how often sidecars were started again.
-    fn init_containers(&mut self, pod: &Value, spec: &Value) -> (bool, i64) {
+    /// Whether an init container has still to end; and what the sidecars' restarts were.
+    fn init_containers(&mut self, pod: &Value, spec: &Value) -> (bool, Restarts) {
         let containers = items(spec, "initContainers");
-        let sidecar = |name: &str| {
-            let found = containers.iter().find(|c| string(c, "name") == name);
-            found.is_some_and(|c| string(c, "restartPolicy") == "Always")
-        };
-        self.total += containers.iter().filter(|c| string(c, "restartPolicy") == "Always").count();
-        let mut sidecar_restarts = 0;
-        let mut initializing = false;
+        let sidecars: HashSet<&str> = containers
+            .iter()
+            .filter(|c| string(c, "restartPolicy") == "Always")
+            .map(|c| string(c, "name"))
+            .collect();
+        self.total += sidecars.len();
+        let mut sidecar_restarts = Restarts::default();
         for (index, status) in cells::list(pod, "/status/initContainerStatuses").iter().enumerate() {
-            let restarts = number(status, "restartCount").unwrap_or(0);
-            let is_sidecar = sidecar(string(status, "name"));
-            self.restarts += restarts;
-            self.saw_restart(status);
+            let is_sidecar = sidecars.contains(string(status, "name"));
+            self.restarts.add(status);
             if is_sidecar {
-                sidecar_restarts += restarts;
-            }
-            if initializing {
-                continue;
+                sidecar_restarts.add(status);
             }
             let terminated = state(status, "terminated");
             if terminated.is_some_and(|t| number(t, "exitCode").unwrap_or(0) == 0) {
@@ -143,17 +133,16 @@ impl Summary {
                 None if !waiting.is_empty() && waiting != "PodInitializing" => format!("Init:{waiting}"),
                 None => format!("Init:{index}/{}", containers.len()),
             };
-            initializing = true;
+            return (true, sidecar_restarts);
         }
-        (initializing, sidecar_restarts)
+        (false, sidecar_restarts)
     }
 
-    fn containers(&mut self, pod: &Value, sidecar_restarts: i64) {
+    fn containers(&mut self, pod: &Value, sidecar_restarts: Restarts) {
         self.restarts = sidecar_restarts;
         let mut running = false;
         for status in cells::list(pod, "/status/containerStatuses").iter().rev() {
-            self.restarts += number(status, "restartCount").unwrap_or(0);
-            self.saw_restart(status);
+            self.restarts.add(status);
             let waiting = state(status, "waiting").map_or("", |w| string(w, "reason"));
             if !waiting.is_empty() {
                 self.reason = waiting.to_owned();
@@ -169,13 +158,29 @@ impl Summary {
             self.reason = if condition_is_true(pod, "Ready") { "Running" } else { "NotReady" }.to_owned();
         }
     }
+}
 
-    fn restarts(&self, now: Timestamp) -> String {
-        match self.last_restart {
-            Some(last) if self.restarts != 0 => {
-                format!("{} ({} ago)", self.restarts, duration::human(now.as_second() - last.as_second()))
+/// How often containers were started again.
+#[derive(Debug, Default)]
+struct Restarts {
+    count: i64,
+    /// When the container that was started again last had ended.
+    last: Option<Timestamp>,
+}
+
+impl Restarts {
+    fn add(&mut self, status: &Value) {
+        self.count = self.count.saturating_add(number(status, "restartCount").unwrap_or(0));
+        let finished: Option<Timestamp> = text(status, "/lastState/terminated/finishedAt").parse().ok();
+        self.last = self.last.max(finished);
+    }
+
+    fn cell(&self, now: Timestamp) -> String {
+        match self.last {
+            Some(last) if self.count != 0 => {
+                format!("{} ({} ago)", self.count, duration::human(now.as_second() - last.as_second()))
             }
-            _ => self.restarts.to_string(),
+            _ => self.count.to_string(),
         }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn delete_options(call: &Call, body: &Received) -> Result<DeleteOptio
     if body.bytes.iter().all(u8::is_ascii_whitespace) {
         return DeleteOptions::of_query(&call.query);
     }
-    let mut decoded = crate::schema::decode(&body.bytes, body.format)
+    let mut decoded = crate::schema::decode(&body.bytes, body.syntax)
         .map_err(|e| ApiError::bad_request(e.message(&DELETE_OPTIONS)))?;
     // Clients send their resource's own version along.
     if let Some(fields) = decoded.value.as_object_mut() {

@@ -86,7 +86,7 @@ pub(crate) fn matches(kind: &Kind, options: &ListOptions, stored: &Value) -> boo
     }
     if let Storage::As { .. } = kind.storage {
         let mut object = stored.clone();
-        kind.from_storage(&mut object);
+        kind.take_from_storage(&mut object);
         return kind.matches_fields(&options.fields, &object);
     }
     kind.matches_fields(&options.fields, stored)

@@ -60,7 +60,7 @@ pub(crate) async fn patch(
 ) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let refused = |e: schema::DecodeError| ApiError::bad_request(e.to_string());
-    let decoded = schema::decode(&body.bytes, body.format).map_err(refused)?;
+    let decoded = schema::decode(&body.bytes, body.syntax).map_err(refused)?;
     let duplicates = decoded.duplicates;
     let patch = decoded.value;
     let (content, warnings) = rewrite(api, call, true, options.dry_run, |current| {
@@ -174,7 +174,7 @@ pub(crate) async fn store(
     let key = key(kind, &namespace, text(&new, "/metadata/name"));
     if done {
         api.cache.delete(&key, current.revision()).await?;
-        kind.from_storage(&mut new);
+        kind.take_from_storage(&mut new);
         return Ok(Content::Object(new));
     }
     api.cache.update(&key, new, current.revision()).await.map(Content::Stored)
