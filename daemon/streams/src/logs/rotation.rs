@@ -70,10 +70,15 @@ pub(super) fn successor(path: &Path, current: &File) -> io::Result<Option<Succes
         None => later.retain(|(_, m)| (m.mtime(), m.mtime_nsec()) > (own.mtime(), own.mtime_nsec())),
     }
     let is_rotated = !later.is_empty();
-    let next = later.into_iter().next().map(|(path, _)| path).or_else(|| named.map(|_| path.to_owned()));
-    let Some(next) = next else { return Ok(None) };
+    let next = match (later.into_iter().next(), named) {
+        (Some((path, metadata)), _) => Some((path, metadata)),
+        (None, Some(metadata)) => Some((path.to_owned(), metadata)),
+        (None, None) => None,
+    };
+    let Some((next, expected)) = next else { return Ok(None) };
     match open(&next) {
-        Ok(log) if log.id == own_id => Ok(None),
+        // Rotated since it was looked at: this is a later one, and the one that was found is among the rotated by now.
+        Ok(log) if log.id != FileId::of(&expected) => Ok(None),
         Ok(log) => Ok(Some(Successor { log, is_rotated })),
         // Renamed again just now: the caller looks again.
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
