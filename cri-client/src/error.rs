@@ -61,7 +61,10 @@ impl Cause {
         match status.code() {
             Code::NotFound => Self::NotFound(message),
             Code::Unavailable => Self::Unavailable(message),
-            Code::DeadlineExceeded => Self::Deadline { after: deadline.unwrap_or_default() },
+            // Who is told how long we wait may give up a moment before we do.
+            Code::DeadlineExceeded | Code::Cancelled => {
+                Self::Deadline { after: deadline.unwrap_or_default() }
+            }
             Code::Unimplemented => Self::Unimplemented,
             Code::AlreadyExists => Self::NameReserved(message),
             // tonic reports a connection that broke in the middle of a call so.

@@ -1,0 +1,199 @@
+//! The daemon is killed at random points, over and over, beside a runtime made of state alone: nothing is restarted, doubled, leaked or lost.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use cri_client::fake::{FakeRuntime, Script};
+use cri_client::{Client, Timeouts, v1};
+use harness::cluster::Programs;
+use harness::wait::{self, Look};
+use serde_json::json;
+use tokio::process::{Child, Command};
+
+const KILLS: u32 = 200;
+const LONGEST_LIFE_MILLIS: u64 = 150;
+const LIMIT: Duration = Duration::from_secs(60);
+/// Pods that are there from the first to the last moment.
+const STEADY: usize = 10;
+
+struct Bed {
+    dir: tempfile::TempDir,
+    runtime: FakeRuntime,
+    cri: Client,
+    nodelet: PathBuf,
+    seed: u64,
+}
+
+impl Bed {
+    fn new(seed: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = FakeRuntime::new();
+        runtime.set_script(Script { write_logs: true, ..Script::default() });
+        let cri = Client::new(dir.path().join("cri.sock"), None, Timeouts::default());
+        let nodelet = Programs::from_environment().unwrap().nodelet;
+        let bed = Self { dir, runtime, cri, nodelet, seed };
+        std::fs::create_dir(bed.path("manifests")).unwrap();
+        let config = json!({
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "containerRuntimeEndpoint": format!("unix://{}", bed.path("cri.sock").display()),
+            "staticPodPath": bed.path("manifests"),
+            "podLogsDir": bed.path("pods"),
+            "enableServer": false,
+            "healthzPort": 0,
+            "failSwapOn": false,
+            "failCgroupV1": false,
+            "cgroupsPerQOS": false,
+            "enforceNodeAllocatable": [],
+        });
+        std::fs::write(bed.path("config.json"), config.to_string()).unwrap();
+        bed
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn daemon(&self) -> Child {
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.path("nodelet.log")).unwrap();
+        Command::new(&self.nodelet)
+            .arg("--config")
+            .arg(self.path("config.json"))
+            .arg("--root-dir")
+            .arg(self.path("root"))
+            .args(["--hostname-override", "node"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// xorshift: the same seed gives the same run of manifests and kills.
+    fn random(&mut self, below: u64) -> u64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        self.seed % below
+    }
+
+    /// A manifest is there from one moment to the next, as a careful operator writes it.
+    fn write(&self, name: &str, word: u64) {
+        let manifest = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": name, "namespace": "default" },
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{ "name": "c", "image": "img:1", "command": ["/serve", word.to_string()] }],
+            },
+        });
+        let new = self.path("new.json");
+        std::fs::write(&new, manifest.to_string()).unwrap();
+        std::fs::rename(new, self.manifest(name)).unwrap();
+    }
+
+    fn manifest(&self, name: &str) -> PathBuf {
+        self.path("manifests").join(format!("{name}.json"))
+    }
+
+    /// Names of the pods that have a running container, with how many.
+    async fn running(&self) -> BTreeMap<String, usize> {
+        let mut running = BTreeMap::new();
+        for container in self.cri.list_containers([].into()).await.unwrap() {
+            if container.state == v1::ContainerState::ContainerRunning as i32 {
+                *running.entry(container.labels["io.kubernetes.pod.name"].clone()).or_default() += 1;
+            }
+        }
+        running
+    }
+
+    async fn settles(&self, wanted: &BTreeSet<String>) {
+        let look = || async {
+            let running = self.running().await;
+            let (sandboxes, _) = self.runtime.counts();
+            let fits =
+                running.keys().eq(wanted) && running.values().all(|n| *n == 1) && sandboxes == wanted.len();
+            if fits { Look::There(()) } else { Look::NotYet(format!("{running:?}, {sandboxes} sandboxes")) }
+        };
+        if let Err(error) = wait::until("the pods to be those of the manifests", LIMIT, look).await {
+            panic!("{error}\n{}", tail(&self.path("nodelet.log")));
+        }
+    }
+
+    fn starts(&self, pod: &str) -> usize {
+        let subject = format!("default/{pod}-node/c");
+        self.runtime.calls().iter().filter(|c| c.call == "StartContainer" && c.subject == subject).count()
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_killed_at_random_points_restarts_doubles_leaks_and_loses_nothing() {
+    let mut bed = Bed::new(0x5eed);
+    let _server = bed.runtime.serve(&bed.path("cri.sock")).unwrap();
+    let mut wanted = BTreeSet::new();
+    for i in 0..STEADY {
+        bed.write(&format!("steady-{i}"), 0);
+        wanted.insert(format!("steady-{i}-node"));
+    }
+    for kill in 0..KILLS {
+        let mut daemon = bed.daemon();
+        // Pods come, change and go while the daemon lives and while it does not.
+        let name = format!("moving-{}", bed.random(6));
+        if bed.random(3) == 0 {
+            std::fs::remove_file(bed.manifest(&name)).ok();
+            wanted.remove(&format!("{name}-node"));
+        } else {
+            bed.write(&name, u64::from(kill));
+            wanted.insert(format!("{name}-node"));
+        }
+        // The moment of the kill; nothing is expected of the pause.
+        let life = bed.random(LONGEST_LIFE_MILLIS);
+        tokio::time::sleep(Duration::from_millis(life)).await;
+        daemon.kill().await.unwrap();
+    }
+    let _daemon = bed.daemon();
+    bed.settles(&wanted).await;
+    assert_eq!(bed.runtime.violations(), Vec::<String>::new());
+    for i in 0..STEADY {
+        assert_eq!(
+            bed.starts(&format!("steady-{i}")),
+            1,
+            "steady-{i} was started again\n{}",
+            tail(&bed.path("nodelet.log"))
+        );
+    }
+    let dirs = std::fs::read_dir(bed.path("root/pods")).unwrap().count();
+    assert_eq!(dirs, wanted.len(), "pod directories");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_dies_over_and_over_costs_nothing_but_time() {
+    let bed = Bed::new(1);
+    let mut wanted = BTreeSet::new();
+    let _daemon = bed.daemon();
+    for i in 0..20 {
+        let server = bed.runtime.serve(&bed.path("cri.sock")).unwrap();
+        bed.write(&format!("pod-{i}"), 0);
+        wanted.insert(format!("pod-{i}-node"));
+        tokio::time::sleep(Duration::from_millis(20 * i)).await;
+        drop(server);
+    }
+    let _server = bed.runtime.serve(&bed.path("cri.sock")).unwrap();
+    bed.settles(&wanted).await;
+    assert_eq!(bed.runtime.violations(), Vec::<String>::new());
+    for i in 0..20 {
+        assert_eq!(bed.starts(&format!("pod-{i}")), 1, "pod-{i} was started again");
+    }
+}
