@@ -323,7 +323,7 @@ impl RuntimeService for Service {
         let mut state = self.runtime.state();
         let found = state.container(&id).map(|_| v1::UpdateContainerResourcesResponse {});
         if let Some(container) = state.containers.get_mut(&id) {
-            container.status.resources = Some(v1::ContainerResources { linux, ..Default::default() });
+            container.status.resources = Some(v1::ContainerResources { linux });
         }
         answer(lost, found)
     }

@@ -21,6 +21,7 @@ pub(crate) enum Command {
         dir: Option<PathBuf>,
     },
     Test(Test),
+    Bench,
 }
 
 #[derive(Debug)]
@@ -74,6 +75,7 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
         }),
         Some(("down", matches)) => Command::Down { dir: matches.get_one("dir").cloned() },
         Some(("status", matches)) => Command::Status { dir: matches.get_one("dir").cloned() },
+        Some(("bench", _)) => Command::Bench,
         Some(("test", matches)) => Command::Test(Test {
             suites: matches.get_many("suite").into_iter().flatten().cloned().collect(),
             threads: one(matches, "threads"),
@@ -141,6 +143,10 @@ fn command() -> clap::Command {
         )
         .subcommand(
             clap::Command::new("status").about("Tells what runs; ends with 1 where nothing does").arg(dir()),
+        )
+        .subcommand(
+            clap::Command::new("bench")
+                .about("Measures size, memory, processor time and speed of the release programs; takes five minutes"),
         )
         .subcommand(
             clap::Command::new("test")

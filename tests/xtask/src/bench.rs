@@ -1,1 +1,189 @@
-//! Figures of what was built.
+//! `bench`: the figures that SPECIFICATION.md keeps, measured with the release programs on this machine.
+//!
+//! Absolute times wander with the machine; what counts is what stands beside each other in one run.
+//!
+//! | module | measures |
+//! |---|---|
+//! | `cost` | memory and processor time of a process |
+//! | `start` | the start and the end of a pod, beside the bare calls to the runtime |
+//! | `store` | writes and watches of the API server |
+
+mod cost;
+mod start;
+mod store;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use cri_client::Client as Cri;
+use futures::{StreamExt, TryStreamExt};
+use harness::cluster::Programs;
+use harness::progress::Progress;
+use harness::{Cluster, ClusterOptions, cache};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::time::{Instant, sleep};
+
+use crate::arguments::Profile;
+use crate::build;
+
+const STARTS: usize = 20;
+const PODS: usize = 50;
+const WRITERS: usize = 16;
+const WATCHERS: usize = 100;
+const MINUTE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_secs(10);
+const PODS_LIMIT: Duration = Duration::from_secs(180);
+const AT_ONCE: usize = 16;
+
+/// What is measured.
+struct Subject<'a> {
+    programs: &'a Path,
+    /// Name of the node.
+    node: &'a str,
+    /// Processes.
+    nodelet: u32,
+    apiserver: u32,
+    config: Config,
+    cri: &'a Cri,
+}
+
+/// Brings up a cluster of its own, measures, prints row by row, and stops it.
+pub(crate) async fn run() -> Result<ExitCode> {
+    let progress = Progress::stderr();
+    let programs = progress.loud_step("building the programs", build::programs(Profile::Release)).await?;
+    let options = ClusterOptions {
+        dir: cache::cache_dir()?.join("bench"),
+        programs: Programs::in_dir(&programs)?,
+        verbosity: 0,
+        ..ClusterOptions::for_test("bench")?
+    };
+    let cluster = Cluster::start(options).await.context("starting the cluster")?;
+    let measured = measure(&cluster, &programs).await;
+    cluster.stop().await.context("stopping the cluster")?;
+    measured.map(|()| ExitCode::SUCCESS)
+}
+
+async fn measure(cluster: &Cluster, programs: &Path) -> Result<()> {
+    let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).context("reading the kubeconfig")?;
+    let node = cluster.node(0);
+    let subject = Subject {
+        programs,
+        node: node.name(),
+        nodelet: node.nodelet().pid().context("nodelet does not run")?,
+        apiserver: cluster.apiserver().pid().context("the API server does not run")?,
+        config: Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?,
+        cri: node.cri(),
+    };
+    let client = Client::try_from(subject.config.clone())?;
+    for program in ["nodelet", "apiserver", "scheduler"] {
+        let path = subject.programs.join(program);
+        let bytes = std::fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?.len();
+        row(&format!("binary {program}"), &format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)));
+    }
+    idle(&subject, 0).await?;
+
+    let start = start::measure(&client, subject.cri, subject.node, STARTS).await?;
+    row(&format!("pod start, median of {}", start.pods), &millis(start.running));
+    row("  bare sandbox + create + start", &millis(start.floor));
+    row("  above the bare calls", &millis(start.running.saturating_sub(start.floor)));
+    row("pod delete to gone, median", &millis(start.gone));
+
+    let begin = Instant::now();
+    make_pods(&client, subject.node).await?;
+    row(&format!("{PODS} pods at once, all Running"), &seconds(begin.elapsed()));
+    idle(&subject, PODS).await?;
+    let begin = Instant::now();
+    remove_pods(&client).await?;
+    row(&format!("{PODS} pods deleted at once, all gone"), &seconds(begin.elapsed()));
+
+    let store = store::measure(&subject.config, WRITERS, WATCHERS).await?;
+    row(
+        &format!("apiserver: writes, {} writers", store.writers),
+        &format!("{:.0} /s", store.writes_per_second),
+    );
+    let watched = format!("apiserver: events to {} watchers", store.watchers);
+    row(&watched, &format!("{:.0} /s", store.deliveries_per_second));
+    row("  write to the last watcher, median", &millis(store.last_watcher));
+    row("apiserver: memory after that (PSS)", &mib(cost::memory(subject.apiserver)?.pss_kib));
+    Ok(())
+}
+
+/// Memory, and processor time over a minute in which nothing happens.
+async fn idle(subject: &Subject<'_>, pods: usize) -> Result<()> {
+    sleep(SETTLE).await;
+    let before = cost::used(subject.nodelet)?;
+    sleep(MINUTE).await;
+    let used = cost::used(subject.nodelet)?.since(before);
+    let memory = cost::memory(subject.nodelet)?;
+    row(&format!("nodelet, {pods} pods: memory (PSS)"), &mib(memory.pss_kib));
+    row("  of it not backed by a file", &mib(memory.anonymous_kib));
+    row(
+        &format!("nodelet, {pods} pods: processor"),
+        &format!("{:.3} s a minute", used.processor.as_secs_f64()),
+    );
+    row("  wake-ups", &format!("{:.1} /s", used.switches as f64 / MINUTE.as_secs_f64()));
+    Ok(())
+}
+
+async fn make_pods(client: &Client, node: &str) -> Result<()> {
+    let api: Api<Pod> = Api::default_namespaced(client.clone());
+    futures::stream::iter(0..PODS)
+        .map(|i| {
+            let (api, pod) = (api.clone(), start::pod(&format!("bench-{i}"), node));
+            async move { api.create(&PostParams::default(), &pod).await }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await?;
+    count_until(&api, "status.phase=Running", PODS).await
+}
+
+async fn remove_pods(client: &Client) -> Result<()> {
+    let api: Api<Pod> = Api::default_namespaced(client.clone());
+    api.delete_collection(&DeleteParams::default(), &bench_pods()).await?;
+    count_until(&api, "", 0).await
+}
+
+fn bench_pods() -> ListParams {
+    ListParams::default().labels("bench=true")
+}
+
+async fn count_until(api: &Api<Pod>, fields: &str, wanted: usize) -> Result<()> {
+    let params = bench_pods().fields(fields);
+    let end = Instant::now() + PODS_LIMIT;
+    loop {
+        let count = api.list_metadata(&params).await?.items.len();
+        if count == wanted {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < end, "{count} instead of {wanted} pods after {PODS_LIMIT:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The middle one; the lower of two. Sorts.
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
+fn row(what: &str, figure: &str) {
+    println!("{what:40} {figure}");
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.0} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn mib(kib: u64) -> String {
+    format!("{:.1} MiB", kib as f64 / 1024.0)
+}

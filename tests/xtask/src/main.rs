@@ -6,6 +6,7 @@
 //! | `build` | cargo, and where it put the programs |
 //! | `up` | a cluster on this machine, in the foreground or the background |
 //! | `report` | what runs where |
+//! | `bench` | the figures of SPECIFICATION.md |
 //! | `test` | all checks and tests, with one summary line |
 #![forbid(unsafe_code)]
 
@@ -55,5 +56,6 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Down { dir } => up::down(&dir).await,
         Command::Status { dir } => up::status(&dir).await,
         Command::Test(options) => test::run(options).await,
+        Command::Bench => bench::run().await,
     }
 }

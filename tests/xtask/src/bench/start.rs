@@ -51,7 +51,9 @@ async fn one_pod(client: &Client, node: &str, name: &str) -> Result<(Duration, D
     let up = timeout(POD_LIMIT, async {
         loop {
             match events.try_next().await? {
-                Some(WatchEvent::Added(p) | WatchEvent::Modified(p)) if is_running(&p) => return Ok(begin.elapsed()),
+                Some(WatchEvent::Added(p) | WatchEvent::Modified(p)) if is_running(&p) => {
+                    return Ok(begin.elapsed());
+                }
                 Some(WatchEvent::Error(e)) => bail!("watching pod {name}: {e:?}"),
                 Some(_) => {}
                 None => bail!("the watch of pod {name} ended"),

@@ -121,9 +121,9 @@ async fn fan_out(config: &Config, watchers: usize) -> Result<(f64, Duration)> {
         }
         anyhow::Ok(())
     };
-    timeout(FAN_OUT_LIMIT, collecting)
-        .await
-        .with_context(|| format!("after {FAN_OUT_LIMIT:?} only {} events had come", seen.load(Ordering::Relaxed)))??;
+    timeout(FAN_OUT_LIMIT, collecting).await.with_context(|| {
+        format!("after {FAN_OUT_LIMIT:?} only {} events had come", seen.load(Ordering::Relaxed))
+    })??;
     let took = begin.elapsed();
     let mut lags: Vec<Duration> = last_seen.iter().zip(&sent).map(|(last, sent)| *last - *sent).collect();
     Ok((seen.load(Ordering::Relaxed) as f64 / took.as_secs_f64(), super::median(&mut lags)))
