@@ -7,6 +7,8 @@ use std::time::Duration;
 use harness::cluster::{ClusterOptions, scenario};
 use harness::wait::{self, Look};
 use k8s_openapi::api::core::v1::Pod;
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -116,6 +118,29 @@ async fn kubectl_reads_follows_and_cuts_logs() {
             "{}",
             none.stderr
         );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_api_server_may_ask_a_node() {
+    scenario(ClusterOptions::for_test("logs-callers").unwrap(), async |cluster| {
+        let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+        let mut config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        config.cluster_url = format!("https://{}:10250", cluster.node(0).ip()).parse().unwrap();
+        config.accept_invalid_certs = true;
+        let ask = async |config: &Config| {
+            let request = http::Request::get("/pods").body(Vec::new()).unwrap();
+            match Client::try_from(config.clone()).unwrap().request_text(request).await {
+                Err(kube::Error::Api(status)) => status.code,
+                other => panic!("{other:?}"),
+            }
+        };
+        // The cluster's administrator has a certificate of the right authority, and is not the API server.
+        assert_eq!(ask(&config).await, 403);
+        config.auth_info = AuthInfo::default();
+        assert_eq!(ask(&config).await, 401);
     })
     .await;
 }

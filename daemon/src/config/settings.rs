@@ -211,8 +211,8 @@ settings! {
     none zero content_type "contentType": String = text("application/vnd.kubernetes.protobuf");
     none keep kube_api_qps "kubeAPIQPS": i32 = 50;
     none zero kube_api_burst "kubeAPIBurst": i32 = 100;
-    now keep serialize_image_pulls "serializeImagePulls": bool = true;
-    now keep max_parallel_image_pulls "maxParallelImagePulls": Option<i32> = None;
+    later keep serialize_image_pulls "serializeImagePulls": bool = true;
+    later keep max_parallel_image_pulls "maxParallelImagePulls": Option<i32> = None;
     now keep eviction_hard "evictionHard": BTreeMap<String, String> = default_eviction_hard();
     later keep eviction_soft "evictionSoft": BTreeMap<String, String> = BTreeMap::new();
     later keep eviction_soft_grace_period "evictionSoftGracePeriod": BTreeMap<String, String> = BTreeMap::new();

@@ -135,11 +135,16 @@ impl NodeAgent {
 
     async fn run(mut self, api: Api<Node>, mut statuses: watch::Receiver<SeenStatus>) {
         let first = self.compute(&NodeStatus::default()).await;
+        let conditions = first.conditions.clone();
         let mut known = SeenStatus::of(registration::register(&api, &self.settings, first).await);
         self.tell_reboot(&known.status);
         let mut told = NodeStatus::default();
         let report = self.settings.config.node_status_report_frequency.to_std();
         let mut next_report = Instant::now() + report.mul_f64(0.5 + random());
+        if known.status.conditions != conditions {
+            // A node that was there: who watches it is to see a heartbeat of this daemon, not of the one before.
+            next_report = Instant::now();
+        }
         loop {
             // Others write the status too: after a lapsed lease the node controller makes Ready unknown.
             let seen = statuses.borrow_and_update().clone();
