@@ -83,6 +83,13 @@ pub struct RuntimeState {
     pub image_filesystem: Option<PathBuf>,
 }
 
+impl RuntimeState {
+    /// Whether anything was heard of the runtime, be it that it cannot be reached.
+    pub(crate) fn has_answered(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 impl Default for RuntimeState {
     /// Before the runtime has answered once.
     fn default() -> Self {

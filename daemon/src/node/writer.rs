@@ -33,6 +33,8 @@ const TRY_WAIT: Duration = Duration::from_millis(200);
 /// Images and addresses that nobody has announced a change of are read this often.
 const SLOW: Duration = Duration::from_secs(300);
 const JITTER: f64 = 0.04;
+/// How long a node that was there before waits for the first word of the runtime before it is shown without it.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// A stream of runtime changes must not become a stream of writes.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -62,6 +64,8 @@ pub struct NodeAgent {
     images_read: Option<(Instant, u64)>,
     addresses: Vec<NodeAddress>,
     addresses_read: Option<Instant>,
+    /// What of the runtime's state the last round has seen.
+    turn: Turn,
 }
 
 impl std::fmt::Debug for NodeAgent {
@@ -90,6 +94,7 @@ impl NodeAgent {
             images_read: None,
             addresses: Vec::new(),
             addresses_read: None,
+            turn: Turn::of(&RuntimeState::default()),
         }
     }
 
@@ -142,8 +147,10 @@ impl NodeAgent {
         let report = self.settings.config.node_status_report_frequency.to_std();
         let mut next_report = Instant::now() + report.mul_f64(0.5 + random());
         if known.status.conditions != conditions {
-            // A node that was there: who watches it is to see a heartbeat of this daemon, not of the one before.
+            // A node that was there: who watches it is to see a heartbeat of this daemon, not of the one before, but nothing that has
+            // not been observed. An error is the end of the wait, too.
             next_report = Instant::now();
+            let _ = timeout(FIRST_ANSWER, self.runtime.wait_for(RuntimeState::has_answered)).await;
         }
         loop {
             // Others write the status too: after a lapsed lease the node controller makes Ready unknown.
@@ -181,14 +188,13 @@ impl NodeAgent {
     async fn wait(&mut self, known: &SeenStatus, statuses: &mut watch::Receiver<SeenStatus>) {
         let update = self.settings.config.node_status_update_frequency.to_std();
         let due = Instant::now() + update.mul_f64(1.0 + JITTER * random());
-        let before = Turn::of(&self.runtime.borrow_and_update());
         loop {
             tokio::select! {
                 // Cancel-safe: only a time.
                 () = sleep_until(due) => return,
                 // Cancel-safe: a level. What only says that the runtime is still well is not worth a round.
                 changed = self.runtime.changed() => match changed {
-                    Ok(()) if Turn::of(&self.runtime.borrow_and_update()) == before => {}
+                    Ok(()) if Turn::of(&self.runtime.borrow_and_update()) == self.turn => {}
                     Ok(()) => return sleep(SETTLE).await,
                     Err(_) => return sleep_until(due).await,
                 },
@@ -207,7 +213,8 @@ impl NodeAgent {
     }
 
     async fn compute(&mut self, before: &NodeStatus) -> NodeStatus {
-        let runtime = self.runtime.borrow().clone();
+        let runtime = self.runtime.borrow_and_update().clone();
+        self.turn = Turn::of(&runtime);
         self.read_addresses().await;
         self.read_images(&runtime).await;
         let instant = Instant::now();

@@ -26,6 +26,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde_json::Map;
 use tokio::time::{Instant, sleep};
 
 use crate::arguments::Profile;
@@ -58,9 +59,13 @@ pub(crate) async fn run() -> Result<ExitCode> {
     let programs = progress.loud_step("building the programs", build::programs(Profile::Release)).await?;
     let options = ClusterOptions {
         dir: cache::cache_dir()?.join("bench"),
+        nodes: None,
         programs: Programs::in_dir(&programs)?,
+        resume: false,
+        kubelet: Map::new(),
+        images: Vec::new(),
         verbosity: 0,
-        ..ClusterOptions::for_test("bench")?
+        progress: progress.clone(),
     };
     let cluster = Cluster::start(options).await.context("starting the cluster")?;
     let measured = measure(&cluster, &programs).await;

@@ -171,6 +171,28 @@ async fn what_the_node_controller_wrote_over_is_put_right_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_of_the_daemon_takes_readiness_from_nobody() {
+    let mut setup = setup();
+    let call = setup.status_call().await;
+    // Of a runtime that has not answered yet.
+    assert_eq!(condition(&call.body, "Ready").as_deref(), Some("False"));
+    call.fail(409, "AlreadyExists");
+    let call = setup.status_call().await;
+    let mut status = json!({});
+    call.ok(&object(9, &status));
+    let call = setup.status_call().await;
+    call.is(&Method::PATCH, "/api/v1/nodes/192.0.2.7");
+    status["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+    call.ok(&object(10, &status));
+    let _watch = setup.watched(&status).await;
+    sleep(Duration::from_secs(3)).await;
+    setup.runtime.send_replace(ready());
+    let call = setup.status_call().await;
+    call.is(&Method::PATCH, "/api/v1/nodes/192.0.2.7/status");
+    assert_eq!(condition(&call.body, "Ready").as_deref(), Some("True"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn others_see_the_own_node_and_its_deletion() {
     let mut setup = setup();
     assert!(setup.view.borrow().is_none());
