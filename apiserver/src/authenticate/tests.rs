@@ -1,1 +1,55 @@
-//! placeholder
+//! Callers are who their certificate or token says, and nobody else.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::{Tokens, User, authenticate};
+use crate::pki::Subject;
+
+const FILE: &str = "t1,alice,1,\"dev,ops\"\nt2,\"Bob \"\"B\"\"\",2\n\n";
+
+fn headers(value: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(value) = value {
+        headers.insert(AUTHORIZATION, value.parse().unwrap());
+    }
+    headers
+}
+
+fn caller(certificate: Option<&Subject>, header: Option<&str>) -> Option<User> {
+    authenticate(certificate, &headers(header), &Tokens::parse(FILE).unwrap()).ok()
+}
+
+#[test]
+fn a_certificate_names_user_and_groups_and_comes_before_a_token() {
+    let subject = Subject::new("system:node:n", &["system:nodes"]);
+    let user = caller(Some(&subject), Some("Bearer t1")).unwrap();
+    assert_eq!(
+        (user.name.as_str(), user.in_group("system:nodes"), user.in_group("system:authenticated")),
+        ("system:node:n", true, true)
+    );
+    assert_eq!(
+        caller(Some(&Subject::new("", &["system:masters"])), None),
+        None,
+        "a certificate without a name"
+    );
+}
+
+#[test]
+fn a_token_names_its_user_and_a_wrong_one_is_refused() {
+    let alice = caller(None, Some("bearer t1")).unwrap();
+    assert_eq!((alice.name.as_str(), alice.uid.as_str()), ("alice", "1"));
+    assert!(alice.in_group("dev") && alice.in_group("ops"));
+    assert_eq!(caller(None, Some("Bearer t2")).unwrap().name, "Bob \"B\"");
+    for wrong in ["Bearer t3", "Bearer ", "Basic dDE6", "t1"] {
+        assert_eq!(caller(None, Some(wrong)), None, "{wrong}");
+    }
+    assert!(caller(None, None).unwrap().is_anonymous());
+}
+
+#[test]
+fn a_wrong_token_file_is_refused_with_its_line() {
+    for (text, line) in [("a,b,c\nd,e", 2), ("a,\"b,c", 1), (",b,c", 1), ("a,b,c\na,d,e", 2)] {
+        assert_eq!(Tokens::parse(text).unwrap_err().0, line, "{text:?}");
+    }
+}
