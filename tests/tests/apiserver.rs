@@ -114,7 +114,10 @@ async fn only_who_shows_a_good_certificate_or_token_is_let_in() {
         Client::try_from(config.clone()).unwrap().request_text(request).await
     };
     let (refused, why) = code(ask(&config, "/api/v1/secrets").await);
-    assert!(refused == 403 && why.contains("User \"system:anonymous\" cannot list resource \"secrets\""), "{refused} {why}");
+    assert!(
+        refused == 403 && why.contains("User \"system:anonymous\" cannot list resource \"secrets\""),
+        "{refused} {why}"
+    );
     config.auth_info.token = Some("another-token".to_owned().into());
     assert_eq!(code(ask(&config, "/api/v1/secrets").await).0, 401);
     config.auth_info.token = Some("a-secret-token".to_owned().into());

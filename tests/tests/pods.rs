@@ -109,6 +109,9 @@ spec:
             pod("done", "Never", "exit 0"),
             pod("failed", "Never", "exit 7"),
             pod("retried", "OnFailure", "exit 1"),
+            pod("messenger", "Never", "echo from-the-file > /dev/termination-log; exit 1"),
+            pod("logger", "Never", "echo from-the-log; exit 1")
+                .replace("name: c, image", "name: c, terminationMessagePolicy: FallbackToLogsOnError, image"),
         ];
         cluster.apply(&manifests.concat()).await.unwrap();
 
@@ -126,6 +129,11 @@ spec:
         let failed = cluster.wait_for_pod("failed", "Failed", LIMIT, |p| phase(p) == "Failed").await.unwrap();
         let ended = state(&failed).terminated.unwrap();
         assert_eq!((ended.exit_code, ended.reason.as_deref()), (7, Some("Error")));
+
+        for (name, message) in [("messenger", "from-the-file\n"), ("logger", "from-the-log\n")] {
+            let failed = cluster.wait_for_pod(name, "Failed", LIMIT, |p| phase(p) == "Failed").await.unwrap();
+            assert_eq!(state(&failed).terminated.unwrap().message.as_deref(), Some(message), "{name}");
+        }
 
         for name in ["always", "retried"] {
             let backs_off = |p: &Pod| waits_for(p, "CrashLoopBackOff") && statuses(p)[0].restart_count >= 1;

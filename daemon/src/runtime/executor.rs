@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cri_client::{CallError, Cause, Client, Code, v1};
+use futures::future::{join, join_all, try_join};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use lifecycle::{Answer, Call, Failure, FailureKind, Observation};
 use podspec::normalized_image;
 use tokio::sync::watch;
 use volumes::PodDirs;
 
-use super::container_config::{self, MESSAGE_PATH, Parts};
+use super::container_config::{self, MESSAGE_PATH, MESSAGE_POLICY, Parts};
 use super::environment::Addresses;
 use super::{dns, log_files, observe, sandbox_config};
 use crate::events::Recorder;
@@ -45,6 +46,9 @@ pub(crate) struct Executor {
     recorder: Recorder,
     runtime: watch::Sender<RuntimeState>,
 }
+
+/// The termination message policy that takes the log where there is no message.
+const FALLBACK_TO_LOGS: &str = "FallbackToLogsOnError";
 
 type Outcome = Result<Answer, Failure>;
 
@@ -94,21 +98,31 @@ impl Executor {
     async fn observe(&self, pod: &Pod) -> Outcome {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let labels = HashMap::from([("io.kubernetes.pod.uid".to_owned(), uid)]);
-        let sandboxes = self.client.list_pod_sandboxes(labels.clone()).await.map_err(failure)?;
-        let containers = self.client.list_containers(labels).await.map_err(failure)?;
+        // Side by side: a pod's start waits for two of these looks.
+        let (sandboxes, containers) =
+            try_join(self.client.list_pod_sandboxes(labels.clone()), self.client.list_containers(labels))
+                .await
+                .map_err(failure)?;
+        let sandbox_statuses = join_all(sandboxes.iter().map(|s| self.client.pod_sandbox_status(&s.id)));
+        let container_statuses = join_all(containers.iter().map(|c| self.client.container_status(&c.id)));
+        let (sandbox_statuses, container_statuses) = join(sandbox_statuses, container_statuses).await;
         let mut seen = Observation::default();
-        for sandbox in sandboxes {
-            match self.client.pod_sandbox_status(&sandbox.id).await {
+        for status in sandbox_statuses {
+            match status {
                 Ok(status) => seen.sandboxes.push(observe::sandbox(&status)),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(failure(error)),
             }
         }
-        for container in containers {
-            match self.client.container_status(&container.id).await {
+        for (container, status) in containers.iter().zip(container_statuses) {
+            match status {
                 Ok(status) => {
-                    let message = self.termination_message(pod, &status, &container.pod_sandbox_id);
-                    seen.containers.push(observe::container(&status, container.pod_sandbox_id, message));
+                    let message = self.termination_message(&status);
+                    seen.containers.push(observe::container(
+                        &status,
+                        container.pod_sandbox_id.clone(),
+                        message,
+                    ));
                 }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(failure(error)),
@@ -122,20 +136,26 @@ impl Executor {
     }
 
     /// What an ended container left in its termination message file.
-    fn termination_message(
-        &self,
-        _pod: &Pod,
-        status: &v1::ContainerStatus,
-        _sandbox: &str,
-    ) -> Option<String> {
+    fn termination_message(&self, status: &v1::ContainerStatus) -> Option<String> {
         if status.state != v1::ContainerState::ContainerExited as i32 {
             return None;
         }
         let inside = status.annotations.get(MESSAGE_PATH)?;
         let mount = status.mounts.iter().find(|m| m.container_path == *inside)?;
-        match self.dirs.termination_message(Path::new(&mount.host_path)) {
-            Ok(message) => message,
-            Err(error) => Some(format!("Error on reading termination log {}: {error}", mount.host_path)),
+        let written = match self.dirs.termination_message(Path::new(&mount.host_path)) {
+            Ok(message) => message.filter(|m| !m.is_empty()),
+            Err(error) => {
+                return Some(format!("Error on reading termination log {}: {error}", mount.host_path));
+            }
+        };
+        let from_logs = status.annotations.get(MESSAGE_POLICY).is_some_and(|p| p == FALLBACK_TO_LOGS);
+        if written.is_some() || status.exit_code == 0 || status.reason == "ContainerCannotRun" || !from_logs {
+            return written;
+        }
+        // behaviour.md 17.2: the end of the log of a container that failed and left no message.
+        match streams::logs::fallback_message(Path::new(&status.log_path)) {
+            Ok(message) => Some(message),
+            Err(error) => Some(format!("Error on reading termination message from logs: {error}")),
         }
     }
 
