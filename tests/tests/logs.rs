@@ -9,7 +9,8 @@ use harness::wait::{self, Look};
 use k8s_openapi::api::core::v1::Pod;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -137,6 +138,12 @@ async fn only_the_api_server_may_ask_a_node() {
                 other => panic!("{other:?}"),
             }
         };
+        // Whoever watches over the daemon on its own machine needs no certificate for that.
+        let mut healthz = TcpStream::connect(("127.0.0.1", cluster.node(0).healthz_port())).await.unwrap();
+        healthz.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut said = String::new();
+        healthz.read_to_string(&mut said).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("ok"), "{said}");
         // The cluster's administrator has a certificate of the right authority, and is not the API server.
         assert_eq!(ask(&config).await, 403);
         config.auth_info = AuthInfo::default();

@@ -165,3 +165,6 @@ fn resources(pod: &Pod, container: &Container, node_memory: u64) -> v1::LinuxCon
     resources.oom_score_adj = i64::from(podspec::oom_score_adj(pod, container, node_memory));
     resources
 }
+
+#[cfg(test)]
+mod tests;

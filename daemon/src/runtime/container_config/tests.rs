@@ -1,0 +1,93 @@
+//! The runtime is told what a kubelet tells it; the figures are those of a recorded kubelet 1.36.
+
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::{Parts, container_config};
+use crate::runtime::environment::Addresses;
+
+fn pod() -> Pod {
+    serde_json::from_value(json!({
+        "metadata": { "name": "twoc", "namespace": "fx", "uid": "f25c9941", "labels": { "tier": "front" } },
+        "spec": {
+            "nodeName": "node1",
+            "terminationGracePeriodSeconds": 30,
+            "containers": [{
+                "name": "one",
+                "image": "registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
+                "command": ["sh", "-c", "echo $(GREETING) $(MISSING) $$(ESCAPED)", "$(POD_NAME)"],
+                "args": ["arg-$(GREETING)"],
+                "env": [
+                    { "name": "NAME1", "value": "plain" },
+                    { "name": "GREETING", "value": "hello-$(NAME1)" },
+                    { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+                    { "name": "POD_LABEL", "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['tier']" } } },
+                    { "name": "POD_IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } },
+                ],
+                "ports": [
+                    { "name": "http", "hostPort": 18080, "containerPort": 8080, "protocol": "TCP" },
+                    { "name": "dns", "containerPort": 5353, "protocol": "UDP" },
+                ],
+                "resources": { "limits": { "memory": "32Mi" }, "requests": { "cpu": "10m", "memory": "16Mi" } },
+            }],
+        },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_container_is_described_as_a_kubelet_describes_it() {
+    let pod = pod();
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let (host_ips, pod_ips) = (["192.0.2.2".to_owned()], ["10.88.0.20".to_owned()]);
+    let parts = Parts {
+        restart_count: 2,
+        image_id: "sha256:96a6",
+        addresses: Addresses { host_ips: &host_ips, pod_ips: &pod_ips },
+        etc_hosts: Some(PathBuf::from("/root/pods/u/etc-hosts")),
+        termination_log: Some(PathBuf::from("/root/pods/u/containers/one/abc")),
+        node_memory: 32 << 30,
+    };
+    let config = container_config(&pod, container, &parts).unwrap();
+    assert_eq!(config.metadata.unwrap().attempt, 2);
+    assert_eq!(config.log_path, "one/2.log");
+    let image = config.image.unwrap();
+    assert_eq!(
+        (image.image.as_str(), image.user_specified_image.ends_with("busybox:1.37.0-1")),
+        ("sha256:96a6", true)
+    );
+    assert_eq!(config.command, ["sh", "-c", "echo hello-plain $(MISSING) $(ESCAPED)", "twoc"]);
+    assert_eq!(config.args, ["arg-hello-plain"]);
+    let env = |key: &str| config.envs.iter().find(|e| e.key == key).map(|e| e.value.to_vec());
+    assert_eq!(env("POD_LABEL").as_deref(), Some(&b"front"[..]));
+    assert_eq!(env("POD_IP").as_deref(), Some(&b"10.88.0.20"[..]));
+    let labels = ["container.name=one", "pod.name=twoc", "pod.namespace=fx", "pod.uid=f25c9941"];
+    for label in labels {
+        let (key, value) = label.split_once('=').unwrap();
+        assert_eq!(config.labels[&format!("io.kubernetes.{key}")], value);
+    }
+    let annotation = |key: &str| config.annotations[&format!("io.kubernetes.{key}")].as_str();
+    assert_eq!(annotation("container.hash"), "b1f2bd5e");
+    assert_eq!(annotation("container.restartCount"), "2");
+    assert_eq!(annotation("container.terminationMessagePath"), "/dev/termination-log");
+    assert_eq!(annotation("pod.terminationGracePeriod"), "30");
+    assert_eq!(
+        annotation("container.ports"),
+        r#"[{"name":"http","hostPort":18080,"containerPort":8080,"protocol":"TCP"},{"name":"dns","containerPort":5353,"protocol":"UDP"}]"#
+    );
+    let mounts: Vec<&str> = config.mounts.iter().map(|m| m.container_path.as_str()).collect();
+    assert_eq!(mounts, ["/etc/hosts", "/dev/termination-log"]);
+    let linux = config.linux.unwrap();
+    let resources = linux.resources.unwrap();
+    assert_eq!((resources.cpu_period, resources.cpu_shares, resources.cpu_quota), (100_000, 10, 0));
+    assert_eq!(
+        (resources.memory_limit_in_bytes, resources.memory_swap_limit_in_bytes),
+        (33_554_432, 33_554_432)
+    );
+    assert_eq!(resources.oom_score_adj, 999);
+    let security = linux.security_context.unwrap();
+    assert_eq!((security.masked_paths.len(), security.readonly_paths.len()), (12, 5));
+    assert_eq!(security.seccomp.unwrap().profile_type, 1);
+}
