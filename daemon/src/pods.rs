@@ -17,7 +17,7 @@ mod status_patch;
 mod task;
 mod view;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
@@ -68,6 +68,8 @@ pub(crate) struct Pods {
     handles: HashMap<String, Handle>,
     tasks: JoinSet<String>,
     awaited: HashSet<Source>,
+    /// Whether what earlier daemons left on the disk was looked for.
+    swept: bool,
     /// UIDs that the runtime had when it was first read; `None` until then.
     in_runtime: Option<HashMap<String, Found>>,
     /// Assignments that came before the runtime could be read.
@@ -90,6 +92,7 @@ impl Pods {
             handles: HashMap::new(),
             tasks: JoinSet::new(),
             awaited: inputs.sources.iter().copied().collect(),
+            swept: false,
             in_runtime: None,
             host_ips: inputs.host_ips.clone(),
         }
@@ -224,17 +227,31 @@ impl Pods {
             return;
         }
         let Some(found) = &self.in_runtime else { return };
-        let orphans: Vec<(String, Found)> = found
+        let mut orphans: BTreeMap<String, (String, String)> = found
             .iter()
             .filter(|(uid, _)| !self.handles.contains_key(*uid))
-            .map(|(uid, found)| (uid.clone(), found.clone()))
+            .map(|(uid, found)| (uid.clone(), (found.namespace.clone(), found.name.clone())))
             .collect();
-        for (uid, found) in orphans {
-            tracing::warn!(pod = %format_args!("{}/{}", found.namespace, found.name), uid, "a pod that no source has runs here; it is stopped");
+        for (uid, (namespace, name)) in &orphans {
+            tracing::warn!(
+                pod = %format_args!("{namespace}/{name}"),
+                uid,
+                "a pod that no source has runs here; it is stopped"
+            );
+        }
+        if !std::mem::replace(&mut self.swept, true) {
+            // A daemon that was killed may have left directories of a pod that is nowhere else any more.
+            for (uid, namespace, name) in self.shared.executor.pods_on_disk() {
+                if !self.handles.contains_key(&uid) {
+                    orphans.entry(uid).or_insert((namespace, name));
+                }
+            }
+        }
+        for (uid, (namespace, name)) in orphans {
             let pod = Arc::new(ApiPod {
                 metadata: ObjectMeta {
-                    name: Some(found.name),
-                    namespace: Some(found.namespace),
+                    name: Some(name),
+                    namespace: Some(namespace),
                     uid: Some(uid.clone()),
                     ..ObjectMeta::default()
                 },

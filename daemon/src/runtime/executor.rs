@@ -3,7 +3,7 @@
 //! Calls of different pods share nothing but the connection. A call is cancelled by dropping it; the machine looks again
 //! before it relies on anything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -259,6 +259,24 @@ impl Executor {
         self.dirs.write_hosts(uid, &text).map(Some).map_err(|e| e.to_string())
     }
 
+    /// Pods that have left directories of their own or of their logs: UID, namespace and name, the last two where they are known.
+    pub(crate) fn pods_on_disk(&self) -> Vec<(String, String, String)> {
+        let mut found: Vec<(String, String, String)> = Vec::new();
+        match log_files::pods(&self.place.pod_logs) {
+            Ok(pods) => found.extend(pods),
+            Err(error) => tracing::warn!(%error, "logs of pods that are gone cannot be looked for"),
+        }
+        match self.dirs.uids() {
+            Ok(uids) => {
+                let known: HashSet<String> = found.iter().map(|(uid, ..)| uid.clone()).collect();
+                let unnamed = uids.into_iter().filter(|uid| !known.contains(uid));
+                found.extend(unnamed.map(|uid| (uid, String::new(), String::new())));
+            }
+            Err(error) => tracing::warn!(%error, "directories of pods that are gone cannot be looked for"),
+        }
+        found
+    }
+
     fn pod_logs(&self, pod: &Pod) -> PathBuf {
         self.place.pod_logs.join(podspec::log_dir_name(pod))
     }
@@ -302,6 +320,7 @@ impl Executor {
             return self.dirs.remove(uid).map(|()| Answer::Done).map_err(|e| refused(&e.to_string()));
         }
         let dir = self.pod_logs(pod);
+        log_files::remove_links(&self.place.container_logs, &dir);
         match fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(refused(&format!("removing {}: {e}", dir.display())))

@@ -49,6 +49,33 @@ pub(super) fn link(dir: &Path, pod: &str, namespace: &str, container: &str, id: 
     dir.join(name + &suffix)
 }
 
+/// The pods that have a directory of logs: UID, namespace and name.
+pub(super) fn pods(pod_logs: &Path) -> io::Result<Vec<(String, String, String)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(pod_logs)? {
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        // Neither a namespace nor a pod's name has an underscore in it.
+        let mut parts = name.splitn(3, '_');
+        if let (Some(namespace), Some(pod), Some(uid)) = (parts.next(), parts.next(), parts.next())
+            && !uid.is_empty()
+        {
+            found.push((uid.to_owned(), namespace.to_owned(), pod.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+/// Removes the links into a pod's directory of logs that is about to go; one that stays dangles and does no harm.
+pub(super) fn remove_links(container_logs: &Path, pod_log_dir: &Path) {
+    let Ok(links) = fs::read_dir(container_logs) else { return };
+    for link in links.flatten().map(|l| l.path()) {
+        if fs::read_link(&link).is_ok_and(|target| target.starts_with(pod_log_dir)) {
+            // Somebody else was faster.
+            let _ = fs::remove_file(&link);
+        }
+    }
+}
+
 /// Removes every file of one restart of a container; goes on after an error and tells the first.
 pub(super) fn remove_logs(pod_log_dir: &Path, container: &str, restart_count: u32) -> io::Result<()> {
     let dir = pod_log_dir.join(container);
