@@ -78,11 +78,7 @@ impl Executor {
             }
             Call::PullImage { image } => self.pull(pod, &image).await,
             call @ Call::CreateContainer { .. } => self.create_container(pod, call).await,
-            Call::StartContainer { id, name, .. } => {
-                self.client.start_container(&id).await.map_err(failure)?;
-                self.link_log(pod, &id, &name).await;
-                Ok(Answer::Done)
-            }
+            Call::StartContainer { id, .. } => done(self.client.start_container(&id).await),
             Call::StopContainer { id, grace } => done(self.client.stop_container(&id, grace).await),
             Call::RemoveContainer { id, name, restart_count } => {
                 self.client.remove_container(&id).await.map_err(failure)?;
@@ -117,6 +113,7 @@ impl Executor {
         for (container, status) in containers.iter().zip(container_statuses) {
             match status {
                 Ok(status) => {
+                    self.link_log(pod, &status);
                     let message = self.termination_message(&status);
                     seen.containers.push(observe::container(
                         &status,
@@ -288,12 +285,13 @@ impl Executor {
     }
 
     /// The link is for log collectors: a pod runs without it.
-    async fn link_log(&self, pod: &Pod, id: &str, container: &str) {
-        let Ok(status) = self.client.container_status(id).await else { return };
-        if status.log_path.is_empty() {
+    /// The link to the log of a container that was started; it is there already, except after a start or a lost one.
+    fn link_log(&self, pod: &Pod, status: &v1::ContainerStatus) {
+        let Some(name) = status.metadata.as_ref().map(|m| m.name.as_str()) else { return };
+        if status.started_at <= 0 || status.log_path.is_empty() || pod.spec.is_none() {
             return;
         }
-        let link = self.log_link(pod, id, container);
+        let link = self.log_link(pod, &status.id, name);
         match std::os::unix::fs::symlink(&status.log_path, &link) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 tracing::warn!(link = %link.display(), %error, "the link to a container's log cannot be made");
