@@ -139,6 +139,8 @@ pub(crate) enum Deletion {
     /// It is marked with `deletionTimestamp` = now + this and `deletionGracePeriodSeconds` = this many seconds, and goes when
     /// a delete with grace 0 comes. A later request may only shorten the period.
     Grace(i64),
+    /// It stays: 403 Forbidden with this reason.
+    Never(&'static str),
     /// A namespace: marked, phase `Terminating`, then its contents are deleted, then `spec.finalizers` emptied, then it goes.
     Contents,
 }

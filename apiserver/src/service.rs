@@ -256,11 +256,12 @@ fn other(
     }
 }
 
-/// The health endpoints. A server that answers is healthy: the store has been read before it listens, and a store that fails
+/// The health endpoints, and their checks one by one. A server that answers is healthy: the store has been read before it listens, and a store that fails
 /// is told by each write.
 fn is_health(path: &str) -> bool {
     let mut parts = path.split('/').skip(1);
-    matches!(parts.next(), Some("healthz" | "livez" | "readyz")) && parts.count() <= 1
+    matches!(parts.next(), Some("healthz" | "livez" | "readyz"))
+        && matches!((parts.next(), parts.next()), (None | Some("ping" | "store"), None))
 }
 
 fn health_report(path: &str) -> String {

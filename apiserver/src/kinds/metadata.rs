@@ -97,8 +97,8 @@ fn advance_generation(object: &mut Value) {
     metadata.insert("generation".to_owned(), (generation + 1).into());
 }
 
-/// Marks an object as being deleted, with `grace` seconds from `now`. A generation that counts goes up, as upstream's does.
-/// An object that is marked already keeps the earlier time if the new one is not earlier.
+/// Marks an object as being deleted, with `grace` seconds from `now`. A generation that counts goes up at the first mark (as
+/// upstream's does). An object that is marked already keeps the earlier time if the new one is not earlier.
 pub(crate) fn mark_deleted(object: &mut Value, now: Timestamp, grace: i64) {
     let marked: Option<Timestamp> = text(object, "/metadata/deletionTimestamp").parse().ok();
     let already = object.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
@@ -110,7 +110,7 @@ pub(crate) fn mark_deleted(object: &mut Value, now: Timestamp, grace: i64) {
         (None, _) => now.as_second() + grace,
     };
     let deadline = Timestamp::from_second(deadline.max(now.as_second())).unwrap_or(now);
-    if object.pointer("/metadata/generation").is_some() {
+    if marked.is_none() && object.pointer("/metadata/generation").is_some() {
         advance_generation(object);
     }
     let metadata = of(object);

@@ -48,6 +48,9 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// The finalizer that holds a namespace until its contents are gone.
 const FINALIZER: &str = "kubernetes";
 
+/// What a cluster cannot do without (as upstream).
+const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
+
 #[derive(Debug)]
 struct Namespaces;
 
@@ -105,7 +108,11 @@ impl Behaviour for Namespaces {
         }
     }
 
-    fn deletion(&self, _object: &Value, _requested: Option<i64>) -> Deletion {
-        Deletion::Contents
+    fn deletion(&self, object: &Value, _requested: Option<i64>) -> Deletion {
+        if IMMORTAL.contains(&text(object, "/metadata/name")) {
+            Deletion::Never("this namespace may not be deleted")
+        } else {
+            Deletion::Contents
+        }
     }
 }

@@ -86,7 +86,11 @@ pub(crate) async fn delete_one(
         restrict_node(user, "delete", kind.plural, None, &object)
             .map_err(|why| ApiError::forbidden(kind, name, &why))?;
         check_preconditions(kind, name, &object, options)?;
-        match delete_version(api, kind, &current, object, options).await {
+        let deletion = kind.deletion(&object, options.grace_seconds);
+        if let Deletion::Never(why) = deletion {
+            return Err(ApiError::forbidden(kind, name, why));
+        }
+        match delete_version(api, kind, &current, object, deletion, options.dry_run).await {
             Ok(outcome) => return Ok(outcome),
             Err(WriteError::Conflict { .. }) if attempts > 0 => {}
             Err(error) => return Err(ApiError::of_write(error, kind, name)),
@@ -120,14 +124,16 @@ async fn delete_version(
     kind: &'static Kind,
     current: &Object,
     object: Value,
-    options: &DeleteOptions,
+    deletion: Deletion,
+    dry_run: bool,
 ) -> Result<Outcome, WriteError> {
     let has_finalizers =
         object.pointer("/metadata/finalizers").and_then(Value::as_array).is_some_and(|f| !f.is_empty());
     let mut marked = object.clone();
-    match kind.deletion(&object, options.grace_seconds) {
+    match deletion {
+        Deletion::Never(_) => return Ok(Outcome::Waiting(Content::Object(object))),
         Deletion::Now if !has_finalizers => {
-            if options.dry_run {
+            if dry_run {
                 return Ok(Outcome::Gone(object));
             }
             let gone = api.cache.delete(current.key(), current.revision()).await?;
@@ -142,7 +148,7 @@ async fn delete_version(
                 .insert("phase".to_owned(), "Terminating".into());
         }
     }
-    if options.dry_run || marked == object {
+    if dry_run || marked == object {
         return Ok(Outcome::Waiting(Content::Object(marked)));
     }
     store(api, kind, current, marked).await.map(Outcome::Waiting)

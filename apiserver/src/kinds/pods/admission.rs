@@ -128,7 +128,7 @@ fn runtime_class(pod: &mut Value, cluster: &dyn Cluster) -> Result<(), Admission
 }
 
 /// Unless the pod says otherwise it stays for a while on a node that has failed.
-fn tolerations(pod: &mut Value) {
+pub(super) fn tolerations(pod: &mut Value) {
     let tolerated = |key: &str| {
         let list = pod.pointer("/spec/tolerations").and_then(Value::as_array);
         list.into_iter().flatten().any(|t| {

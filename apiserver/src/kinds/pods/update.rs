@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::validation;
+use super::{admission, validation};
 use crate::kinds::Half;
 use crate::kinds::field::{FieldError, Path};
 use crate::kinds::values::{as_object, child, items, number, string};
@@ -30,6 +30,7 @@ pub(super) fn prepare(new: &mut Value, old: &Value, half: Half) {
                     spec.entry(field).or_insert_with(|| value.clone());
                 }
             }
+            admission::tolerations(new);
         }
         Half::Status => {
             match old.pointer("/metadata/ownerReferences") {
