@@ -13,10 +13,7 @@ const FIRST_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "ku
 
 /// Creates what is missing. What exists stays as it is.
 pub(crate) async fn bootstrap(api: &Api, port: u16) -> Result<(), ApiError> {
-    for name in FIRST_NAMESPACES {
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-        ensure(api, &NAMESPACES, namespace).await?;
-    }
+    first_namespaces(api).await?;
     for class in priorityclasses::system_objects() {
         ensure(api, &priorityclasses::PRIORITYCLASSES, class).await?;
     }
@@ -34,6 +31,15 @@ pub(crate) async fn bootstrap(api: &Api, port: u16) -> Result<(), ApiError> {
         },
     });
     ensure(api, &SERVICES, service).await
+}
+
+/// Creates those of the first namespaces that are missing: nodes would lose their leases with `kube-node-lease`.
+pub(crate) async fn first_namespaces(api: &Api) -> Result<(), ApiError> {
+    for name in FIRST_NAMESPACES {
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        ensure(api, &NAMESPACES, namespace).await?;
+    }
+    Ok(())
 }
 
 /// The address of the service `kubernetes`.

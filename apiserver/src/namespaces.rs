@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::answer::{Answer, Content};
 use crate::api::{Api, Call, Received, in_form_of, prefix};
 use crate::authenticate::User;
+use crate::bootstrap::first_namespaces;
 use crate::cache::{Freshness, Object, WatchQuery, WatchStart};
 use crate::kinds::namespaces::NAMESPACES;
 use crate::kinds::{Kind, Storage, text};
@@ -87,6 +88,10 @@ pub(crate) async fn run(api: Arc<Api>) {
             {
                 tracing::warn!(namespace = text(&value, "/metadata/name"), %error, "taking down a namespace");
             }
+        }
+        // One that was deleted comes back, empty (as upstream).
+        if let Err(error) = first_namespaces(&api).await {
+            tracing::warn!(%error, "creating a namespace that every cluster has");
         }
     }
 }

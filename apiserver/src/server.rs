@@ -81,10 +81,10 @@ pub struct Server {
 impl Server {
     /// Opens everything, and serves when this returns.
     pub async fn start(options: &Options) -> Result<Self, StartError> {
-        Ok(Self::open(options).await?)
+        Ok(Self::open(options, Limits::default()).await?)
     }
 
-    async fn open(options: &Options) -> Result<Self, Cause> {
+    async fn open(options: &Options, history: Limits) -> Result<Self, Cause> {
         let pki = Pki::open(&options.data_dir)?;
         let tokens = match &options.token_auth_file {
             Some(path) => Tokens::read(path)?,
@@ -100,7 +100,7 @@ impl Server {
         let path = options.data_dir.join(STORE_FILE);
         // Reads and checks the whole file.
         let store = tokio::task::spawn_blocking(move || Embedded::open(&path)).await??;
-        let cache = Cache::open(Arc::new(store), Limits::default()).await?;
+        let cache = Cache::open(Arc::new(store), history).await?;
         let stop = CancellationToken::new();
         let api = Arc::new(Api {
             cache,
@@ -187,3 +187,6 @@ pub fn issue_credentials(command: &Credentials) -> Result<(), StartError> {
     kubeconfig.write(&command.output).map_err(Cause::from)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
