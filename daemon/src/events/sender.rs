@@ -19,6 +19,8 @@ use crate::cause::chain;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(10);
+/// An event waits so long: what it tells of is written as a status at the same time, and that goes first.
+const YIELD: Duration = Duration::from_millis(50);
 /// How long what is left may take when the daemon ends.
 const FLUSH: Duration = Duration::from_millis(500);
 
@@ -110,7 +112,12 @@ impl Sender {
                 _ = stop.wait_for(|stop| *stop) => break,
                 // Cancel-safe: receiving takes nothing until it returns.
                 occurrence = self.occurrences.recv() => match occurrence {
-                    Some(occurrence) => self.take(occurrence),
+                    Some(occurrence) => {
+                        if self.backlog.is_empty() {
+                            not_before = not_before.max(Instant::now() + YIELD);
+                        }
+                        self.take(occurrence);
+                    }
                     None => break,
                 },
                 // Cancel-safe: the call lives outside of the select.
