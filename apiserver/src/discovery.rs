@@ -8,10 +8,12 @@ use crate::answer::{Body, encode, response, whole};
 use crate::kinds::{self, Kind, Storage};
 use crate::openapi;
 use crate::request::Query;
-use crate::request::media::{Accepted, wants_aggregated_discovery};
+use crate::request::media::{Accepted, wants_aggregated_discovery, wants_open_api_protobuf};
 use crate::service::document;
 use crate::status::ApiError;
 
+/// How version 2 is named in protobuf; older clients write the dot as `@`.
+const OPEN_API_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// Answers a path of discovery; anything else does not exist.
@@ -27,6 +29,9 @@ pub(crate) fn serve(path: &str, query: &Query, accept: Option<&str>) -> Result<R
         ["apis", name] => groups().into_iter().find(|(group, _)| group == name).map(|(g, v)| group(g, &v)),
         ["apis", group, version] => resource_list(group, version),
         ["openapi", "v3"] => Some(openapi::v3_index()),
+        ["openapi", "v2"] if wants_open_api_protobuf(accept) => {
+            return Ok(cacheable(openapi::v2_protobuf(), OPEN_API_PROTOBUF));
+        }
         ["openapi", "v2"] => return open_api(Some(openapi::v2_document()), accept),
         ["openapi", "v3", "api", version] => return open_api(openapi::v3_document("", version), accept),
         ["openapi", "v3", "apis", group, version] => {
@@ -37,19 +42,23 @@ pub(crate) fn serve(path: &str, query: &Query, accept: Option<&str>) -> Result<R
     found.map(|value| document(&value, query)).ok_or_else(ApiError::no_such_resource)
 }
 
-/// A document of OpenAPI. There is only JSON, whatever its media type's long name: clients that insist on protobuf are told.
+/// A document of OpenAPI in JSON; version 3 has no other form, and clients that insist on protobuf are told.
 fn open_api(document: Option<Vec<u8>>, accept: Option<&str>) -> Result<Response<Body>, ApiError> {
     let document = document.ok_or_else(ApiError::no_such_resource)?;
     if Accepted::negotiate(accept).is_err() {
         return Err(ApiError::not_acceptable("application/json"));
     }
+    Ok(cacheable(document, "application/json"))
+}
+
+fn cacheable(document: Vec<u8>, media: &'static str) -> Response<Body> {
     let etag = etag(&document);
-    let mut response = response(200, whole(document), "application/json");
+    let mut response = response(200, whole(document), media);
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(ETAG, etag);
     }
-    Ok(response)
+    response
 }
 
 fn groups() -> Vec<(&'static str, Vec<&'static str>)> {

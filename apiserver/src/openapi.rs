@@ -14,6 +14,7 @@ use crate::kinds::{self, Body, Kind};
 use crate::schema;
 
 mod operations;
+mod protobuf;
 mod schemas;
 
 /// The two versions differ in where definitions stand and in small things.
@@ -87,6 +88,12 @@ pub(crate) fn v2_document() -> Vec<u8> {
         "definitions": schemas::definitions(&bodies(&kinds), Dialect::V2),
     });
     document.to_string().into_bytes()
+}
+
+/// The version 2 definitions of everything, in protobuf.
+pub(crate) fn v2_protobuf() -> Vec<u8> {
+    let definitions = schemas::definitions(&bodies(kinds::all()), Dialect::V2);
+    protobuf::document("Kubernetes", env!("CARGO_PKG_VERSION"), &definitions)
 }
 
 fn of_group(group: &str, version: &str) -> Vec<&'static Kind> {

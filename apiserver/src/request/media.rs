@@ -134,6 +134,15 @@ pub(crate) fn wants_aggregated_discovery(accept: Option<&str>) -> bool {
     best == Some(true)
 }
 
+/// Whether the client wants version 2 of OpenAPI in protobuf: nothing that it likes better is JSON.
+pub(crate) fn wants_open_api_protobuf(accept: Option<&str>) -> bool {
+    let Some(accept) = accept.filter(|a| a.len() <= ACCEPT_LIMIT_BYTES) else { return false };
+    let protobuf = |a: &Alternative<'_>| {
+        a.media.starts_with("application/com.github.proto-openapi.spec.v2") && a.media.ends_with("+protobuf")
+    };
+    alternatives(accept).iter().find(|a| protobuf(a) || a.format().is_some()).is_some_and(protobuf)
+}
+
 /// The format of a body. A body without a type is JSON, as upstream takes it.
 pub(crate) fn body_syntax(content_type: Option<&str>) -> Result<Syntax, ApiError> {
     match media_type(content_type.unwrap_or("")) {
