@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::node::{NodeInfo, Usage};
-use crate::plugins::{Candidate, FILTERS, Reason, SCORES, Target};
+use crate::plugins::{Candidate, FILTERS, Filter, Reason, SCORES, Target};
 
 /// Nodes that are named one by one in the log; the message counts them all.
 const MOST_DETAIL: usize = 100;
@@ -33,6 +33,7 @@ pub(crate) fn decide<'a>(
 ) -> Decision {
     let mut fitting: Vec<Target<'a>> = Vec::new();
     let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
+    let mut preemption: BTreeMap<Reason, usize> = BTreeMap::new();
     let mut detail = Vec::new();
     let mut all = 0_usize;
     for (node, usage) in nodes {
@@ -41,7 +42,7 @@ pub(crate) fn decide<'a>(
         if pod.wish.unsupported.is_some() {
             continue;
         }
-        let objections = FILTERS.iter().map(|plugin| (plugin.name, (plugin.filter)(pod, target)));
+        let objections = FILTERS.iter().map(|plugin| (plugin, (plugin.filter)(pod, target)));
         let Some((plugin, reasons)) = { objections }.find(|(_, reasons)| !reasons.is_empty()) else {
             fitting.push(target);
             continue;
@@ -49,8 +50,9 @@ pub(crate) fn decide<'a>(
         for reason in &reasons {
             *counts.entry(reason.clone()).or_default() += 1;
         }
+        *preemption.entry(without_preemption(pod, target, plugin).into()).or_default() += 1;
         if detail.len() < MOST_DETAIL {
-            detail.push((node.name.clone(), plugin, reasons));
+            detail.push((node.name.clone(), plugin.name, reasons));
         }
     }
     if let Some(node) = best(pod, &fitting, rotation) {
@@ -61,9 +63,28 @@ pub(crate) fn decide<'a>(
         (_, Some(field)) => {
             format!("0/{all} nodes are available: {field} is not carried out by this scheduler.")
         }
-        (_, None) => format!("0/{all} nodes are available: {}.", listed(&counts)),
+        (_, None) => {
+            let preemption = if pod.wish.preempts {
+                format!("0/{all} nodes are available: {}", listed(&preemption))
+            } else {
+                "not eligible due to preemptionPolicy=Never".to_owned()
+            };
+            format!("0/{all} nodes are available: {}. preemption: {preemption}.", listed(&counts))
+        }
     };
     Decision::Nowhere(Unfit { message, detail })
+}
+
+/// Why a node that one plugin objects to gets no room by preemption. Pods are not preempted yet, which matters only where a pod
+/// of lower priority is in the way.
+fn without_preemption(pod: Candidate<'_>, target: Target<'_>, objecting: &Filter) -> &'static str {
+    if !(objecting.resolvable)(pod, target) {
+        "Preemption is not helpful for scheduling"
+    } else if target.usage.has_below(pod.wish.priority) {
+        "Preemption is not carried out by this scheduler"
+    } else {
+        "No preemption victims found for incoming pod"
+    }
 }
 
 /// `1 Insufficient cpu, 2 node(s) were unschedulable`, in the order of the texts as upstream has it.

@@ -71,14 +71,22 @@ pub(crate) struct Usage {
     pub(crate) scored: Amounts,
     pub(crate) ports: Vec<HostPort>,
     pub(crate) pods: i64,
+    /// How many pods there are of each priority.
+    priorities: BTreeMap<i32, usize>,
 }
 
 impl Usage {
+    /// Whether some pod has less than this priority.
+    pub(crate) fn has_below(&self, priority: i32) -> bool {
+        self.priorities.first_key_value().is_some_and(|(lowest, _)| *lowest < priority)
+    }
+
     pub(crate) fn add(&mut self, load: &Load) {
         self.requests.add(&load.requests);
         self.scored.add(&load.scored);
         self.ports.extend_from_slice(&load.ports);
         self.pods += 1;
+        *self.priorities.entry(load.priority).or_default() += 1;
     }
 
     pub(crate) fn remove(&mut self, load: &Load) {
@@ -90,6 +98,12 @@ impl Usage {
             }
         }
         self.pods -= 1;
+        if let Some(count) = self.priorities.get_mut(&load.priority) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&load.priority);
+            }
+        }
         debug_assert!(self.pods >= 0, "a pod was taken from a node where it was not");
     }
 }

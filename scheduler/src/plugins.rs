@@ -39,6 +39,8 @@ pub(crate) type Reason = Cow<'static, str>;
 pub(crate) struct Filter {
     pub(crate) name: &'static str,
     pub(crate) filter: fn(Candidate<'_>, Target<'_>) -> Vec<Reason>,
+    /// Whether its objection would go if other pods left the node.
+    pub(crate) resolvable: fn(Candidate<'_>, Target<'_>) -> bool,
 }
 
 /// A plugin of the extension point Score.

@@ -41,6 +41,7 @@ pub(crate) struct Load {
     /// The same for the scores, where no request is not nothing.
     pub(crate) scored: Amounts,
     pub(crate) ports: Vec<HostPort>,
+    pub(crate) priority: i32,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +58,8 @@ pub(crate) enum Standing {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wish {
     pub(crate) priority: i32,
+    /// Whether it may take the place of pods of lower priority (`preemptionPolicy`).
+    pub(crate) preempts: bool,
     /// Seconds since the epoch.
     pub(crate) created: i64,
     pub(crate) best_effort: bool,
@@ -116,6 +119,7 @@ fn wish(pod: &Pod, spec: &PodSpec) -> Wish {
     let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     Wish {
         priority: podspec::priority(pod),
+        preempts: spec.preemption_policy.as_deref() != Some("Never"),
         created: pod.metadata.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
         best_effort: podspec::qos_class(pod) == QosClass::BestEffort,
         node_selector: spec.node_selector.clone().unwrap_or_default(),
@@ -162,7 +166,8 @@ fn load(pod: &Pod) -> Load {
     let requests = Amounts::of(&podspec::pod_requests(pod));
     let mut scored =
         Amounts { milli_cpu: requests.milli_cpu, memory_bytes: requests.memory_bytes, ..Amounts::default() };
-    let Some(spec) = &pod.spec else { return Load { requests, scored, ports: Vec::new() } };
+    let priority = podspec::priority(pod);
+    let Some(spec) = &pod.spec else { return Load { requests, scored, ports: Vec::new(), priority } };
     for (kind, container) in podspec::containers(spec) {
         if kind == ContainerKind::Init {
             continue;
@@ -175,7 +180,7 @@ fn load(pod: &Pod) -> Load {
             scored.memory_bytes = scored.memory_bytes.saturating_add(SCORED_MEMORY_BYTES);
         }
     }
-    Load { requests, scored, ports: podspec::host_ports(spec) }
+    Load { requests, scored, ports: podspec::host_ports(spec), priority }
 }
 
 #[cfg(test)]

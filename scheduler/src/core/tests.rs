@@ -39,6 +39,8 @@ fn bound(effect: &Effect) -> (&str, &str) {
     }
 }
 
+const NO_ROOM: &str = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+
 fn message(effect: &Effect) -> &str {
     match effect {
         Effect::Report(report) => &report.message,
@@ -66,13 +68,13 @@ fn a_pod_takes_its_room_from_the_decision_on() {
     let mut core = core(vec![node("n", 1000)], vec![pod("a", 600, None), pod("b", 600, None)]);
     let effects = core.decide(9, secs(0));
     assert_eq!(bound(&effects[0]).1, "n");
-    assert_eq!(message(&effects[1]), "0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(message(&effects[1]), NO_ROOM);
 }
 
 #[test]
 fn a_pod_that_does_not_fit_is_bound_when_another_leaves() {
     let mut core = core(vec![node("n", 1000)], vec![pod("old", 600, Some("n")), pod("new", 600, None)]);
-    assert_eq!(message(&core.decide(9, secs(0))[0]), "0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(message(&core.decide(9, secs(0))[0]), NO_ROOM);
     core.step(Input::ReportEnded(u("new"), true), secs(0));
     assert!(core.decide(9, secs(100)).is_empty());
     core.step(Input::PodGone(u("old")), secs(100));
@@ -123,7 +125,7 @@ fn a_binding_that_fails_is_tried_again_after_a_back_off_and_frees_its_room_meanw
     core.step(Input::BindEnded(u("a"), BindEnd::Unavailable), secs(0));
     core.step(Input::Pod(pod("b", 600, None)), secs(0));
     assert_eq!(bound(&core.decide(9, secs(0))[0]), ("b", "n"));
-    assert_eq!(message(&core.decide(9, secs(1))[0]), "0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(message(&core.decide(9, secs(1))[0]), NO_ROOM);
 }
 
 #[test]

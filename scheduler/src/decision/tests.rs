@@ -42,14 +42,41 @@ fn the_message_counts_reasons_as_upstream_words_and_sorts_them() {
     let small = node("a", "1", json!({}));
     assert_eq!(
         message(&with_cpu("4"), std::slice::from_ref(&small)),
-        "0/1 nodes are available: 1 Insufficient cpu."
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
     );
     let three = [small, node("b", "2", json!({})), node("c", "8", tainted)];
     assert_eq!(
         message(&with_cpu("4"), &three),
-        "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu."
+        "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     );
     assert_eq!(message(&with_cpu("4"), &[]), "no nodes available to schedule pods");
+}
+
+#[test]
+fn what_preemption_could_do_is_told_as_it_is() {
+    let asking = |spec: Value| {
+        let mut whole = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]});
+        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        pod(whole)
+    };
+    let mut full = node("a", "1", json!({}));
+    full.1.add(&asking(json!({"priority": 5})).load);
+    let told = |spec: Value| {
+        let text = message(&asking(spec), std::slice::from_ref(&full));
+        text.strip_prefix("0/1 nodes are available: 1 Insufficient cpu. preemption: ").unwrap().to_owned()
+    };
+    assert_eq!(
+        told(json!({"priority": 5})),
+        "0/1 nodes are available: 1 No preemption victims found for incoming pod."
+    );
+    assert_eq!(
+        told(json!({"priority": 6})),
+        "0/1 nodes are available: 1 Preemption is not carried out by this scheduler."
+    );
+    assert_eq!(
+        told(json!({"priority": 6, "preemptionPolicy": "Never"})),
+        "not eligible due to preemptionPolicy=Never."
+    );
 }
 
 #[test]

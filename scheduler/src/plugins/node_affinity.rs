@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
 use super::{Candidate, Filter, Normalize, Reason, Score, Target};
 use crate::node::NodeInfo;
 
-pub(super) const FILTER: Filter = Filter { name: "NodeAffinity", filter };
+pub(super) const FILTER: Filter = Filter { name: "NodeAffinity", filter, resolvable: |_, _| false };
 pub(super) const SCORE: Score = Score { weight: 2, score, normalize: Normalize::ToHighest };
 
 fn filter(pod: Candidate<'_>, target: Target<'_>) -> Vec<Reason> {

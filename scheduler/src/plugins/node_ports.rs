@@ -2,7 +2,7 @@
 
 use super::{Candidate, Filter, Reason, Target};
 
-pub(super) const FILTER: Filter = Filter { name: "NodePorts", filter };
+pub(super) const FILTER: Filter = Filter { name: "NodePorts", filter, resolvable: |_, _| true };
 
 fn filter(pod: Candidate<'_>, target: Target<'_>) -> Vec<Reason> {
     let taken = |wanted| target.usage.ports.iter().any(|used| podspec::conflicts(wanted, used));

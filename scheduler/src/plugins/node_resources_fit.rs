@@ -1,8 +1,9 @@
 //! NodeResourcesFit: what the pod requests must be free, and the node must take one pod more. All that is short is told.
 
 use super::{Candidate, Filter, Reason, Target};
+use crate::node::Usage;
 
-pub(super) const FILTER: Filter = Filter { name: "NodeResourcesFit", filter };
+pub(super) const FILTER: Filter = Filter { name: "NodeResourcesFit", filter, resolvable };
 
 fn filter(pod: Candidate<'_>, target: Target<'_>) -> Vec<Reason> {
     let (wanted, all, used) = (&pod.load.requests, &target.node.allocatable, &target.usage.requests);
@@ -28,4 +29,9 @@ fn filter(pod: Candidate<'_>, target: Target<'_>) -> Vec<Reason> {
         }
     }
     short
+}
+
+/// Whether the empty node would have room.
+fn resolvable(pod: Candidate<'_>, target: Target<'_>) -> bool {
+    filter(pod, Target { usage: &Usage::default(), ..target }).is_empty()
 }

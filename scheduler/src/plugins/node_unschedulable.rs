@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Taint;
 use super::taint_toleration::tolerated;
 use super::{Candidate, Filter, Reason, Target};
 
-pub(super) const FILTER: Filter = Filter { name: "NodeUnschedulable", filter };
+pub(super) const FILTER: Filter = Filter { name: "NodeUnschedulable", filter, resolvable: |_, _| false };
 
 fn filter(pod: Candidate<'_>, target: Target<'_>) -> Vec<Reason> {
     if !target.node.unschedulable {

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::{Candidate, Filter, Normalize, Reason, Score, Target};
 
-pub(super) const FILTER: Filter = Filter { name: "TaintToleration", filter };
+pub(super) const FILTER: Filter = Filter { name: "TaintToleration", filter, resolvable: |_, _| false };
 pub(super) const SCORE: Score = Score { weight: 3, score, normalize: Normalize::Reversed };
 
 /// A node short of memory takes pods that have asked for some, as the API's admission lets them tolerate it.

@@ -83,7 +83,8 @@ fn a_plain_pod_gets_upstreams_defaults_and_is_valid() {
 
 #[test]
 fn every_mistake_is_named_by_its_path() {
-    let cases: &[(fn(&mut Value), &str)] = &[
+    type Change = fn(&mut Value);
+    let cases: &[(Change, &str)] = &[
         (|p| p["spec"]["containers"] = json!([]), "spec.containers: Required value"),
         (
             |p| p["spec"]["containers"][0]["name"] = "A_".into(),
