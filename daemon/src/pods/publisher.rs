@@ -73,6 +73,20 @@ impl Publisher {
         }
     }
 
+    /// The API has taken `sent` and answered with `written`. Where both say the same, as they mostly do, one of them is kept.
+    fn taken(&self, written: &ApiPod, sent: &Arc<PodStatus>) {
+        if written.status.as_ref() != Some(&**sent) {
+            return self.seen(written);
+        }
+        let Some(uid) = written.metadata.uid.clone() else { return };
+        let resource_version = resource_version(written);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // The watch may have shown it already, or something newer.
+        if known.get(&uid).is_none_or(|k| k.resource_version <= resource_version) {
+            known.insert(uid, Known { resource_version, status: Arc::clone(sent) });
+        }
+    }
+
     /// Whether the API has something else than `status`, so that it must be put right (behaviour.md 6.2).
     pub(super) fn differs(&self, pod: &ApiPod, status: &PodStatus) -> bool {
         let Some((.., uid)) = self.client.as_ref().and_then(|_| self.target(pod)) else { return false };
@@ -112,7 +126,7 @@ impl Publisher {
     }
 
     /// Brings the API's status of `pod` to `status`; that of a static pod is its mirror's.
-    pub(super) async fn send(&self, pod: &ApiPod, status: &PodStatus) -> Sent {
+    pub(super) async fn send(&self, pod: &ApiPod, status: &Arc<PodStatus>) -> Sent {
         let Some(client) = &self.client else { return Sent::Taken };
         let Some((namespace, name, uid)) = self.target(pod) else {
             // A static pod without a mirror yet: there is nothing to write to (behaviour.md 1.9).
@@ -133,7 +147,7 @@ impl Publisher {
         let write = api.patch_status(&name, &params, &patch);
         match tokio::time::timeout(WRITE_TIMEOUT, write).await {
             Ok(Ok(written)) => {
-                self.seen(&written);
+                self.taken(&written, status);
                 Sent::Taken
             }
             Ok(Err(kube::Error::Api(e))) if e.code == 404 || e.code == 409 => {
