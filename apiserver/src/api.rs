@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex, MutexGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Tokens, User};
@@ -95,6 +95,11 @@ pub(crate) fn timestamp(at: Timestamp) -> String {
 }
 
 impl Api {
+    /// What must be held from admission until the object is stored.
+    pub(crate) async fn allocation(&self, kind: &Kind) -> Option<MutexGuard<'_, ()>> {
+        if kind.plural == "services" { Some(self.allocation.lock().await) } else { None }
+    }
+
     /// The stored object that a call names.
     pub(crate) async fn stored(
         &self,

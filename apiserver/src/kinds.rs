@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! create  decode -> check (schema) -> prepare_create -> defaults -> admit_create -> validate_create -> store
-//! update  decode -> check (schema) -> prepare_update -> defaults -> validate_update -> store
+//! update  decode -> check (schema) -> prepare_update -> defaults -> admit_update -> validate_update -> store
 //! patch   current in the request's version -> patch::apply -> check -> as update
 //! delete  deletion(object, requested grace) says what happens
 //! ```
@@ -186,6 +186,16 @@ pub(crate) trait Behaviour: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// The same for an update of the main half.
+    fn admit_update(
+        &self,
+        _new: &mut Value,
+        _old: &Value,
+        _cluster: &dyn Cluster,
+    ) -> Result<(), AdmissionError> {
+        Ok(())
+    }
+
     /// Everything but `metadata`, for a new object.
     fn validate(&self, _object: &Value, _errors: &mut Vec<FieldError>) {}
 
@@ -317,6 +327,16 @@ impl Kind {
         cluster: &dyn Cluster,
     ) -> Result<(), AdmissionError> {
         self.behaviour.admit_create(object, cluster)
+    }
+
+    /// The same for an update of the main half.
+    pub(crate) fn admit_update(
+        &self,
+        new: &mut Value,
+        old: &Value,
+        cluster: &dyn Cluster,
+    ) -> Result<(), AdmissionError> {
+        self.behaviour.admit_update(new, old, cluster)
     }
 
     /// Metadata and the kind's own rules. An empty list means valid.

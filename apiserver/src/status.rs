@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::kinds::{FieldError, Kind, causes, invalid_message};
+use crate::kinds::{AdmissionError, FieldError, Kind, causes, invalid_message};
 use crate::store::{Failure, ReadError, WriteError};
 
 /// Why a request is not carried out; becomes a `Status` with `status: Failure`.
@@ -279,6 +279,13 @@ impl From<ReadError> for ApiError {
 }
 
 impl ApiError {
+    pub(crate) fn of_admission(error: AdmissionError, kind: &Kind, name: &str) -> Self {
+        match error {
+            AdmissionError::Forbidden(why) => Self::forbidden(kind, name, &why),
+            AdmissionError::Invalid(error) => Self::invalid(kind, name, &[error]),
+        }
+    }
+
     /// What a write's failure means for the object of this kind and name.
     pub(crate) fn of_write(error: WriteError, kind: &Kind, name: &str) -> Self {
         match error {

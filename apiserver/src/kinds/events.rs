@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::api::events::v1::Event as EventV1;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::field::{FieldError, Path};
 use super::values::{as_object, default_text, string};
@@ -85,7 +85,9 @@ struct CoreEvents;
 
 impl Behaviour for CoreEvents {
     fn defaults(&self, event: &mut Value) {
-        complete_source(as_object(event), "source", "reportingComponent");
+        let fields = as_object(event);
+        complete_source(fields, "source", "reportingComponent");
+        write_out(fields, ["firstTimestamp", "lastTimestamp"], "source", "reportingComponent");
     }
 
     fn validate(&self, event: &Value, errors: &mut Vec<FieldError>) {
@@ -108,11 +110,16 @@ impl Behaviour for CoreEvents {
 struct EventsV1;
 
 impl Behaviour for EventsV1 {
+    fn defaults(&self, event: &mut Value) {
+        let times = ["deprecatedFirstTimestamp", "deprecatedLastTimestamp"];
+        write_out(as_object(event), times, "deprecatedSource", "reportingController");
+    }
+
     fn validate(&self, event: &Value, errors: &mut Vec<FieldError>) {
         about_same_namespace(event, "regarding", errors);
         if string(event, "eventTime").is_empty() {
             // What was written through core may lack it; then core's rules hold.
-            if event.get("deprecatedFirstTimestamp").is_none() {
+            if string(event, "deprecatedFirstTimestamp").is_empty() {
                 errors.push(FieldError::required(&Path::new("eventTime"), ""));
             }
             return;
@@ -125,6 +132,18 @@ impl Behaviour for EventsV1 {
             "reason" | "type" | "reportingController" => Some(string(event, field).into()),
             _ => object_field(event, "regarding", field.strip_prefix("regarding.")?),
         }
+    }
+}
+
+/// Writes out what upstream's type writes though it is empty. `kubectl get events --sort-by=.lastTimestamp` shows nothing at all
+/// when no event has the field.
+fn write_out(fields: &mut Map<String, Value>, times: [&str; 2], source: &str, controller: &str) {
+    for time in times.into_iter().chain(["eventTime"]) {
+        fields.entry(time).or_insert(Value::Null);
+    }
+    fields.entry(source).or_insert_with(|| json!({}));
+    for text in [controller, "reportingInstance"] {
+        fields.entry(text).or_insert_with(|| "".into());
     }
 }
 

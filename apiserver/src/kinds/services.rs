@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1::Service;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::field::{FieldError, Path};
 use super::values::{child, default, default_text, items, number, objects_mut, string};
@@ -91,9 +91,15 @@ impl Behaviour for Services {
         default(spec, "ipFamilies", json!(["IPv4"]));
     }
 
-    /// An update that leaves the address out keeps it, and the ports of the nodes too.
+    /// An update that leaves the address out keeps it, and the ports of the nodes too; what its new type has no use for goes.
     fn prepare_update(&self, new: &mut Value, old: &Value, half: Half) {
-        if half == Half::Status || text(new, "/spec/type") == "ExternalName" {
+        if half == Half::Status {
+            return;
+        }
+        if text(new, "/spec/type") != text(old, "/spec/type") {
+            release(child(new, "spec"), old.get("spec").unwrap_or(&Value::Null));
+        }
+        if text(new, "/spec/type") == "ExternalName" {
             return;
         }
         let address = text(old, "/spec/clusterIP").to_owned();
@@ -119,6 +125,19 @@ impl Behaviour for Services {
     fn admit_create(&self, service: &mut Value, cluster: &dyn Cluster) -> Result<(), AdmissionError> {
         address(service, cluster)?;
         node_ports(service, cluster)
+    }
+
+    fn admit_update(
+        &self,
+        new: &mut Value,
+        old: &Value,
+        cluster: &dyn Cluster,
+    ) -> Result<(), AdmissionError> {
+        // An address never changes; one that there was not is given now.
+        if text(old, "/spec/clusterIP").is_empty() {
+            address(new, cluster)?;
+        }
+        node_ports(new, cluster)
     }
 
     fn validate(&self, service: &Value, errors: &mut Vec<FieldError>) {
@@ -174,6 +193,32 @@ impl Behaviour for Services {
             "spec.clusterIP" => Some(text(service, "/spec/clusterIP").into()),
             "spec.type" => Some(text(service, "/spec/type").into()),
             _ => None,
+        }
+    }
+}
+
+/// Takes out what a service of another type had been given, unless the update says something else.
+fn release(spec: &mut Map<String, Value>, old: &Value) {
+    let kind = spec.get("type").and_then(Value::as_str).unwrap_or("ClusterIP").to_owned();
+    let mut fields = Vec::new();
+    if kind == "ExternalName" {
+        fields.extend(["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
+    }
+    if matches!(kind.as_str(), "ClusterIP" | "ExternalName") {
+        fields.extend(["externalTrafficPolicy", "healthCheckNodePort"]);
+        let old_ports: Vec<&Value> = items(old, "ports").iter().filter_map(|p| p.get("nodePort")).collect();
+        for port in objects_mut(spec, "ports") {
+            if port.get("nodePort").is_some_and(|p| old_ports.contains(&p)) {
+                port.remove("nodePort");
+            }
+        }
+    }
+    if kind != "LoadBalancer" {
+        fields.push("allocateLoadBalancerNodePorts");
+    }
+    for field in fields {
+        if spec.get(field) == old.get(field) {
+            spec.remove(field);
         }
     }
 }
@@ -271,6 +316,10 @@ fn address(service: &mut Value, cluster: &dyn Cluster) -> Result<(), AdmissionEr
     Ok(())
 }
 
+fn same_object(one: &Value, other: &Value) -> bool {
+    ["/metadata/namespace", "/metadata/name"].iter().all(|at| text(one, at) == text(other, at))
+}
+
 /// Gives each port of a service of type NodePort a port of the nodes.
 fn node_ports(service: &mut Value, cluster: &dyn Cluster) -> Result<(), AdmissionError> {
     let wanted = match text(service, "/spec/type") {
@@ -288,7 +337,8 @@ fn node_ports(service: &mut Value, cluster: &dyn Cluster) -> Result<(), Admissio
             .filter_map(|p| Some((protocol(p.get("protocol")).to_owned(), number(p, "nodePort")?)))
             .collect()
     };
-    let mut taken: HashSet<(String, i64)> = services.iter().flat_map(|s| used(s)).collect();
+    let others = services.iter().filter(|other| !same_object(other, service));
+    let mut taken: HashSet<(String, i64)> = others.flat_map(|s| used(s)).collect();
     for (index, port) in objects_mut(child(service, "spec"), "ports").enumerate() {
         let path = Path::new("spec").child("ports").index(index).child("nodePort");
         let protocol = protocol(port.get("protocol")).to_owned();

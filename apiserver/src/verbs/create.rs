@@ -9,7 +9,7 @@ use crate::api::{Api, Call, Received, key, timestamp};
 use crate::authorize::restrict_node;
 use crate::kinds::metadata;
 use crate::kinds::namespaces::NAMESPACES;
-use crate::kinds::{AdmissionError, Cluster, Kind, text};
+use crate::kinds::{Cluster, Kind, text};
 use crate::random;
 use crate::request::options::WriteOptions;
 use crate::status::ApiError;
@@ -79,11 +79,8 @@ async fn insert_named(
     let name = text(&object, "/metadata/name").to_owned();
     let key = key(kind, text(&object, "/metadata/namespace"), &name);
     // What admission looks at must not change until the object is stored: two services must not get the same address.
-    let _allocation = if kind.plural == "services" { Some(api.allocation.lock().await) } else { None };
-    kind.admit_create(&mut object, api).map_err(|error| match error {
-        AdmissionError::Forbidden(why) => ApiError::forbidden(kind, &name, &why),
-        AdmissionError::Invalid(error) => ApiError::invalid(kind, &name, &[error]),
-    })?;
+    let _allocation = api.allocation(kind).await;
+    kind.admit_create(&mut object, api).map_err(|error| ApiError::of_admission(error, kind, &name))?;
     let errors = kind.validate_create(&object);
     if !errors.is_empty() {
         return Err(ApiError::invalid(kind, &name, &errors));

@@ -150,6 +150,12 @@ async fn replace(
     let name = text(old, "/metadata/name");
     kind.prepare_update(&mut new, old, half);
     kind.defaults(&mut new);
+    let _allocation = if half == Half::Main { api.allocation(kind).await } else { None };
+    if half == Half::Main
+        && let Err(error) = kind.admit_update(&mut new, old, api)
+    {
+        return Ok(Err(ApiError::of_admission(error, kind, name)));
+    }
     let errors = kind.validate_update(&new, old, half);
     if !errors.is_empty() {
         return Ok(Err(ApiError::invalid(kind, name, &errors)));

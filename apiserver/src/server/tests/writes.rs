@@ -213,3 +213,56 @@ async fn a_body_that_is_too_large_or_of_no_known_type_is_refused() {
     world.send(request(Method::POST, MAPS, "application/json", &"[".repeat(100_000))).await.expect(400);
     world.get(MAPS).await.expect(200);
 }
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+#[tokio::test]
+async fn a_service_has_addresses_and_ports_as_its_type_needs_them() {
+    let world = World::start().await;
+    let service = |name: &str, spec: Value| json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name }, "spec": spec });
+    let ports = json!([{ "port": 80 }]);
+    let made = world.post(SERVICES, &service("a", json!({ "ports": ports }))).await.expect(201);
+    let address = made.body["spec"]["clusterIP"].clone();
+    assert_eq!(address, "10.96.0.2");
+    let retype = async |kind: &str| {
+        let patch = json!({ "spec": { "type": kind, "externalName": "a.example" } });
+        world.patch(&format!("{SERVICES}/a"), "strategic", &patch).await.expect(200).body["spec"].clone()
+    };
+    let spec = retype("NodePort").await;
+    assert_eq!((&spec["clusterIP"], &spec["ports"][0]["nodePort"]), (&address, &json!(30000)));
+    let taken = json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30000 }] });
+    let refused = world.post(SERVICES, &service("b", taken)).await.expect(422);
+    assert!(refused.message().contains("provided port is already allocated"), "{refused:?}");
+    let outside = json!({ "spec": { "ports": [{ "port": 80, "nodePort": 1 }] } });
+    let refused = world.patch(&format!("{SERVICES}/a"), "strategic", &outside).await.expect(422);
+    assert!(refused.message().contains("The range of valid ports is 30000-32767"), "{refused:?}");
+    assert_eq!(retype("ClusterIP").await["ports"][0].get("nodePort"), None);
+    assert_eq!(retype("ExternalName").await.get("clusterIP"), None);
+    assert_eq!(retype("ClusterIP").await["clusterIP"], address);
+    let other = json!({ "spec": { "clusterIP": "10.96.0.77" } });
+    let refused = world.patch(&format!("{SERVICES}/a"), "merge", &other).await.expect(422);
+    assert!(refused.message().contains("may not change once set"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_event_of_either_group_has_the_times_that_kubectl_sorts_by() {
+    let world = World::start().await;
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": "e" },
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "example.com/me", "reportingInstance": "me-1",
+        "action": "Do", "reason": "Done", "type": "Normal", "note": "It is done.",
+        "regarding": { "kind": "Pod", "namespace": "default", "name": "p" },
+    });
+    let group = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let made = world.post(group, &event).await.expect(201);
+    assert_eq!(made.body["deprecatedLastTimestamp"], Value::Null);
+    let core = world.get("/api/v1/namespaces/default/events/e").await.expect(200).body;
+    assert_eq!((&core["message"], &core["source"]), (&json!("It is done."), &json!({})));
+    for field in ["firstTimestamp", "lastTimestamp"] {
+        assert_eq!(core.get(field), Some(&Value::Null), "{field}");
+    }
+    let counted = json!({ "count": 2, "lastTimestamp": "2026-01-01T00:01:00Z" });
+    let path = "/api/v1/namespaces/default/events/e";
+    let patched = world.patch(path, "strategic", &counted).await.expect(200).body;
+    assert_eq!((&patched["count"], &patched["firstTimestamp"]), (&json!(2), &Value::Null));
+}
