@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -132,7 +133,15 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
-        let stream = match timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await {
+        let handshake = async {
+            let mut first = [0];
+            if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+                refuse_plain(stream).await?;
+                return Err(io::Error::other("a request without TLS"));
+            }
+            self.tls.accept(stream).await
+        };
+        let stream = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS handshake");
@@ -167,6 +176,23 @@ impl Connection {
             tracing::debug!(%error, "connection");
         }
     }
+}
+
+/// Tells a client that speaks HTTP without TLS what is wrong, in the words of Go's server. Methods begin with a capital letter,
+/// which no record of TLS does.
+async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
+    const ANSWER: &[u8] =
+        b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    stream.write_all(ANSWER).await?;
+    stream.shutdown().await?;
+    // What the client has sent is read: a socket that is closed with unread bytes is reset, and the answer lost.
+    let mut rest = [0; 1024];
+    for _ in 0..HEADER_LIMIT_BYTES / rest.len() {
+        if stream.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Whom the client's certificate names; it has been verified in the handshake.

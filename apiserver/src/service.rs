@@ -57,13 +57,17 @@ pub(crate) async fn serve(
         }
     }
     .await;
-    result.unwrap_or_else(|refusal: ApiError| {
+    let mut response = result.unwrap_or_else(|refusal: ApiError| {
         tracing::debug!(method = %head.method, uri = %head.uri, code = refusal.code, message = %refusal, "refused");
         if refusal.code >= 500 {
             tracing::warn!(method = %head.method, path = %head.uri.path(), code = refusal.code, "{refusal}");
         }
         refuse(&refusal, errors_as)
-    })
+    });
+    if head.method == Method::HEAD {
+        *response.body_mut() = whole(Bytes::new());
+    }
+    response
 }
 
 /// A header that may be given several times, as one list.
@@ -105,11 +109,7 @@ impl ResourceRequest<'_> {
         let call = Call { user, kind, path, query, accepted };
         let presentation = Presentation { kind, accepted, include: verbs::watch::include(&call)? };
         let answer = carry_out(api, &call, verb, patch_type, &body).await?;
-        let mut response = presentation.respond(answer);
-        if method == Method::HEAD {
-            *response.body_mut() = whole(Bytes::new());
-        }
-        Ok(response)
+        Ok(presentation.respond(answer))
     }
 
     fn authorize(&self, verb: Verb) -> Result<(), ApiError> {

@@ -87,4 +87,27 @@ async fn a_path_does_not_climb_and_odd_headers_are_answered() {
     world.send(odd).await.expect(200);
     let picky = Request::get(MAPS).header("Accept", "image/png").body(Body::empty()).unwrap();
     world.send(picky).await.expect(406);
+    for path in ["/healthz", MAPS, "/nothing"] {
+        let head = world.send(request(Method::HEAD, path, "", "")).await;
+        assert_eq!(head.body, Value::String(String::new()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_tls_is_told_so() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::start().await;
+    let address = world.server.as_ref().unwrap().address();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /api HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, async {
+        // The server waits for the client to have said all.
+        stream.read_to_string(&mut answer).await.unwrap()
+    })
+    .await
+    .expect("an answer");
+    assert!(answer.starts_with("HTTP/1.0 400 Bad Request"), "{answer}");
+    assert!(answer.ends_with("Client sent an HTTP request to an HTTPS server.\n"), "{answer}");
+    world.get("/readyz").await.expect(200);
 }
