@@ -28,7 +28,7 @@ pub(crate) struct Api {
     /// Held for reading by whoever creates in a namespace, for writing by whoever removes one: a namespace that has been
     /// found empty stays so until it is gone.
     pub(crate) namespace_gate: RwLock<()>,
-    /// Held by whoever takes something that must not be taken twice, such as a service's address.
+    /// Held by whoever takes something that must not be taken twice: a service's address, being the default class.
     pub(crate) allocation: Mutex<()>,
     /// Cancelled when the server ends: watches and followed logs end with it.
     pub(crate) stop: CancellationToken,
@@ -97,7 +97,8 @@ pub(crate) fn timestamp(at: Timestamp) -> String {
 impl Api {
     /// What must be held from admission until the object is stored.
     pub(crate) async fn allocation(&self, kind: &Kind) -> Option<MutexGuard<'_, ()>> {
-        if kind.plural == "services" { Some(self.allocation.lock().await) } else { None }
+        let shared = matches!(kind.plural, "services" | "priorityclasses");
+        if shared { Some(self.allocation.lock().await) } else { None }
     }
 
     /// The stored object that a call names.

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::field::{FieldError, Path};
 use super::values::{default_text, is_true, number, string};
-use super::{ALL_VERBS, Behaviour, Body, Half, Kind, NameRule, Scope, Storage, define, text, values};
+use super::{
+    ALL_VERBS, AdmissionError, Behaviour, Body, Cluster, Deletion, Half, Kind, NameRule, Scope, Storage,
+    define, text, values,
+};
 use crate::table::{AGE, Column, Columns, NAME, cells};
 
 /// The highest value that a class of a user may have.
@@ -90,6 +93,19 @@ impl Behaviour for PriorityClasses {
         default_text(values::as_object(object), "preemptionPolicy", "PreemptLowerPriority");
     }
 
+    fn admit_create(&self, object: &mut Value, cluster: &dyn Cluster) -> Result<(), AdmissionError> {
+        one_default(object, cluster)
+    }
+
+    fn admit_update(
+        &self,
+        new: &mut Value,
+        _old: &Value,
+        cluster: &dyn Cluster,
+    ) -> Result<(), AdmissionError> {
+        one_default(new, cluster)
+    }
+
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
         let name = text(object, "/metadata/name");
         let value = number(object, "value").unwrap_or(0);
@@ -121,4 +137,29 @@ impl Behaviour for PriorityClasses {
         }
         self.validate(new, errors);
     }
+
+    fn deletion(&self, object: &Value, _requested: Option<i64>) -> Deletion {
+        let name = text(object, "/metadata/name");
+        if SYSTEM.iter().any(|(known, _, _)| *known == name) {
+            Deletion::Never("this is a system priority class and cannot be deleted")
+        } else {
+            Deletion::Now
+        }
+    }
+}
+
+/// Of two defaults nobody could say which counts.
+fn one_default(class: &Value, cluster: &dyn Cluster) -> Result<(), AdmissionError> {
+    if !is_true(class, "globalDefault") {
+        return Ok(());
+    }
+    let name = text(class, "/metadata/name");
+    let classes = cluster.list(&PRIORITYCLASSES);
+    let other = classes.iter().find(|c| is_true(c, "globalDefault") && text(c, "/metadata/name") != name);
+    other.map_or(Ok(()), |other| {
+        Err(AdmissionError::Forbidden(format!(
+            "PriorityClass {} is already marked as default. Only one default can exist",
+            text(other, "/metadata/name")
+        )))
+    })
 }

@@ -266,3 +266,24 @@ async fn an_event_of_either_group_has_the_times_that_kubectl_sorts_by() {
     let patched = world.patch(path, "strategic", &counted).await.expect(200).body;
     assert_eq!((&patched["count"], &patched["firstTimestamp"]), (&json!(2), &Value::Null));
 }
+
+#[tokio::test]
+async fn the_systems_priority_classes_stay_and_there_is_one_default() {
+    let world = World::start().await;
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let system = world.delete(&format!("{classes}/system-node-critical"), &json!({})).await.expect(403);
+    assert!(
+        system.message().ends_with("this is a system priority class and cannot be deleted"),
+        "{system:?}"
+    );
+    let class = |name: &str| json!({ "metadata": { "name": name }, "value": 1, "globalDefault": true });
+    world.post(classes, &class("a")).await.expect(201);
+    let second = world.post(classes, &class("b")).await.expect(403);
+    assert_eq!(
+        second.message(),
+        "priorityclasses.scheduling.k8s.io \"b\" is forbidden: PriorityClass a is already marked as default. Only one default can exist"
+    );
+    let again = json!({ "description": "still the default" });
+    world.patch(&format!("{classes}/a"), "merge", &again).await.expect(200);
+    world.delete(&format!("{classes}/a"), &json!({})).await.expect(200);
+}
