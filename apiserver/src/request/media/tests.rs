@@ -47,3 +47,13 @@ fn aggregated_discovery_is_given_to_who_prefers_it() {
     assert!(!wants_aggregated_discovery(Some("application/json")));
     assert!(!wants_aggregated_discovery(None));
 }
+
+#[test]
+fn no_header_makes_negotiation_panic() {
+    bolero::check!().with_type::<String>().for_each(|header: &String| {
+        let _ = Accepted::negotiate(Some(header));
+        super::wants_aggregated_discovery(Some(header));
+        super::wants_open_api_protobuf(Some(header));
+        let _ = body_syntax(Some(header));
+    });
+}

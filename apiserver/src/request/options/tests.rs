@@ -86,3 +86,35 @@ fn delete_options_come_from_query_or_body() {
         DeleteOptions::of_body(&json!({ "propagationPolicy": "Orphan", "orphanDependents": true })).is_err()
     );
 }
+
+#[test]
+fn no_query_makes_the_options_panic() {
+    const NAMES: [&str; 12] = [
+        "limit",
+        "continue",
+        "resourceVersion",
+        "resourceVersionMatch",
+        "labelSelector",
+        "fieldSelector",
+        "watch",
+        "timeoutSeconds",
+        "sendInitialEvents",
+        "gracePeriodSeconds",
+        "propagationPolicy",
+        "fieldValidation",
+    ];
+    bolero::check!().with_type::<Vec<(u8, String)>>().for_each(|pairs: &Vec<(u8, String)>| {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in pairs {
+            text.append_pair(NAMES[usize::from(*name) % NAMES.len()], value);
+        }
+        let Ok(query) = Query::parse(&text.finish()) else { return };
+        let _ = ListOptions::parse(&query, true);
+        let _ = ListOptions::parse(&query, false);
+        let _ = WriteOptions::parse(&query, "CreateOptions");
+        let _ = DeleteOptions::of_query(&query);
+    });
+    bolero::check!().with_type::<String>().for_each(|text: &String| {
+        let _ = Query::parse(text);
+    });
+}
