@@ -118,21 +118,14 @@ impl WatchError {
 /// Follows all objects of a kind until nobody takes inputs any more.
 pub(crate) async fn follow<K: Followed>(api: Api<K>, inputs: mpsc::Sender<Input>) {
     let mut version: Option<String> = None;
-    let mut retry = FIRST_RETRY;
-    let mut failing = false;
+    let mut outage = Outage::new(K::WHAT);
     loop {
         let ended = match &mut version {
-            None => list(&api, &inputs).await.map(|listed| version = Some(listed)),
-            Some(version) => watch(&api, version, &inputs).await,
+            None => list(&api, &inputs, &mut outage).await.map(|listed| version = Some(listed)),
+            Some(version) => watch(&api, version, &inputs, &mut outage).await,
         };
         match ended {
-            Ok(()) => {
-                if failing {
-                    tracing::info!(what = K::WHAT, "the API server answers again");
-                }
-                failing = false;
-                retry = FIRST_RETRY;
-            }
+            Ok(()) => {}
             Err(WatchError::Stopping) => return,
             Err(error) => {
                 if error.needs_list() {
@@ -140,25 +133,58 @@ pub(crate) async fn follow<K: Followed>(api: Api<K>, inputs: mpsc::Sender<Input>
                 }
                 if error.is_gone() {
                     tracing::debug!(what = K::WHAT, "the watch is too old; listing again");
-                    continue;
+                    sleep(FIRST_RETRY).await;
+                } else {
+                    sleep(outage.failed(&error)).await;
                 }
-                if !failing {
-                    tracing::warn!(
-                        what = K::WHAT,
-                        error = chain(&error),
-                        "list and watch failed; tried again until it works"
-                    );
-                }
-                failing = true;
-                sleep(retry).await;
-                retry = MOST_RETRY.min(retry * 2);
             }
         }
     }
 }
 
+/// The time in which the server does not answer: said once when it begins and once when it ends.
+#[derive(Debug)]
+struct Outage {
+    what: &'static str,
+    failing: bool,
+    retry: Duration,
+}
+
+impl Outage {
+    fn new(what: &'static str) -> Self {
+        Self { what, failing: false, retry: FIRST_RETRY }
+    }
+
+    /// The server has answered: a list came, or a watch has begun.
+    fn answered(&mut self) {
+        if self.failing {
+            tracing::info!(what = self.what, "the API server answers again");
+        }
+        *self = Self::new(self.what);
+    }
+
+    /// When to try again.
+    fn failed(&mut self, error: &WatchError) -> Duration {
+        if !self.failing {
+            tracing::warn!(
+                what = self.what,
+                error = chain(error),
+                "list and watch failed; tried again until it works"
+            );
+        }
+        self.failing = true;
+        let now = self.retry;
+        self.retry = MOST_RETRY.min(now * 2);
+        now
+    }
+}
+
 /// Hands on all objects; the version to watch from.
-async fn list<K: Followed>(api: &Api<K>, inputs: &mpsc::Sender<Input>) -> Result<String, WatchError> {
+async fn list<K: Followed>(
+    api: &Api<K>,
+    inputs: &mpsc::Sender<Input>,
+    outage: &mut Outage,
+) -> Result<String, WatchError> {
     let mut all = Vec::new();
     let mut token: Option<String> = None;
     loop {
@@ -170,6 +196,7 @@ async fn list<K: Followed>(api: &Api<K>, inputs: &mpsc::Sender<Input>) -> Result
         if token.is_none() {
             let version = page.metadata.resource_version.filter(|v| !v.is_empty());
             let version = version.ok_or(WatchError::NoVersion)?;
+            outage.answered();
             inputs.send(K::listed(all)).await.map_err(|_| WatchError::Stopping)?;
             return Ok(version);
         }
@@ -181,11 +208,13 @@ async fn watch<K: Followed>(
     api: &Api<K>,
     version: &mut String,
     inputs: &mpsc::Sender<Input>,
+    outage: &mut Outage,
 ) -> Result<(), WatchError> {
     let params = WatchParams::default().timeout(WATCH_SECONDS);
     let idle = Duration::from_secs(WATCH_SECONDS.into()) + IDLE_MARGIN;
     let opened = timeout(CALL_TIMEOUT, api.watch(&params, version)).await;
     let mut events = opened.map_err(|_| WatchError::NoAnswer)??.boxed();
+    outage.answered();
     let mut silent = true;
     while let Some(event) = timeout(idle, events.try_next()).await.map_err(|_| WatchError::NoAnswer)?? {
         silent = false;
@@ -216,3 +245,6 @@ async fn watch<K: Followed>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
