@@ -1,15 +1,21 @@
 //! `pods/eviction`: a delete that asks first. There are no disruption budgets yet that could say no.
 
-use serde_json::Value;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::answer::{Answer, Content};
-use crate::api::{Api, Call, Received};
+use crate::api::{Api, Call, Received, in_form_of, timestamp};
 use crate::authorize::restrict_node;
 use crate::kinds::pods::EVICTION;
 use crate::kinds::text;
+use crate::kinds::values::child;
 use crate::request::options::{DeleteOptions, WriteOptions};
 use crate::status::{ApiError, success};
-use crate::verbs::{delete::delete_one, read_body};
+use crate::store::WriteError;
+use crate::verbs::{delete::delete_one, read_body, update::store};
+
+/// How often a pod is marked again after somebody else wrote it.
+const ATTEMPTS: usize = 8;
 
 pub(crate) async fn evict(api: &Api, call: &Call, body: &Received) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
@@ -22,9 +28,48 @@ pub(crate) async fn evict(api: &Api, call: &Call, body: &Received) -> Result<Ans
         _ => DeleteOptions::default(),
     };
     delete.dry_run |= options.dry_run;
-    let pod = api.stored(call.kind, call.namespace(), call.name()).await?.value();
-    restrict_node(&call.user, "create", call.kind.plural, Some("eviction"), &pod)
-        .map_err(|why| ApiError::forbidden(call.kind, call.name(), &why))?;
+    let mut attempts = ATTEMPTS;
+    loop {
+        attempts -= 1;
+        let current = api.stored(call.kind, call.namespace(), call.name()).await?;
+        let mut pod = in_form_of(call.kind, &current);
+        restrict_node(&call.user, "create", call.kind.plural, Some("eviction"), &pod)
+            .map_err(|why| ApiError::forbidden(call.kind, call.name(), &why))?;
+        let wanted = delete.uid.as_deref().is_none_or(|uid| uid == text(&pod, "/metadata/uid"));
+        if delete.dry_run || !wanted || is_ending(&pod) {
+            break;
+        }
+        mark(&mut pod);
+        match store(api, call.kind, &current, pod).await {
+            Ok(_) => break,
+            Err(WriteError::Conflict { .. }) if attempts > 0 => {}
+            Err(error) => return Err(ApiError::of_write(error, call.kind, call.name())),
+        }
+    }
     delete_one(api, &call.user, call.kind, call.namespace(), call.name(), &delete).await?;
     Ok(Answer { code: 201, content: Content::Plain(success(201)), warnings: checked.warnings })
+}
+
+/// Whether the pod ends anyway.
+fn is_ending(pod: &Value) -> bool {
+    !text(pod, "/metadata/deletionTimestamp").is_empty()
+        || matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+/// Says in the pod's status why it ends.
+fn mark(pod: &mut Value) {
+    const KIND: &str = "DisruptionTarget";
+    let condition = json!({
+        "type": KIND,
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastProbeTime": null,
+        "lastTransitionTime": timestamp(Timestamp::now()),
+        "observedGeneration": pod.pointer("/metadata/generation"),
+    });
+    let conditions = child(pod, "status").entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else { return };
+    conditions.retain(|c| text(c, "/type") != KIND);
+    conditions.push(condition);
 }

@@ -85,7 +85,13 @@ async fn an_eviction_deletes_with_grace() {
         |name: &str| json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": name } });
     world.post(&format!("{PODS}/a/eviction"), &eviction("b")).await.expect(400);
     world.post(&format!("{PODS}/a/eviction"), &eviction("a")).await.expect(201);
-    assert_eq!(world.get(&format!("{PODS}/a")).await.body["metadata"]["deletionGracePeriodSeconds"], 30);
+    let evicted = world.get(&format!("{PODS}/a")).await.body;
+    assert_eq!(evicted["metadata"]["deletionGracePeriodSeconds"], 30);
+    let condition = &evicted["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["type"], &condition["reason"]),
+        (&json!("DisruptionTarget"), &json!("EvictionByEvictionAPI"))
+    );
     world.post(&format!("{PODS}/nope/eviction"), &eviction("nope")).await.expect(404);
 }
 
