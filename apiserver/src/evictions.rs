@@ -12,7 +12,11 @@ use crate::kinds::values::child;
 use crate::request::options::{DeleteOptions, WriteOptions};
 use crate::status::{ApiError, success};
 use crate::store::WriteError;
-use crate::verbs::{delete::delete_one, read_body, update::store};
+use crate::verbs::{
+    delete::{check_preconditions, delete_one},
+    read_body,
+    update::store,
+};
 
 /// How often a pod is marked again after somebody else wrote it.
 const ATTEMPTS: usize = 8;
@@ -35,12 +39,17 @@ pub(crate) async fn evict(api: &Api, call: &Call, body: &Received) -> Result<Ans
         let mut pod = in_form_of(call.kind, &current);
         restrict_node(&call.user, "create", call.kind.plural, Some("eviction"), &pod)
             .map_err(|why| ApiError::forbidden(call.kind, call.name(), &why))?;
-        let wanted = delete.uid.as_deref().is_none_or(|uid| uid == text(&pod, "/metadata/uid"));
-        if delete.dry_run || !wanted || is_ending(&pod) {
+        check_preconditions(call.kind, call.name(), &pod, &delete)?;
+        if delete.dry_run || is_ending(&pod) {
             break;
         }
         mark(&mut pod);
         match store(api, call.kind, &current, pod).await {
+            Ok(Content::Stored(marked)) => {
+                // The version that was asked for was there: from now on the marked one is meant.
+                delete.resource_version = delete.resource_version.map(|_| marked.revision().to_string());
+                break;
+            }
             Ok(_) => break,
             Err(WriteError::Conflict { .. }) if attempts > 0 => {}
             Err(error) => return Err(ApiError::of_write(error, call.kind, call.name())),

@@ -12,6 +12,7 @@
 //! ```
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ use crate::machine;
 /// How many nodes have a range in a block.
 pub const MAX_NODES: usize = 16;
 const BLOCKS: u8 = 128;
+/// Ports that a block has. All lie below those that the kernel gives to outgoing connections, so that no connection holds
+/// one of them.
+const PORTS: u16 = 64;
+const FIRST_PORT: u16 = 20_000;
 const INTERFACES: &str = "/sys/class/net";
 const PREFIX: &str = "nodelet";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -51,11 +56,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// Takes the block that this owner has already, or a free one, and gives the bridge the addresses of the nodes.
-    pub(crate) async fn claim(owner: &str, nodes: usize) -> Result<Self, NetworkError> {
+    /// Takes the block that this owner has already, else the one that it had, else a free one, and gives the bridge the
+    /// addresses of the nodes.
+    pub(crate) async fn claim(owner: &str, nodes: usize, had: Option<u8>) -> Result<Self, NetworkError> {
         let network = match Self::of(owner) {
             Some(network) => network,
-            None => Self::make(owner).await?,
+            None => Self::make(owner, had).await?,
         };
         for node in 0..nodes {
             let address = format!("{}/20", network.node_ip(node));
@@ -80,8 +86,8 @@ impl Network {
         self.ip(&["link", "delete", &self.bridge()]).await
     }
 
-    async fn make(owner: &str) -> Result<Self, NetworkError> {
-        for block in 0..BLOCKS {
+    async fn make(owner: &str, had: Option<u8>) -> Result<Self, NetworkError> {
+        for block in had.filter(|block| *block < BLOCKS).into_iter().chain(0..BLOCKS) {
             let network = Self { block };
             let bridge = network.bridge();
             if network.exists() {
@@ -98,6 +104,22 @@ impl Network {
             }
         }
         Err(NetworkError::NoBlock)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_block(block: u8) -> Self {
+        Self { block }
+    }
+
+    /// Its number, 0 to 127.
+    pub(crate) fn block(&self) -> u8 {
+        self.block
+    }
+
+    /// Ports of this machine that no other cluster takes.
+    pub(crate) fn ports(&self) -> Range<u16> {
+        let first = FIRST_PORT + u16::from(self.block) * PORTS;
+        first..first + PORTS
     }
 
     /// Name of the bridge.
@@ -174,6 +196,16 @@ mod tests {
                 assert!(seen.insert(ip), "{ip} twice");
                 assert!((88..96).contains(&ip.octets()[1]), "{ip} is outside");
             }
+        }
+    }
+
+    #[test]
+    fn clusters_have_ports_apart_from_each_other_and_from_outgoing_connections() {
+        let mut last = 0;
+        for block in 0..BLOCKS {
+            let ports = Network { block }.ports();
+            assert!(last <= ports.start && ports.end <= 30_000, "{ports:?}");
+            last = ports.end;
         }
     }
 

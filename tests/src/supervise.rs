@@ -15,6 +15,7 @@ mod record;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -297,11 +298,23 @@ impl Keeper {
             Err(error) => error.to_string(),
         };
         let log = self.launch.log.display();
+        let last = last_line(&self.launch.log).map_or(String::new(), |line| format!(" and ends: {line}"));
         self.progress.note(&format!(
-            "{} ended ({how}); starting it again in {pause:?}; its log is {log}",
+            "{} ended ({how}); starting it again in {pause:?}; its log is {log}{last}",
             self.launch.name
         ));
     }
+}
+
+/// What a program said last, as far as it is within the last 4 KiB of its log.
+fn last_line(log: &Path) -> Option<String> {
+    let mut file = std::fs::File::open(log).ok()?;
+    let end = file.seek(SeekFrom::End(0)).ok()?;
+    file.seek(SeekFrom::Start(end.saturating_sub(4096))).ok()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// The end of a process that there is; otherwise for ever.

@@ -98,7 +98,8 @@ pub(crate) async fn delete_one(
     }
 }
 
-fn check_preconditions(
+/// Refuses what is not the object, or not the version of it, that the caller has in mind.
+pub(crate) fn check_preconditions(
     kind: &Kind,
     name: &str,
     object: &Value,

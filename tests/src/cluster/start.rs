@@ -100,17 +100,17 @@ impl Bringing {
             progress.note(&machine::inotify_note(was));
             record.inotify_instances.get_or_insert(was);
         }
-        let apiserver_port = record.port("apiserver", APISERVER_PORT)?;
-        let scheduler_port = record.port("scheduler", SCHEDULER_PORT)?;
-        let mut healthz_ports = Vec::new();
-        for index in 0..record.nodes {
-            healthz_ports.push(record.port(&format!("healthz-{index}"), HEALTHZ_PORT)?);
-        }
         record.kubectl = Some(tools.kubectl.path.clone());
         // Before the first process: whoever finds this directory after a kill knows what to look for.
         record.write(&layout.state_file())?;
-
-        let network = Network::claim(layout.id(), record.nodes).await?;
+        let network = Network::claim(layout.id(), record.nodes, record.block).await?;
+        let apiserver_port = record.port(&network, "apiserver", APISERVER_PORT)?;
+        let scheduler_port = record.port(&network, "scheduler", SCHEDULER_PORT)?;
+        let mut healthz_ports = Vec::new();
+        for index in 0..record.nodes {
+            healthz_ports.push(record.port(&network, &format!("healthz-{index}"), HEALTHZ_PORT)?);
+        }
+        record.write(&layout.state_file())?;
         let runtimes = progress
             .step("containerd", runtimes(layout, &tools, &network, &archives, (record.nodes, &progress)))
             .await?;

@@ -96,6 +96,29 @@ async fn an_eviction_deletes_with_grace() {
 }
 
 #[tokio::test]
+async fn an_eviction_of_another_version_marks_nothing_and_of_the_right_one_deletes() {
+    let world = World::start().await;
+    world.post(PODS, &pod("a")).await.expect(201);
+    let before = world.get(&format!("{PODS}/a")).await;
+    let version = before.metadata("resourceVersion").to_owned();
+    let eviction = |key: &str, value: &str| {
+        json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": { "name": "a" },
+            "deleteOptions": { "preconditions": { key: value } },
+        })
+    };
+    let path = format!("{PODS}/a/eviction");
+    world.post(&path, &eviction("resourceVersion", "1")).await.expect(409);
+    world.post(&path, &eviction("uid", "another")).await.expect(409);
+    assert_eq!(world.get(&format!("{PODS}/a")).await.body, before.body);
+    world.post(&path, &eviction("resourceVersion", &version)).await.expect(201);
+    // On no node yet, so nothing is to be waited for.
+    world.get(&format!("{PODS}/a")).await.expect(404);
+}
+
+#[tokio::test]
 async fn a_collection_is_deleted_by_selector() {
     let world = World::start().await;
     for (name, app) in [("a", "web"), ("b", "db")] {
