@@ -257,6 +257,38 @@ impl Client {
         gone_is_done(got.map(drop))
     }
 
+    /// Gives a running container other resources; what is 0 stays as it is.
+    pub async fn update_container_resources(
+        &self,
+        id: &str,
+        resources: v1::LinuxContainerResources,
+    ) -> Answer<()> {
+        let about = About::new("UpdateContainerResources", id);
+        let mut client = self.runtime.clone();
+        let request = v1::UpdateContainerResourcesRequest {
+            container_id: id.to_owned(),
+            linux: Some(resources),
+            ..Default::default()
+        };
+        self.call(&about, self.timeouts.request, request, |r| async move {
+            client.update_container_resources(r).await
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Bytes of memory that a running container uses, where the runtime tells.
+    pub async fn container_memory(&self, id: &str) -> Answer<Option<u64>> {
+        let about = About::new("ContainerStats", id);
+        let mut client = self.runtime.clone();
+        let request = v1::ContainerStatsRequest { container_id: id.to_owned() };
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.container_stats(r).await })
+            .await?;
+        let memory = got.stats.and_then(|s| s.memory);
+        Ok(memory.and_then(|m| m.usage_bytes).map(|bytes| bytes.value))
+    }
+
     /// The containers with these labels; all with none.
     pub async fn list_containers(&self, labels: HashMap<String, String>) -> Answer<Vec<v1::Container>> {
         let about = About::new("ListContainers", "");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::NodeAddress;
-use lifecycle::Settings as PodSettings;
+use lifecycle::{PullLimits, Settings as PodSettings, Supported};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -21,9 +21,10 @@ use crate::config::{Config, machine};
 use crate::events::{Rates, Recorder};
 use crate::flags::Flags;
 use crate::kubeconfig::{self, Clients};
+use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
-use crate::pods::{Inputs, Pods, Publisher, Shown};
+use crate::pods::{Inputs, Parts, Pods, Publisher, Shown};
 use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
 use crate::sources::mirror::Mirrors;
 use crate::sources::{self, Source, UPDATE_QUEUE, files};
@@ -68,6 +69,9 @@ pub enum StartError {
     /// Another daemon's lock cannot be waited for.
     #[error(transparent)]
     Lock(#[from] lock::LockError),
+    /// What an earlier daemon has left cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A part of the daemon has broken; whoever supervises it starts it again.
     #[error("a part of the daemon has broken")]
     Broken(#[source] tokio::task::JoinError),
@@ -124,6 +128,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     tasks.spawn(health::run(cri.clone(), runtime_state.clone(), stop.clone()));
 
     let memory = facts.memory_bytes;
+    let boot_id = facts.boot_id.clone();
     let settings = node::Settings {
         node_name: node_name.clone(),
         node_ips: flags.node_ips.clone(),
@@ -168,6 +173,9 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     crate::server::start(server, cri.clone(), shown.clone(), &stop, &mut tasks).await?;
     let executor = Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state);
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone());
+    let ledger = Ledger::open(&flags.root_dir, boot_id)?;
+    tasks.spawn(ledger.clone().run(stop.clone()));
+    let parts = Parts { executor, publisher, shown, ledger };
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(
         &config,
@@ -183,7 +191,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let (runtime_in, runtime_events) = mpsc::channel(RUNTIME_QUEUE);
     tasks.spawn(Watcher::new(cri, runtime_in).run(stop.clone()));
     let inputs = Inputs { updates, runtime: runtime_events, host_ips, mirrors: mirrors.renewed(), sources };
-    tasks.spawn(run_pods(config, executor, publisher, shown, inputs, runtime, stop));
+    tasks.spawn(run_pods(config, parts, inputs, runtime, stop));
     tracing::info!(node = node_name, "nodelet {} is running", env!("CARGO_PKG_VERSION"));
 
     let lock = lock.as_ref().filter(|_| flags.exit_on_lock_contention);
@@ -326,9 +334,7 @@ fn start_sources(
 /// Starts the pods once the runtime has told its name.
 async fn run_pods(
     config: Arc<Config>,
-    executor: Executor,
-    publisher: Publisher,
-    shown: Shown,
+    parts: Parts,
     inputs: Inputs,
     mut runtime: watch::Receiver<RuntimeState>,
     mut stop: watch::Receiver<bool>,
@@ -347,7 +353,23 @@ async fn run_pods(
             .max_container_restart_period
             .map_or(MAX_RESTART_PERIOD, |period| period.to_std()),
         runtime_name,
+        supported: Supported::default(),
     };
-    let pods = Pods::new(settings, executor, publisher, shown, &inputs);
+    let pods = Pods::new(settings, pull_limits(&config), parts, &inputs);
     pods.run(inputs, stop).await;
+}
+
+/// Serial pulls only where the configuration asks for them; else as many as it says, or nodelet's own number.
+fn pull_limits(config: &Config) -> PullLimits {
+    let usual = PullLimits::default();
+    let parallel = match config.max_parallel_image_pulls.and_then(|n| usize::try_from(n).ok()) {
+        _ if config.serialize_image_pulls => 1,
+        Some(most) => most.max(1),
+        None => usual.parallel,
+    };
+    PullLimits {
+        parallel,
+        per_second: f64::from(config.registry_pull_qps),
+        burst: u32::try_from(config.registry_burst).unwrap_or(0),
+    }
 }

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod events;
 pub mod flags;
 pub mod kubeconfig;
+pub mod ledger;
 pub mod lock;
 pub mod logging;
 pub mod node;

@@ -19,10 +19,11 @@ mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use lifecycle::{Assignment, Origin, Settings};
+use lifecycle::{Assignment, Origin, PullLimits, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -30,6 +31,8 @@ pub(crate) use mailbox::Mailbox;
 pub(crate) use publisher::Publisher;
 pub(crate) use view::Shown;
 
+use crate::clock;
+use crate::ledger::Ledger;
 use crate::runtime::{Executor, Found, RuntimeEvent};
 use crate::sources::{self, Source, Update};
 use crate::stop::stopped;
@@ -37,6 +40,9 @@ use task::{PodTask, Shared};
 
 /// Questions to the node task that may wait; pods wait beyond that.
 const NODE_QUEUE: usize = 1024;
+
+/// How long the API server may take to tell the pods of this node before those of the last run are taken up.
+const API_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Handle {
@@ -61,6 +67,15 @@ pub(crate) struct Inputs {
     pub(crate) sources: Vec<Source>,
 }
 
+/// What the pod tasks work with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) executor: Executor,
+    pub(crate) publisher: Publisher,
+    pub(crate) shown: Shown,
+    pub(crate) ledger: Ledger,
+}
+
 /// The supervisor; see the module's page.
 #[derive(Debug)]
 pub(crate) struct Pods {
@@ -78,17 +93,12 @@ pub(crate) struct Pods {
 
 impl Pods {
     /// Makes the supervisor and the node task.
-    pub(crate) fn new(
-        settings: Settings,
-        executor: Executor,
-        publisher: Publisher,
-        shown: Shown,
-        inputs: &Inputs,
-    ) -> Self {
+    pub(crate) fn new(settings: Settings, pulls: PullLimits, parts: Parts, inputs: &Inputs) -> Self {
         let (node, asks) = mpsc::channel(NODE_QUEUE);
-        tokio::spawn(node_task::run(asks));
+        tokio::spawn(node_task::run(asks, pulls));
+        let Parts { executor, publisher, shown, ledger } = parts;
         Self {
-            shared: Shared { settings: Arc::new(settings), executor, publisher, node, shown },
+            shared: Shared { settings: Arc::new(settings), executor, publisher, node, shown, ledger },
             handles: HashMap::new(),
             tasks: JoinSet::new(),
             awaited: inputs.sources.iter().copied().collect(),
@@ -100,6 +110,9 @@ impl Pods {
 
     /// Runs until `stop`; the pods stay as they are.
     pub(crate) async fn run(mut self, mut inputs: Inputs, mut stop: watch::Receiver<bool>) {
+        let patience = tokio::time::sleep(API_PATIENCE);
+        tokio::pin!(patience);
+        let mut waits = self.awaited.contains(&Source::Api);
         loop {
             tokio::select! {
                 biased;
@@ -120,6 +133,11 @@ impl Pods {
                         handle.mailbox.republish();
                     }
                 }
+                // Cancel-safe: a deadline.
+                () = &mut patience, if waits => {
+                    waits = false;
+                    self.take_up_kept();
+                }
                 // Cancel-safe: as JoinSet says.
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
                     Ok(uid) => self.ended(&uid),
@@ -137,6 +155,16 @@ impl Pods {
                     if handle.source == Some(source) && !listed.contains(uid.as_str()) {
                         handle.removed = true;
                         handle.mailbox.remove(None);
+                    }
+                }
+                if source == Source::Api {
+                    let gone = |pod: &Arc<ApiPod>| {
+                        pod.metadata.uid.clone().filter(|uid| !listed.contains(uid.as_str()))
+                    };
+                    for uid in self.shared.ledger.pods().iter().filter_map(gone) {
+                        if !self.handles.contains_key(&uid) {
+                            self.shared.ledger.forget(&uid);
+                        }
                     }
                 }
                 for pod in pods {
@@ -159,11 +187,33 @@ impl Pods {
     fn assign(&mut self, source: Source, pod: Arc<ApiPod>) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         let origin = if sources::is_static(&pod) { Origin::Static } else { Origin::Api };
-        let assignment = Assignment { pod, origin };
+        let kept = self.shared.ledger.kept(&pod, clock::now());
+        if origin == Origin::Api {
+            self.shared.ledger.assigned(&pod);
+        }
+        let assignment = Assignment { pod, origin, kept };
         match self.handles.get_mut(&uid) {
             Some(handle) if handle.removed => handle.next = Some(assignment),
             Some(handle) => handle.mailbox.assign(assignment),
             None => self.start(uid, Some(source), assignment),
+        }
+    }
+
+    /// After a start without an API server: the pods of the last run go on, or come up again after a reboot. The first list
+    /// puts right what has changed meanwhile.
+    fn take_up_kept(&mut self) {
+        if !self.awaited.contains(&Source::Api) {
+            return;
+        }
+        let pods = self.shared.ledger.pods();
+        if !pods.is_empty() {
+            tracing::info!(
+                pods = pods.len(),
+                "the API server does not answer: the pods of the last run go on"
+            );
+        }
+        for pod in pods {
+            self.assign(Source::Api, pod);
         }
     }
 
@@ -190,6 +240,7 @@ impl Pods {
         if let Some(found) = &mut self.in_runtime {
             found.remove(uid);
         }
+        self.shared.ledger.forget(uid);
         let Some(handle) = self.handles.remove(uid) else { return };
         tracing::info!(pod = %format_args!("{}/{}", handle.namespace, handle.name), uid, "nothing is left of the pod");
         if let Some(next) = handle.next {
@@ -257,7 +308,7 @@ impl Pods {
                 },
                 ..ApiPod::default()
             });
-            self.start(uid, None, Assignment { pod, origin: Origin::Orphan });
+            self.start(uid, None, Assignment::new(pod, Origin::Orphan));
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | `observe` | the runtime's messages as the pod machine sees them |
 //! | `sandbox_config`, `container_config` | what the runtime is told to make |
 //! | `environment`, `dns` | parts of these |
+//! | `hooks`, `insecure_tls` | postStart and preStop |
 //! | `health` | whether the runtime and its network are ready |
 //! | `watch` | the runtime's events, the audit beside them, and whether the runtime is there at all |
 //!
@@ -16,6 +17,8 @@ mod dns;
 mod environment;
 mod executor;
 pub(crate) mod health;
+mod hooks;
+mod insecure_tls;
 mod log_files;
 mod observe;
 mod sandbox_config;

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Delays that double from `initial` to `cap`, counted from the failure itself (behaviour.md 12.1, 13.3).
 ///
 /// The first retry is free: it only opens the entry. A failure that comes more than `quiet` after the last retry was
 /// granted starts from the beginning (12.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
     entry: Option<Entry>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     delay: Duration,
     granted_at: Duration,

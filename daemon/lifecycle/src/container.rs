@@ -1,47 +1,72 @@
-//! One container of the spec and the work that is under way for it.
+//! One container of the spec, what follows its exit, and the work that is under way for it.
 
+mod after_exit;
+
+use std::borrow::Cow;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod as ApiPod};
+use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
 use crate::effect::OpId;
+pub(crate) use after_exit::{AfterExit, after_exit, may_ever_restart, restarts};
 
-/// Where in the spec a container stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Where in the spec a container stands and what that means for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ContainerKind {
-    /// `spec.initContainers`, run to completion in order.
+    /// Of `spec.initContainers`: runs to completion before the next.
     Init,
-    /// `spec.containers`.
+    /// Of `spec.initContainers`, with restart policy `Always`: runs beside the others from its place on.
+    Sidecar,
+    /// Of `spec.containers`: the pod's work.
     Regular,
+    /// Of `spec.ephemeralContainers`: started once, beside everything.
+    Ephemeral,
 }
 
 impl ContainerKind {
     /// The path that events name.
     pub fn field_path(self, name: &str) -> String {
         match self {
-            Self::Init => format!("spec.initContainers{{{name}}}"),
+            Self::Init | Self::Sidecar => format!("spec.initContainers{{{name}}}"),
             Self::Regular => format!("spec.containers{{{name}}}"),
+            Self::Ephemeral => format!("spec.ephemeralContainers{{{name}}}"),
         }
     }
 }
 
 /// What is being done for a container right now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// ```text
+///   Idle -> InspectingImage -> WaitingToPull -> PullingImage -> WaitingForSlot -> Creating -> Starting -> PostStart -> Idle
+///                 '------------ has it --------------------------^
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Work {
     /// Nothing.
     #[default]
     Idle,
-    /// The node is asked whether it has the image.
+    /// The node is asked whether it has the image, and whether this pod may use it.
     InspectingImage(OpId),
-    /// The image is pulled since this boot time.
-    PullingImage(OpId, Duration),
+    /// A pull slot is asked for, since this boot time.
+    WaitingToPull(OpId, Duration),
+    /// The image is pulled.
+    PullingImage {
+        op: OpId,
+        /// Boot time of the wish for it.
+        wanted: Duration,
+        /// Boot time at which the pull began.
+        begun: Duration,
+    },
     /// The image is there; a start slot is asked for.
     WaitingForSlot(OpId, String),
     /// The runtime makes the container.
     Creating(OpId),
     /// The container is made; the runtime starts it.
-    Starting(OpId),
+    Starting(OpId, String),
+    /// It runs; its postStart hook does too.
+    PostStart(OpId, String),
 }
 
 impl Work {
@@ -49,28 +74,45 @@ impl Work {
         match self {
             Self::Idle => None,
             Self::InspectingImage(op)
-            | Self::PullingImage(op, _)
+            | Self::WaitingToPull(op, _)
+            | Self::PullingImage { op, .. }
             | Self::WaitingForSlot(op, _)
             | Self::Creating(op)
-            | Self::Starting(op) => Some(*op),
+            | Self::Starting(op, _)
+            | Self::PostStart(op, _) => Some(*op),
         }
     }
 
     /// Whether the runtime may be making something of it that the last observation does not show.
     pub(crate) fn makes(&self) -> bool {
-        matches!(self, Self::Creating(_) | Self::Starting(_))
+        matches!(self, Self::Creating(_) | Self::Starting(..))
     }
 }
 
 /// Why a container that should run does not, as its status shows it (behaviour.md 5.17).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waiting {
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
 }
 
+impl Waiting {
+    pub(crate) fn new(reason: &'static str, message: String) -> Self {
+        Self { reason: Cow::Borrowed(reason), message }
+    }
+}
+
+/// What the probes of one container's run have said, `None` where they have said nothing yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verdicts {
+    /// The runtime's id of the run.
+    pub(crate) id: String,
+    pub(crate) startup: Option<bool>,
+    pub(crate) readiness: Option<bool>,
+}
+
 /// One container of the spec.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Slot {
     pub(crate) work: Work,
     pub(crate) waiting: Option<Waiting>,
@@ -91,28 +133,52 @@ pub(crate) struct Slot {
     pub(crate) granted: Option<String>,
     /// The exit for which a back-off has been announced.
     pub(crate) backoff_told: Option<String>,
+    pub(crate) verdicts: Verdicts,
 }
 
-/// The containers of `pod` that this machine runs, in the order in which they start.
-pub(crate) fn specs(pod: &ApiPod) -> impl Iterator<Item = (ContainerKind, &ContainerSpec)> {
+impl Slot {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.work == Work::Idle
+    }
+
+    /// What the probes have said of the run `id`.
+    pub(crate) fn verdicts_of(&self, id: &str) -> Option<&Verdicts> {
+        Some(&self.verdicts).filter(|v| v.id == id)
+    }
+}
+
+/// The containers of `pod`: inits and sidecars in order, then the regular ones, then the ephemeral ones.
+pub(crate) fn specs(pod: &ApiPod) -> impl Iterator<Item = (ContainerKind, Cow<'_, ContainerSpec>)> {
     let spec = pod.spec.as_ref();
-    let init = spec.and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
-    let regular = spec.map(|s| s.containers.as_slice()).unwrap_or_default();
-    init.iter().map(|c| (ContainerKind::Init, c)).chain(regular.iter().map(|c| (ContainerKind::Regular, c)))
+    let lasting = spec.into_iter().flat_map(podspec::containers).map(|(kind, c)| {
+        let kind = match kind {
+            podspec::ContainerKind::Init => ContainerKind::Init,
+            podspec::ContainerKind::Sidecar => ContainerKind::Sidecar,
+            podspec::ContainerKind::Regular => ContainerKind::Regular,
+        };
+        (kind, Cow::Borrowed(c))
+    });
+    let ephemeral = spec.and_then(|s| s.ephemeral_containers.as_deref()).unwrap_or_default();
+    lasting.chain(
+        ephemeral.iter().map(|e| (ContainerKind::Ephemeral, Cow::Owned(podspec::ephemeral_as_container(e)))),
+    )
+}
+
+/// The container named `name`.
+pub(crate) fn spec_named<'a>(pod: &'a ApiPod, name: &str) -> Option<(ContainerKind, Cow<'a, ContainerSpec>)> {
+    specs(pod).find(|(_, spec)| spec.name == name)
+}
+
+/// The container whose processes an ephemeral container is to see.
+pub(crate) fn target_of<'a>(pod: &'a ApiPod, name: &str) -> Option<&'a str> {
+    let all = pod.spec.as_ref().and_then(|s| s.ephemeral_containers.as_deref()).unwrap_or_default();
+    let target = all.iter().find(|e| e.name == name)?.target_container_name.as_deref();
+    target.filter(|t| !t.is_empty())
 }
 
 /// `spec.restartPolicy`, `Always` where it is not given.
 pub(crate) fn restart_policy(pod: &ApiPod) -> &str {
     pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always")
-}
-
-/// Whether a container of this kind is started again after it ended with `exit_code`.
-pub(crate) fn restarts(pod: &ApiPod, kind: ContainerKind, exit_code: i32) -> bool {
-    match (kind, restart_policy(pod)) {
-        (_, "Never") => false,
-        (_, "OnFailure") | (ContainerKind::Init, _) => exit_code != 0,
-        (ContainerKind::Regular, _) => true,
-    }
 }
 
 /// What a restart back-off is kept for, beside the pod and the container's name (behaviour.md 12.4).

@@ -1,31 +1,82 @@
 //! What the machines want done.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{PodStatus, ResourceRequirements};
+use serde::{Deserialize, Serialize};
 
 use crate::container::ContainerKind;
 
 /// Names one call in flight; unique within one machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OpId(pub u64);
 
 /// Which queue a start waits in: containers of pods that are under way go before new sandboxes, so that one pod is
 /// finished before the next is begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SlotClass {
     /// Create and start of one container.
     Container,
     /// A new sandbox.
     Sandbox,
+    /// An image pull, which has a bound of its own.
+    Pull,
+}
+
+/// When a hook runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hook {
+    /// Right after the container was started.
+    PostStart,
+    /// Before it is stopped.
+    PreStop,
+}
+
+/// What a probe decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ProbeKind {
+    /// Whether the container has come up; until then no other probe runs.
+    Startup,
+    /// Whether it is to be restarted.
+    Liveness,
+    /// Whether it takes requests.
+    Readiness,
+}
+
+/// What can be changed while a container runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Resource {
+    /// Bytes.
+    Memory,
+    /// Weight and quota.
+    Cpu,
+}
+
+/// One run of a container that is to be probed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProbeTarget {
+    /// Its name in the spec.
+    pub container: String,
+    /// The runtime's id.
+    pub id: String,
+    /// Which of its probes.
+    pub kind: ProbeKind,
+    /// Nanoseconds since the epoch; the initial delay counts from here.
+    pub started_at: i64,
 }
 
 /// One piece of work with an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Call {
     /// Read everything that the runtime has of the pod.
     Observe,
+    /// Make and fill the pod's volumes; what is there already stays.
+    MountVolumes,
+    /// Unmount the pod's volumes and remove them; only asked for once nothing of the pod runs.
+    UnmountVolumes,
     /// Make the pod's directories and its sandbox.
     RunSandbox {
         /// Which sandbox of the pod this is, counted from 0.
@@ -65,6 +116,10 @@ pub enum Call {
         image_id: String,
         /// The pod's addresses, as its environment may name them.
         pod_ips: Vec<String>,
+        /// The container whose processes an ephemeral one is to see: the runtime's id.
+        target_id: Option<String>,
+        /// What it is allowed, where that is not what its spec says.
+        allocated: Option<Box<ResourceRequirements>>,
     },
     /// Start a container that was made.
     StartContainer {
@@ -75,6 +130,28 @@ pub enum Call {
         /// Where in the spec it stands.
         kind: ContainerKind,
     },
+    /// Run a hook of a running container. There is no time limit: a call that is not waited for any more is cancelled.
+    RunHook {
+        /// The runtime's id.
+        id: String,
+        /// Its name in the spec.
+        name: String,
+        /// Which of its hooks.
+        hook: Hook,
+        /// The pod's addresses, the primary one first.
+        pod_ips: Vec<String>,
+    },
+    /// Give a running container other resources.
+    UpdateResources {
+        /// The runtime's id.
+        id: String,
+        /// Its name in the spec.
+        name: String,
+        /// Which of them; the values are those of `resources`.
+        resource: Resource,
+        /// All that the container is allowed.
+        resources: Box<ResourceRequirements>,
+    },
     /// Stop a container: its stop signal, and SIGKILL after `grace`.
     StopContainer {
         /// The runtime's id.
@@ -82,7 +159,7 @@ pub enum Call {
         /// Whole seconds, at least 2 (behaviour.md 18.5).
         grace: Duration,
     },
-    /// Remove a dead container with its logs.
+    /// Remove a dead container, with its logs unless `keep_logs`.
     RemoveContainer {
         /// The runtime's id.
         id: String,
@@ -90,6 +167,8 @@ pub enum Call {
         name: String,
         /// Which of its log files go with it.
         restart_count: u32,
+        /// Whether those stay.
+        keep_logs: bool,
     },
     /// Remove the pod's directories below the root directory; with `logs`, its log directory too.
     RemoveDirs {
@@ -101,7 +180,7 @@ pub enum Call {
 }
 
 /// Normal or warning, as the API spells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum EventType {
     /// `Normal`
     Normal,
@@ -110,20 +189,43 @@ pub enum EventType {
 }
 
 /// An event on the pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// Normal or warning.
     pub kind: EventType,
     /// One of the kubelet's reasons (behaviour.md 43).
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// For people.
     pub message: String,
     /// `spec.containers{name}` where one container is meant.
     pub field_path: Option<String>,
 }
 
+/// What a machine hands to the one that follows it after a restart of the daemon, beside what the runtime and the API keep.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// When the grace period of a pod that is being ended is over.
+    pub ends_at: Option<Deadline>,
+    /// What a container is allowed, where that is not what its spec says.
+    pub allocated: BTreeMap<String, ResourceRequirements>,
+    /// What a running container really has, where that is not what it is allowed.
+    pub actuated: BTreeMap<String, ResourceRequirements>,
+}
+
+/// An instant on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// Since the boot in which it was set. Whoever stores it says which boot that was, and takes the wall time after
+    /// another one, cut to `grace` from then.
+    pub boot: Duration,
+    /// Civil time, to the second.
+    pub wall: jiff::Timestamp,
+    /// How far away it was when it was set.
+    pub grace: Duration,
+}
+
 /// What the pod machine wants done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
     /// Ask the node machine whether the pod may run here.
     Admit {
@@ -163,6 +265,13 @@ pub enum Effect {
     },
     /// Record an event.
     Event(Event),
+    /// Probe these runs and no others; replaces what was said before. Answered with [`crate::Input::Probed`].
+    Probe(Vec<ProbeTarget>),
+    /// Ask the node machine whether the pod may have the resources of its spec; answered with
+    /// [`crate::Input::Resized`].
+    AskResize,
+    /// Keep this over a restart of the daemon: the end of the grace period, and the resources that were allowed.
+    Keep(Kept),
     /// Nothing is left of the pod on this node; the machine can be dropped.
     Finished,
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 
-use crate::effect::OpId;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Kept, OpId, ProbeKind};
 use crate::observation::Observation;
 
 /// Where a pod comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
     /// The API server.
     Api,
@@ -20,16 +22,26 @@ pub enum Origin {
 }
 
 /// A pod as its source gives it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Assignment {
     /// The object, with the status that the API has.
     pub pod: Arc<ApiPod>,
     /// Its source.
     pub origin: Origin,
+    /// What an earlier daemon kept of it; only looked at when the machine is made.
+    #[serde(default)]
+    pub kept: Kept,
+}
+
+impl Assignment {
+    /// A pod of which nothing was kept.
+    pub fn new(pod: Arc<ApiPod>, origin: Origin) -> Self {
+        Self { pod, origin, kept: Kept::default() }
+    }
 }
 
 /// Why a call did not do what it was to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureKind {
     /// The runtime does not know the object.
     NotFound,
@@ -43,12 +55,18 @@ pub enum FailureKind {
     Config,
     /// The image's name cannot be parsed.
     InvalidImageName,
+    /// The image is there and this pod may not use it, as it has not shown that it could pull it.
+    ImageNotAllowed,
+    /// The registry cannot be reached.
+    RegistryUnavailable,
+    /// The image's signature does not hold.
+    SignatureInvalid,
     /// Anything else that the runtime said.
     Refused,
 }
 
 /// A call that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What it means.
     pub kind: FailureKind,
@@ -57,7 +75,7 @@ pub struct Failure {
 }
 
 /// What a call that worked brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Of [`crate::Call::Observe`].
     Observed(Observation),
@@ -82,8 +100,25 @@ pub enum Answer {
     Done,
 }
 
+/// Whether a pod may have the resources that its spec asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResizeVerdict {
+    /// From now on they are its own.
+    Allowed,
+    /// Not now.
+    Deferred {
+        /// For people.
+        message: String,
+    },
+    /// Never on this node.
+    Infeasible {
+        /// For people.
+        message: String,
+    },
+}
+
 /// What the pod machine is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input {
     /// The source has this pod, new or changed.
     Assigned(Assignment),
@@ -101,6 +136,26 @@ pub enum Input {
         /// Goes behind `Pod was rejected: `.
         message: String,
     },
+    /// The pod is ended from outside: `Evicted`, `Preempting`, `Terminated` by the node's shutdown.
+    Kill {
+        /// The pod's `status.reason`.
+        reason: String,
+        /// The pod's `status.message`.
+        message: String,
+        /// Replaces the pod's own grace period where it is shorter.
+        grace: Option<Duration>,
+    },
+    /// A probe has come to a verdict: thresholds are behind it.
+    Probed {
+        /// The run that was probed: the runtime's id.
+        id: String,
+        /// Which probe.
+        kind: ProbeKind,
+        /// The verdict.
+        success: bool,
+    },
+    /// The node machine's answer to [`crate::Effect::AskResize`].
+    Resized(ResizeVerdict),
     /// Something about the pod may have changed in the runtime.
     RuntimeChanged,
     /// The runtime answers again after it did not: what waits for it is tried at once.

@@ -38,10 +38,12 @@ mod unsupported;
 
 pub use backoff::Backoff;
 pub use container::ContainerKind;
-pub use effect::{Call, Effect, Event, EventType, OpId, SlotClass};
-pub use input::{Answer, Assignment, Failure, FailureKind, Input, Origin};
-pub use node::{Node, NodeEffect, NodeInput};
+pub use effect::{
+    Call, Deadline, Effect, Event, EventType, Hook, Kept, OpId, ProbeKind, ProbeTarget, Resource, SlotClass,
+};
+pub use input::{Answer, Assignment, Failure, FailureKind, Input, Origin, ResizeVerdict};
+pub use node::{Node, NodeEffect, NodeInput, PullLimits};
 pub use now::Now;
-pub use observation::{Container, ContainerState, ContainerUser, Observation, Sandbox};
+pub use observation::{ActualResources, Container, ContainerState, ContainerUser, Observation, Sandbox};
 pub use pod::{Pod, Settings};
-pub use unsupported::unsupported_fields;
+pub use unsupported::{Supported, unsupported_fields};

@@ -4,12 +4,15 @@
 //! (behaviour.md 1.12). Starts are given to the runtime a few at a time; how many follows from what it gives back.
 
 mod limiter;
+mod pulls;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::effect::{OpId, SlotClass};
 use crate::now::Now;
 use limiter::Limiter;
+pub use pulls::PullLimits;
+use pulls::Pulls;
 
 /// What the node machine is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,19 +69,27 @@ pub enum NodeEffect {
 }
 
 /// What needs more than one pod; see the module's page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Node {
     names: BTreeMap<String, String>,
     waiting: BTreeMap<String, VecDeque<String>>,
     containers: VecDeque<(String, OpId)>,
     sandboxes: VecDeque<(String, OpId)>,
     limiter: Limiter,
+    pulls: Pulls,
 }
 
 impl Node {
     /// A node without pods.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(pulls: PullLimits) -> Self {
+        Self {
+            names: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            containers: VecDeque::new(),
+            sandboxes: VecDeque::new(),
+            limiter: Limiter::default(),
+            pulls: Pulls::new(pulls),
+        }
     }
 
     /// Takes one input at `now` and tells what the pods are to be told.
@@ -90,12 +101,14 @@ impl Node {
             NodeInput::AskSlot { uid, op, class } => match class {
                 SlotClass::Container => self.containers.push_back((uid, op)),
                 SlotClass::Sandbox => self.sandboxes.push_back((uid, op)),
+                SlotClass::Pull => self.pulls.ask((uid, op)),
             },
             NodeInput::ReturnSlot { uid, op } => {
                 let key = (uid, op);
                 self.containers.retain(|k| *k != key);
                 self.sandboxes.retain(|k| *k != key);
                 self.limiter.returned(&key, now.boot);
+                self.pulls.returned(&key);
             }
             NodeInput::Tick => {}
         }
@@ -106,10 +119,9 @@ impl Node {
 
     /// The boot time at which [`NodeInput::Tick`] is due: a lent slot may then be overdue while others wait for it.
     pub fn next_wake(&self) -> Option<std::time::Duration> {
-        if self.containers.is_empty() && self.sandboxes.is_empty() {
-            return None;
-        }
-        self.limiter.next_overdue()
+        let starts = !self.containers.is_empty() || !self.sandboxes.is_empty();
+        let overdue = self.limiter.next_overdue().filter(|_| starts);
+        [overdue, self.pulls.next_wake()].into_iter().flatten().min()
     }
 
     /// Starts that are given to the runtime now, and how many may be.
@@ -140,6 +152,7 @@ impl Node {
         self.containers.retain(|(u, _)| u != uid);
         self.sandboxes.retain(|(u, _)| u != uid);
         self.limiter.forget(uid);
+        self.pulls.forget(uid);
         let owned: Vec<String> =
             self.names.iter().filter(|(_, o)| *o == uid).map(|(n, _)| n.clone()).collect();
         for name in owned {
@@ -157,6 +170,8 @@ impl Node {
     }
 
     fn grant(&mut self, now: Now, out: &mut Vec<NodeEffect>) {
+        let pulls = self.pulls.grant(now.boot).into_iter();
+        out.extend(pulls.map(|(uid, op)| NodeEffect::Slot { uid, op }));
         while self.limiter.has_room() {
             // Containers first: one pod is finished before the next is begun.
             let Some(key) = self.containers.pop_front().or_else(|| self.sandboxes.pop_front()) else {

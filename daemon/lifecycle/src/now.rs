@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// One instant on two clocks. Durations and deadlines use `boot`; `wall` is only for what is published and for reading
 /// the runtime's own timestamps, so that a clock that jumps changes no duration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Now {
     /// Time since the machine booted, suspend included (CLOCK_BOOTTIME).
     pub boot: Duration,

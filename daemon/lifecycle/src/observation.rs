@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// The state of a container as the runtime tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContainerState {
     /// Made, never started.
     Created,
@@ -16,7 +18,7 @@ pub enum ContainerState {
 }
 
 /// One pod sandbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
     /// The runtime's id.
     pub id: String,
@@ -33,7 +35,7 @@ pub struct Sandbox {
 }
 
 /// The identity that a container's first process runs with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerUser {
     /// User id.
     pub uid: i64,
@@ -43,8 +45,21 @@ pub struct ContainerUser {
     pub supplemental_groups: Vec<i64>,
 }
 
+/// What the kernel gives a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActualResources {
+    /// Shares of processor time, 2 to 262144; 0 where unknown.
+    pub cpu_shares: i64,
+    /// Microseconds of processor time in each period; 0 or less without a limit.
+    pub cpu_quota: i64,
+    /// Microseconds.
+    pub cpu_period: i64,
+    /// Bytes; 0 or less without a limit.
+    pub memory_limit: i64,
+}
+
 /// One container, running or dead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// The runtime's id.
     pub id: String,
@@ -76,10 +91,12 @@ pub struct Container {
     pub hash: Option<String>,
     /// Who it runs as, where the runtime tells.
     pub user: Option<ContainerUser>,
+    /// What it really has, where the runtime tells.
+    pub resources: Option<ActualResources>,
 }
 
 /// Everything that the runtime has of one pod, read in one go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// In any order.
     pub sandboxes: Vec<Sandbox>,
@@ -91,6 +108,28 @@ pub struct Observation {
 }
 
 impl Container {
+    /// A container of which only its end is known.
+    pub(crate) fn ended_with(exit_code: i32, reason: &str) -> Self {
+        Self {
+            id: String::new(),
+            name: String::new(),
+            sandbox_id: String::new(),
+            restart_count: 0,
+            state: ContainerState::Exited,
+            created_at: 0,
+            started_at: 0,
+            finished_at: 0,
+            exit_code,
+            reason: reason.to_owned(),
+            message: String::new(),
+            image: String::new(),
+            image_id: String::new(),
+            hash: None,
+            user: None,
+            resources: None,
+        }
+    }
+
     /// Whether the caller of its start went away before anything ran: containerd gives the start up then and calls that the
     /// container's end.
     fn start_was_cut(&self) -> bool {

@@ -11,36 +11,51 @@
 //! it changed. Work that waits for a time leaves it in `wake`, which [`Pod::next_wake`] tells.
 
 mod cleanup;
+mod kill;
+mod observed;
+mod order;
+mod probes;
+mod resize;
+pub(crate) mod restart_all;
+mod sandbox;
 mod start;
 mod stop;
 mod sync;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
+use serde::{Deserialize, Serialize};
 
 use crate::backoff::Curve;
-use crate::container::{self, ContainerKind, Slot, Work};
-use crate::effect::{Call, Effect, Event, EventType, OpId};
+use crate::container::{self, ContainerKind, Slot};
+use crate::effect::{Call, Deadline, Effect, Event, EventType, Kept, OpId, ProbeTarget};
 use crate::input::{Answer, Assignment, Failure, FailureKind, Input, Origin};
 use crate::now::Now;
 use crate::observation::{Container, Observation};
 use crate::status;
-use crate::unsupported;
+use crate::unsupported::{self, Supported};
+pub(crate) use kill::Kill;
+pub(crate) use resize::Resize;
+use stop::Stop;
+use volumes::Volumes;
 
 /// What the node's configuration says about all pods.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Longest delay between restarts of a failing container (`crashLoopBackOff.maxContainerRestartPeriod`), 1 s to 300 s.
     pub max_restart_period: Duration,
     /// `containerd`, say: stands before container ids in the status.
     pub runtime_name: String,
+    /// What the daemon can carry out beside containers: pods that need more wait.
+    pub supported: Supported,
 }
 
 /// Why a pod is brought to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Cause {
     /// All its containers have ended for good.
     Completed,
@@ -54,24 +69,26 @@ pub(crate) enum Cause {
     Refused { reason: String, message: String },
     /// `activeDeadlineSeconds` have passed.
     DeadlineExceeded,
+    /// Evicted, preempted, or the node goes down.
+    Killed { reason: String, message: String },
 }
 
 /// The way to the end of a pod.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Termination {
     pub(crate) cause: Cause,
     /// Boot time at which the grace period is over; only ever moved forward in time towards the present.
     pub(crate) ends_at: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Stage {
     Sync,
     Terminating(Termination),
     Terminated(Cause),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Admission {
     NotAsked,
     Asked,
@@ -79,7 +96,7 @@ enum Admission {
 }
 
 /// What is being done about the pod's sandboxes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum SandboxWork {
     #[default]
     Idle,
@@ -90,18 +107,10 @@ enum SandboxWork {
     Removing(OpId, String),
 }
 
-/// A stop of one container under way or due again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stop {
-    op: Option<OpId>,
-    /// The end of the grace period that the runtime was told.
-    ends_at: Duration,
-    retry_at: Option<Duration>,
-}
-
 /// What is still to be removed once nothing runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Cleanup {
+    Volumes,
     Dirs,
     Object,
     Containers,
@@ -111,7 +120,7 @@ enum Cleanup {
 }
 
 /// One pod on this node; see the module's page.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pod {
     settings: Arc<Settings>,
     origin: Origin,
@@ -135,13 +144,21 @@ pub struct Pod {
     sandbox_failures: u32,
     /// Sandboxes that the runtime has acknowledged as stopped.
     stopped: BTreeSet<String>,
-    slots: BTreeMap<(ContainerKind, String), Slot>,
+    volumes: Volumes,
+    /// By the container's name.
+    slots: BTreeMap<String, Slot>,
+    /// By the container's id.
     stops: BTreeMap<String, Stop>,
+    /// Running containers that are to end while the pod goes on, by id.
+    kills: BTreeMap<String, Kill>,
     /// Containers that must start again whatever their policy says, because their definition changed.
     forced_restarts: BTreeSet<String>,
     removing: Option<(OpId, String)>,
     /// Containers of which nothing ever ran, because the daemon that started them was killed meanwhile.
     cut_starts: Vec<Container>,
+    resize: Resize,
+    /// What is being probed.
+    probed: Vec<ProbeTarget>,
 
     cleanup: Cleanup,
     cleanup_op: Option<OpId>,
@@ -154,6 +171,7 @@ pub struct Pod {
     acknowledged: u64,
     /// Whether the API has no such object (any more).
     gone: bool,
+    kept: Kept,
     wake: Option<Duration>,
 }
 
@@ -179,12 +197,16 @@ impl Pod {
             sandbox_retry: None,
             sandbox_failures: 0,
             stopped: BTreeSet::new(),
+            volumes: Volumes::default(),
             slots: BTreeMap::new(),
             stops: BTreeMap::new(),
+            kills: BTreeMap::new(),
             forced_restarts: BTreeSet::new(),
             removing: None,
             cut_starts: Vec::new(),
-            cleanup: Cleanup::Dirs,
+            resize: Resize::new(&assignment.kept),
+            probed: Vec::new(),
+            cleanup: Cleanup::Volumes,
             cleanup_op: None,
             cleanup_retry: None,
             cleanup_failures: 0,
@@ -193,6 +215,7 @@ impl Pod {
             version: 0,
             acknowledged: 0,
             gone: assignment.origin == Origin::Orphan,
+            kept: assignment.kept,
             wake: None,
         };
         machine.take_spec(assignment.pod);
@@ -206,6 +229,8 @@ impl Pod {
         self.take(input, now, &mut out);
         self.plan(now, &mut out);
         self.publish(now, &mut out);
+        self.tell_probes(&mut out);
+        self.keep(now, &mut out);
         out
     }
 
@@ -245,14 +270,17 @@ impl Pod {
     }
 
     fn take_spec(&mut self, pod: Arc<ApiPod>) {
-        self.unsupported = unsupported::unsupported_fields(&pod);
-        let generation = |p: &ApiPod| p.metadata.generation;
-        if generation(&pod) != generation(&self.pod) {
+        self.unsupported = unsupported::unsupported_fields(&pod, self.settings.supported);
+        if pod.metadata.generation != self.pod.metadata.generation {
             self.unsupported_told = false;
         }
-        for (kind, spec) in container::specs(&pod) {
-            let slot = self.slots.entry((kind, spec.name.clone())).or_default();
-            let key = container::restart_key(spec);
+        self.resize.spec_changed(&self.pod, &pod);
+        for (_, spec) in container::specs(&pod) {
+            let key = container::restart_key(&spec);
+            let slot = match self.slots.get_mut(&spec.name) {
+                Some(slot) => slot,
+                None => self.slots.entry(spec.name.clone()).or_default(),
+            };
             if slot.restarts_key != key {
                 // Another image or other resources begin a new back-off (behaviour.md 12.4).
                 slot.restarts_key = key;
@@ -275,33 +303,39 @@ impl Pod {
                 let grace = grace.unwrap_or_else(|| self.own_grace());
                 self.terminate(Cause::Removed, grace, now);
             }
+            Input::Kill { reason, message, grace } => self.killed(reason, message, grace, now),
             Input::Admitted => self.admission = Admission::Admitted,
             Input::Refused { reason, message } => {
+                self.event_about(out, EventType::Warning, reason.clone(), message.clone());
                 let message = format!("Pod was rejected: {message}");
-                self.event(out, EventType::Warning, "Failed", message.clone(), None);
                 self.terminate(Cause::Refused { reason, message }, Duration::ZERO, now);
             }
             Input::RuntimeChanged => self.stale = true,
-            Input::RuntimeBack => {
-                self.stale = true;
-                self.observe_retry = None;
-                self.sandbox_retry = None;
-                self.cleanup_retry = None;
-                for stop in self.stops.values_mut() {
-                    stop.retry_at = None;
-                }
-                for slot in self.slots.values_mut().filter(|s| s.failures > 0) {
-                    slot.retry_at = None;
-                }
-            }
-            Input::Slot { op } => self.slot_granted(op, out),
+            Input::RuntimeBack => self.runtime_is_back(),
+            Input::Slot { op } => self.slot_granted(op, now, out),
             Input::Answered { op, outcome } => self.answered(op, outcome, now, out),
             Input::Published { version, gone } => {
                 self.acknowledged = self.acknowledged.max(version);
                 self.gone |= gone;
             }
             Input::HostIps(ips) => self.host_ips = ips,
+            Input::Probed { id, kind, success } => self.probe_told(id, kind, success, now),
+            Input::Resized(verdict) => self.resize_told(verdict, out),
             Input::Tick => {}
+        }
+    }
+
+    /// What waits for the runtime is tried at once.
+    fn runtime_is_back(&mut self) {
+        self.stale = true;
+        self.observe_retry = None;
+        self.sandbox_retry = None;
+        self.cleanup_retry = None;
+        for stop in self.stops.values_mut() {
+            stop.retry_now();
+        }
+        for slot in self.slots.values_mut().filter(|s| s.failures > 0) {
+            slot.retry_at = None;
         }
     }
 
@@ -317,60 +351,23 @@ impl Pod {
         };
         if about_sandbox {
             self.sandbox_answered(outcome, now, out);
+        } else if self.volumes.is_about(op) {
+            self.volumes_answered(outcome, now, out);
         } else if self.removing.as_ref().is_some_and(|(o, _)| *o == op) {
             self.removing = None;
             self.stale = true;
         } else if self.cleanup_op == Some(op) {
             self.cleanup_answered(outcome, now);
-        } else if let Some(id) = self.stops.iter().find(|(_, s)| s.op == Some(op)).map(|(id, _)| id.clone()) {
-            self.stop_answered(&id, outcome, now);
-        } else if let Some(key) =
-            self.slots.iter().find(|(_, s)| s.work.op() == Some(op)).map(|(k, _)| k.clone())
+        } else if self.resize.is_about(op) {
+            self.update_answered(outcome, now, out);
+        } else if let Some(id) = self.stops.iter().find(|(_, s)| s.op() == Some(op)).map(|(id, _)| id.clone())
         {
-            self.start_answered(&key, outcome, now, out);
+            self.stop_answered(&id, outcome, now, out);
+        } else if let Some(name) =
+            self.slots.iter().find(|(_, s)| s.work.op() == Some(op)).map(|(name, _)| name.clone())
+        {
+            self.start_answered(&name, outcome, now, out);
         }
-    }
-
-    fn observed(&mut self, outcome: Result<Answer, Failure>, now: Now, out: &mut Vec<Effect>) {
-        match outcome {
-            Ok(Answer::Observed(mut observation)) => {
-                self.cut_starts = observation.take_cut_starts();
-                self.observe_failures = 0;
-                self.observe_retry = None;
-                self.note_exits(&observation, now);
-                self.observation = Some(observation);
-                self.consider_end(now);
-                // A state that the plan is about to leave again is still one that was seen.
-                self.publish(now, out);
-            }
-            Ok(_) => self.stale = true,
-            Err(_) => {
-                self.stale = true;
-                self.observe_failures += 1;
-                self.observe_retry = Some(now.boot + retry_delay(self.observe_failures, 5));
-            }
-        }
-    }
-
-    /// Fixes the boot time of each exit when it is first seen.
-    fn note_exits(&mut self, observation: &Observation, now: Now) {
-        for ((_, name), slot) in &mut self.slots {
-            let Some(newest) = observation.newest_container(name) else { continue };
-            if newest.state != crate::ContainerState::Exited {
-                continue;
-            }
-            if slot.exit.as_ref().is_none_or(|(id, _)| *id != newest.id) {
-                slot.exit = Some((newest.id.clone(), now.boot_of(newest.finished_at)));
-                slot.retry_at = None;
-            }
-        }
-        self.stops.retain(|id, stop| {
-            stop.op.is_some()
-                || observation
-                    .containers
-                    .iter()
-                    .any(|c| c.id == *id && c.state != crate::ContainerState::Exited)
-        });
     }
 
     fn plan(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -433,11 +430,50 @@ impl Pod {
 
     /// Begins the end, or brings it nearer; the grace period is at least a second and never grows (behaviour.md 4.5).
     fn terminate(&mut self, cause: Cause, grace: Duration, now: Now) {
-        let ends_at = now.boot + grace.max(Duration::from_secs(1));
+        let grace = grace.max(Duration::from_secs(1));
+        let mut ends_at = now.boot + grace;
         match &mut self.stage {
-            Stage::Sync => self.stage = Stage::Terminating(Termination { cause, ends_at }),
+            Stage::Sync => {
+                // What an earlier daemon began to count is counted on.
+                if let Some(kept) = self.kept.ends_at {
+                    ends_at = ends_at.min(kept.boot);
+                }
+                self.stage = Stage::Terminating(Termination { cause, ends_at });
+            }
             Stage::Terminating(t) => t.ends_at = t.ends_at.min(ends_at),
             Stage::Terminated(_) => {}
+        }
+    }
+
+    /// Ends the pod for a reason of the node's; a pod that is ending already only ends sooner.
+    fn killed(&mut self, reason: String, message: String, grace: Option<Duration>, now: Now) {
+        let own = self.own_grace();
+        let grace = grace.map_or(own, |g| g.min(own));
+        self.terminate(Cause::Killed { reason, message }, grace, now);
+    }
+
+    /// Hands over what the machine after this one needs, where it has changed.
+    fn keep(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let ends_at = match &self.stage {
+            Stage::Terminating(t) => Some(t.ends_at),
+            Stage::Sync | Stage::Terminated(_) => None,
+        };
+        let deadline = match (ends_at, self.kept.ends_at) {
+            (Some(at), Some(kept)) if at == kept.boot => Some(kept),
+            (Some(at), _) => {
+                let grace = at.saturating_sub(now.boot);
+                Some(Deadline { boot: at, wall: now.wall_after(grace), grace })
+            }
+            (None, kept) => kept,
+        };
+        let kept = Kept {
+            ends_at: deadline,
+            allocated: self.resize.allocated.clone(),
+            actuated: self.resize.actuated.clone(),
+        };
+        if kept != self.kept {
+            self.kept = kept.clone();
+            out.push(Effect::Keep(kept));
         }
     }
 
@@ -479,6 +515,7 @@ impl Pod {
             stopped: &self.stopped,
             stage: &self.stage,
             forced_restarts: &self.forced_restarts,
+            resize: &self.resize,
             previous: self.status.as_deref().or(self.pod.status.as_ref()),
             now,
         });
@@ -517,13 +554,25 @@ impl Pod {
         kind: EventType,
         reason: &'static str,
         message: String,
-        container: Option<(ContainerKind, &str)>,
+        container: Option<&str>,
     ) {
         if self.origin == Origin::Orphan {
             return;
         }
-        let field_path = container.map(|(kind, name)| kind.field_path(name));
-        out.push(Effect::Event(Event { kind, reason, message, field_path }));
+        let field_path = container.map(|name| self.kind_of(name).field_path(name));
+        out.push(Effect::Event(Event { kind, reason: reason.into(), message, field_path }));
+    }
+
+    /// An event whose reason comes from elsewhere.
+    fn event_about(&self, out: &mut Vec<Effect>, kind: EventType, reason: String, message: String) {
+        if self.origin != Origin::Orphan {
+            out.push(Effect::Event(Event { kind, reason: reason.into(), message, field_path: None }));
+        }
+    }
+
+    /// Where in the spec a container stands; one that the spec has no more counts as a regular one.
+    fn kind_of(&self, name: &str) -> ContainerKind {
+        container::spec_named(&self.pod, name).map_or(ContainerKind::Regular, |(kind, _)| kind)
     }
 
     fn restart_curve(&self) -> Curve {
@@ -552,12 +601,6 @@ fn retry_delay(failures: u32, cap_seconds: u64) -> Duration {
 /// Whether a failure tells nothing about what the runtime did.
 fn outcome_unknown(failure: &Failure) -> bool {
     matches!(failure.kind, FailureKind::Unavailable | FailureKind::Deadline | FailureKind::Reserved)
-}
-
-impl Slot {
-    fn is_idle(&self) -> bool {
-        self.work == Work::Idle
-    }
 }
 
 #[cfg(test)]

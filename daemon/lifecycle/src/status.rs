@@ -12,11 +12,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::conditions;
-use crate::container::{self, ContainerKind, Slot};
+use crate::container::{self, ContainerKind, Slot, Waiting};
 use crate::now::Now;
 use crate::observation::{Container, ContainerState, Observation};
 use crate::phase;
-use crate::pod::{Cause, Settings, Stage, Termination};
+use crate::pod::{Cause, Resize, Settings, Stage, Termination, restart_all};
 
 pub(crate) const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
 
@@ -29,10 +29,11 @@ pub(crate) struct View<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) host_ips: &'a [String],
     pub(crate) observation: Option<&'a Observation>,
-    pub(crate) slots: &'a BTreeMap<(ContainerKind, String), Slot>,
+    pub(crate) slots: &'a BTreeMap<String, Slot>,
     pub(crate) stopped: &'a BTreeSet<String>,
     pub(crate) stage: &'a Stage,
     pub(crate) forced_restarts: &'a BTreeSet<String>,
+    pub(crate) resize: &'a Resize,
     pub(crate) previous: Option<&'a PodStatus>,
     pub(crate) now: Now,
 }
@@ -56,8 +57,9 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
         status.message = Some(message.clone());
         return status;
     }
-    let mut inits = container_statuses(view, ContainerKind::Init);
-    let mut regulars = container_statuses(view, ContainerKind::Regular);
+    let mut inits = container_statuses(view, &[ContainerKind::Init, ContainerKind::Sidecar]);
+    let mut regulars = container_statuses(view, &[ContainerKind::Regular]);
+    let mut ephemerals = container_statuses(view, &[ContainerKind::Ephemeral]);
     if terminated {
         finish(view.pod, &mut inits, &mut regulars);
     }
@@ -67,6 +69,18 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
     let before = view.previous.and_then(|s| s.phase.as_deref());
     if terminated && !matches!(computed, "Succeeded" | "Failed") {
         computed = "Failed";
+    }
+    let mut disrupted = None;
+    if let Some(Cause::Killed { reason, message }) = cause
+        && terminated
+    {
+        disrupted = Some(message.as_str());
+        // What was done when the node went down stays done; an evicted pod has failed in any case.
+        if computed != "Succeeded" || reason != "Terminated" {
+            computed = "Failed";
+            status.reason = Some(reason.clone());
+            status.message = Some(message.clone());
+        }
     }
     if cause == Some(&Cause::DeadlineExceeded) && terminated {
         computed = "Failed";
@@ -92,6 +106,9 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
         sandbox_ready,
         inits: &inits,
         regulars: &regulars,
+        restarting_all: restarting_all(view),
+        resize: view.resize,
+        disrupted,
         previous: view.previous,
         now: view.now.wall_seconds(),
     };
@@ -99,10 +116,18 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
     status.conditions = Some(conditions);
     status.phase = Some(computed.to_owned());
     regulars.sort_by(|a, b| a.name.cmp(&b.name));
+    ephemerals.sort_by(|a, b| a.name.cmp(&b.name));
     status.init_container_statuses = (!inits.is_empty()).then_some(inits);
     status.container_statuses = (!regulars.is_empty()).then_some(regulars);
+    status.ephemeral_container_statuses = (!ephemerals.is_empty()).then_some(ephemerals);
     set_pod_resources(view.pod, &mut status);
     status
+}
+
+/// Whether all containers are being restarted by a rule.
+fn restarting_all(view: &View<'_>) -> bool {
+    let observation = view.observation.filter(|_| matches!(view.stage, Stage::Sync));
+    observation.is_some_and(|o| restart_all::is_asked_for(view.pod, o))
 }
 
 /// Addresses are kept once known: through the end of the sandbox and of the pod (behaviour.md 5.15).
@@ -124,12 +149,73 @@ fn set_addresses(view: &View<'_>, status: &mut PodStatus) {
     }
 }
 
-fn container_statuses(view: &View<'_>, wanted: ContainerKind) -> Vec<ContainerStatus> {
-    let specs: Vec<&ContainerSpec> =
-        container::specs(view.pod).filter(|(kind, _)| *kind == wanted).map(|(_, spec)| spec).collect();
+fn container_statuses(view: &View<'_>, wanted: &[ContainerKind]) -> Vec<ContainerStatus> {
     let all = container::specs(view.pod).count();
     let budget = MESSAGE_BUDGET / all.max(1);
-    specs.into_iter().map(|spec| container_status(view, wanted, spec, budget)).collect()
+    container::specs(view.pod)
+        .filter(|(kind, _)| wanted.contains(kind))
+        .map(|(kind, spec)| container_status(view, kind, &spec, budget))
+        .collect()
+}
+
+/// What a status says of the container `name`.
+fn status_named<'a>(status: &'a PodStatus, name: &str) -> Option<&'a ContainerStatus> {
+    let lists =
+        [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    lists.into_iter().flatten().flatten().find(|c| c.name == name)
+}
+
+/// The restart count of the next run of a container of which the runtime has nothing, as far as its status knows.
+pub(crate) fn restarts_after(status: &PodStatus, name: &str) -> u32 {
+    let Some(container) = status_named(status, name) else { return 0 };
+    let count = u32::try_from(container.restart_count).unwrap_or(0);
+    // A run that was lost has been counted already.
+    let ended = container.state.as_ref().is_some_and(|s| s.terminated.is_some());
+    if ended { count.saturating_add(1) } else { count }
+}
+
+/// Whether a running container has come up: its startup probe has succeeded, or it has none.
+pub(crate) fn has_started(
+    spec: &ContainerSpec,
+    c: &Container,
+    slot: Option<&Slot>,
+    previous: Option<&PodStatus>,
+    runtime: &str,
+) -> bool {
+    if spec.startup_probe.is_none() {
+        return true;
+    }
+    match slot.and_then(|s| s.verdicts_of(&c.id)).and_then(|v| v.startup) {
+        Some(verdict) => verdict,
+        // What an earlier daemon found holds until there is new evidence.
+        None => same_run(previous, c, runtime).is_some_and(|p| p.started == Some(true)),
+    }
+}
+
+fn is_ready(
+    spec: &ContainerSpec,
+    c: &Container,
+    slot: Option<&Slot>,
+    previous: Option<&PodStatus>,
+    runtime: &str,
+) -> bool {
+    if spec.readiness_probe.is_none() {
+        return true;
+    }
+    match slot.and_then(|s| s.verdicts_of(&c.id)).and_then(|v| v.readiness) {
+        Some(verdict) => verdict,
+        None => same_run(previous, c, runtime).is_some_and(|p| p.ready),
+    }
+}
+
+/// What was last said of this very run of a container.
+fn same_run<'a>(
+    previous: Option<&'a PodStatus>,
+    c: &Container,
+    runtime: &str,
+) -> Option<&'a ContainerStatus> {
+    let id = format!("{runtime}://{}", c.id);
+    status_named(previous?, &c.name).filter(|p| p.container_id.as_ref() == Some(&id))
 }
 
 fn container_status(
@@ -138,13 +224,9 @@ fn container_status(
     spec: &ContainerSpec,
     budget: usize,
 ) -> ContainerStatus {
-    let previous = view.previous.and_then(|s| match kind {
-        ContainerKind::Init => s.init_container_statuses.as_deref(),
-        ContainerKind::Regular => s.container_statuses.as_deref(),
-    });
-    let previous = previous.unwrap_or_default().iter().find(|c| c.name == spec.name);
+    let previous = view.previous.and_then(|s| status_named(s, &spec.name));
     let found = view.observation.map(|o| o.containers_named(&spec.name)).unwrap_or_default();
-    let slot = view.slots.get(&(kind, spec.name.clone()));
+    let slot = view.slots.get(&spec.name);
     let runtime = &view.settings.runtime_name;
 
     let mut status = ContainerStatus {
@@ -174,30 +256,42 @@ fn container_status(
                 status.last_state = Some(p.clone());
             }
         }
-        None => lost_or_waiting(view, previous, &mut status),
+        None => lost_or_waiting(view, kind, previous, &mut status),
     }
-    overlay_waiting(view, kind, slot, shown, &mut status);
+    overlay_waiting(view, kind, spec, slot, shown, &mut status);
     let running = status.state.as_ref().is_some_and(|s| s.running.is_some());
     let succeeded =
         status.state.as_ref().and_then(|s| s.terminated.as_ref()).is_some_and(|t| t.exit_code == 0);
-    status.started = Some(running);
+    let run = shown.filter(|_| running);
+    let started = run.is_some_and(|c| has_started(spec, c, slot, view.previous, runtime));
+    status.started = (kind != ContainerKind::Ephemeral).then_some(started);
     status.ready = match kind {
         ContainerKind::Init => succeeded,
-        ContainerKind::Regular => running,
+        ContainerKind::Sidecar | ContainerKind::Regular => {
+            started && run.is_some_and(|c| is_ready(spec, c, slot, view.previous, runtime))
+        }
+        ContainerKind::Ephemeral => false,
     };
     if let Some(c) = shown.filter(|_| running) {
-        set_running_facts(c, spec, &mut status);
+        set_running_facts(view, c, spec, &mut status);
     }
     status
 }
 
 /// The runtime has nothing of this container (behaviour.md 5.16, 5.19).
-fn lost_or_waiting(view: &View<'_>, previous: Option<&ContainerStatus>, status: &mut ContainerStatus) {
-    let waiting_reason = if container::specs(view.pod).any(|(k, _)| k == ContainerKind::Init) {
-        "PodInitializing"
-    } else {
-        "ContainerCreating"
-    };
+fn lost_or_waiting(
+    view: &View<'_>,
+    kind: ContainerKind,
+    previous: Option<&ContainerStatus>,
+    status: &mut ContainerStatus,
+) {
+    let is_init = |k: ContainerKind| matches!(k, ContainerKind::Init | ContainerKind::Sidecar);
+    let waiting_reason =
+        if kind != ContainerKind::Ephemeral && container::specs(view.pod).any(|(k, _)| is_init(k)) {
+            "PodInitializing"
+        } else {
+            "ContainerCreating"
+        };
     let waiting = ApiState {
         waiting: Some(ContainerStateWaiting { reason: Some(waiting_reason.to_owned()), message: None }),
         ..ApiState::default()
@@ -214,6 +308,25 @@ fn lost_or_waiting(view: &View<'_>, previous: Option<&ContainerStatus>, status: 
         status.container_id = p.container_id.clone();
         status.image = p.image.clone();
         status.image_id = p.image_id.clone();
+        return;
+    }
+    let begun = || {
+        let observation = view.observation.filter(|_| kind == ContainerKind::Init);
+        observation.is_some_and(|o| {
+            container::specs(view.pod)
+                .any(|(k, s)| k == ContainerKind::Regular && o.newest_container(&s.name).is_some())
+        })
+    };
+    if begun() {
+        // What came after it would not be there without it (behaviour.md 5.19).
+        status.state = Some(terminated(ContainerStateTerminated {
+            exit_code: 0,
+            reason: Some("Completed".to_owned()),
+            message: Some(
+                "Unable to get init container status from container runtime and pod has been initialized, treat it as exited normally".to_owned(),
+            ),
+            ..ContainerStateTerminated::default()
+        }));
         return;
     }
     status.state = Some(waiting);
@@ -238,6 +351,7 @@ fn lost_or_waiting(view: &View<'_>, previous: Option<&ContainerStatus>, status: 
 fn overlay_waiting(
     view: &View<'_>,
     kind: ContainerKind,
+    spec: &ContainerSpec,
     slot: Option<&Slot>,
     shown: Option<&Container>,
     status: &mut ContainerStatus,
@@ -245,18 +359,19 @@ fn overlay_waiting(
     if !matches!(view.stage, Stage::Sync) {
         return;
     }
-    let Some(waiting) = slot.and_then(|s| s.waiting.as_ref()) else { return };
+    let anew = restarting_all(view) && kind != ContainerKind::Ephemeral;
+    let anew = anew.then(|| Waiting::new("RestartingAllContainers", String::new()));
+    let Some(waiting) = anew.as_ref().or(slot.and_then(|s| s.waiting.as_ref())) else { return };
     match shown {
         Some(c) if c.state != ContainerState::Exited => return,
-        Some(c)
-            if !view.forced_restarts.contains(&c.id) && !container::restarts(view.pod, kind, c.exit_code) =>
-        {
+        Some(_) if anew.is_some() => {}
+        Some(c) if !view.forced_restarts.contains(&c.id) && !container::restarts(view.pod, kind, spec, c) => {
             return;
         }
         _ => {}
     }
     let waiting = ContainerStateWaiting {
-        reason: Some(waiting.reason.to_owned()),
+        reason: Some(waiting.reason.to_string()),
         message: (!waiting.message.is_empty()).then(|| waiting.message.clone()),
     };
     let old = status.state.replace(ApiState { waiting: Some(waiting), ..ApiState::default() });
@@ -326,12 +441,13 @@ fn time(nanos: i64) -> Option<Time> {
     Timestamp::from_second(nanos.div_euclid(1_000_000_000)).ok().map(Time)
 }
 
-fn set_running_facts(c: &Container, spec: &ContainerSpec, status: &mut ContainerStatus) {
-    let wanted = spec.resources.clone().unwrap_or_default();
-    status.allocated_resources = wanted.requests.clone().filter(|r| !r.is_empty());
+fn set_running_facts(view: &View<'_>, c: &Container, spec: &ContainerSpec, status: &mut ContainerStatus) {
+    let allowed = view.resize.allocated_of(spec).cloned().unwrap_or_default();
+    let has = view.resize.actuated.get(&spec.name).cloned().unwrap_or_else(|| allowed.clone());
+    status.allocated_resources = allowed.requests.filter(|r| !r.is_empty());
     status.resources = Some(ResourceRequirements {
-        limits: wanted.limits.filter(|l| !l.is_empty()),
-        requests: wanted.requests.filter(|r| !r.is_empty()),
+        limits: has.limits.filter(|l| !l.is_empty()),
+        requests: has.requests.filter(|r| !r.is_empty()),
         claims: None,
     });
     status.user = c.user.as_ref().map(|user| ApiUser {

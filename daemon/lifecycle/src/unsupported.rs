@@ -4,12 +4,22 @@
 //! brings it.
 
 use k8s_openapi::api::core::v1::{Container, Pod as ApiPod, PodSpec, SecurityContext};
+use serde::{Deserialize, Serialize};
+
+/// Which of the parts around the machine there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supported {
+    /// Somebody probes.
+    pub probes: bool,
+    /// Somebody makes volumes.
+    pub volumes: bool,
+}
 
 /// The path of each field of `pod` that is not carried out, with the name of the container it belongs to, if one.
-pub fn unsupported_fields(pod: &ApiPod) -> Vec<(Option<String>, String)> {
+pub fn unsupported_fields(pod: &ApiPod, supported: Supported) -> Vec<(Option<String>, String)> {
     let mut found = Vec::new();
     let Some(spec) = &pod.spec else { return found };
-    for path in pod_fields(spec) {
+    for path in pod_fields(spec, supported) {
         found.push((None, format!("spec.{path}")));
     }
     let lists = [
@@ -18,9 +28,14 @@ pub fn unsupported_fields(pod: &ApiPod) -> Vec<(Option<String>, String)> {
     ];
     for (list, containers) in lists {
         for (i, container) in containers.iter().enumerate() {
-            for path in container_fields(container) {
+            for path in container_fields(container, supported) {
                 found.push((Some(container.name.clone()), format!("spec.{list}[{i}].{path}")));
             }
+        }
+    }
+    for (i, ephemeral) in spec.ephemeral_containers.iter().flatten().enumerate() {
+        for path in container_fields(&podspec::ephemeral_as_container(ephemeral), supported) {
+            found.push((Some(ephemeral.name.clone()), format!("spec.ephemeralContainers[{i}].{path}")));
         }
     }
     found
@@ -30,7 +45,7 @@ fn set<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|l| !l.is_empty())
 }
 
-fn pod_fields(spec: &PodSpec) -> Vec<String> {
+fn pod_fields(spec: &PodSpec, supported: Supported) -> Vec<String> {
     let mut found = Vec::new();
     let mut note = |used: bool, path: &str| {
         if used {
@@ -39,7 +54,6 @@ fn pod_fields(spec: &PodSpec) -> Vec<String> {
     };
     let security = spec.security_context.clone().unwrap_or_default();
     note(security != Default::default(), "securityContext");
-    note(spec.ephemeral_containers.as_ref().is_some_and(|l| !l.is_empty()), "ephemeralContainers");
     note(spec.host_ipc == Some(true), "hostIPC");
     note(spec.host_pid == Some(true), "hostPID");
     note(spec.host_users == Some(false), "hostUsers");
@@ -48,7 +62,6 @@ fn pod_fields(spec: &PodSpec) -> Vec<String> {
     note(spec.overhead.as_ref().is_some_and(|o| !o.is_empty()), "overhead");
     note(spec.resources.is_some(), "resources");
     note(set(&spec.resource_claims), "resourceClaims");
-    note(set(&spec.image_pull_secrets), "imagePullSecrets");
     note(set(&spec.host_aliases), "hostAliases");
     note(spec.dns_config.is_some(), "dnsConfig");
     note(spec.dns_policy.as_deref() == Some("None"), "dnsPolicy");
@@ -57,32 +70,26 @@ fn pod_fields(spec: &PodSpec) -> Vec<String> {
     note(spec.subdomain.is_some(), "subdomain");
     note(spec.os.as_ref().is_some_and(|os| os.name != "linux"), "os");
     for (i, _) in spec.volumes.iter().flatten().enumerate() {
-        note(true, &format!("volumes[{i}]"));
+        note(!supported.volumes, &format!("volumes[{i}]"));
     }
     found
 }
 
-fn container_fields(container: &Container) -> Vec<String> {
+fn container_fields(container: &Container, supported: Supported) -> Vec<String> {
     let mut found = Vec::new();
     let mut note = |used: bool, path: &str| {
         if used {
             found.push(path.to_owned());
         }
     };
-    note(container.restart_policy.is_some(), "restartPolicy");
-    note(set(&container.restart_policy_rules), "restartPolicyRules");
-    note(container.lifecycle.is_some(), "lifecycle");
-    note(container.liveness_probe.is_some(), "livenessProbe");
-    note(container.readiness_probe.is_some(), "readinessProbe");
-    note(container.startup_probe.is_some(), "startupProbe");
+    let stop_signal = container.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some());
+    note(stop_signal, "lifecycle.stopSignal");
+    note(container.liveness_probe.is_some() && !supported.probes, "livenessProbe");
+    note(container.readiness_probe.is_some() && !supported.probes, "readinessProbe");
+    note(container.startup_probe.is_some() && !supported.probes, "startupProbe");
     note(set(&container.env_from), "envFrom");
-    note(set(&container.volume_mounts), "volumeMounts");
+    note(set(&container.volume_mounts) && !supported.volumes, "volumeMounts");
     note(set(&container.volume_devices), "volumeDevices");
-    note(
-        set(&container.resize_policy)
-            && container.resize_policy.iter().flatten().any(|p| p.restart_policy != "NotRequired"),
-        "resizePolicy",
-    );
     let security = container.security_context.clone().unwrap_or_default();
     note(security != SecurityContext::default(), "securityContext");
     if let Some(resources) = &container.resources {

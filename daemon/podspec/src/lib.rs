@@ -13,7 +13,7 @@ mod qos;
 mod quantity;
 mod resources;
 
-pub use containers::{ContainerKind, containers, restart_policy};
+pub use containers::{ContainerKind, containers, ephemeral_as_container, restart_policy};
 pub use hash::{container_hash, deep_hash32, md5_hex};
 pub use image::{ImageNameError, normalized_image};
 pub use names::{log_dir_name, pod_full_name};

@@ -161,8 +161,8 @@ settings! {
     later keep server_tls_bootstrap "serverTLSBootstrap": bool = false;
     now keep authentication "authentication": Authentication = Authentication::default();
     now keep authorization "authorization": Authorization = Authorization::default();
-    later keep registry_pull_qps "registryPullQPS": i32 = 5;
-    later zero registry_burst "registryBurst": i32 = 10;
+    now keep registry_pull_qps "registryPullQPS": i32 = 5;
+    now zero registry_burst "registryBurst": i32 = 10;
     later zero image_pull_credentials_verification_policy "imagePullCredentialsVerificationPolicy": String = text("NeverVerifyPreloadedImages");
     later keep preloaded_images_verification_allowlist "preloadedImagesVerificationAllowlist": Vec<String> = Vec::new();
     now keep event_record_qps "eventRecordQPS": i32 = 50;
@@ -211,8 +211,8 @@ settings! {
     none zero content_type "contentType": String = text("application/vnd.kubernetes.protobuf");
     none keep kube_api_qps "kubeAPIQPS": i32 = 50;
     none zero kube_api_burst "kubeAPIBurst": i32 = 100;
-    later keep serialize_image_pulls "serializeImagePulls": bool = true;
-    later keep max_parallel_image_pulls "maxParallelImagePulls": Option<i32> = None;
+    now keep serialize_image_pulls "serializeImagePulls": bool = false;
+    now keep max_parallel_image_pulls "maxParallelImagePulls": Option<i32> = None;
     now keep eviction_hard "evictionHard": BTreeMap<String, String> = default_eviction_hard();
     later keep eviction_soft "evictionSoft": BTreeMap<String, String> = BTreeMap::new();
     later keep eviction_soft_grace_period "evictionSoftGracePeriod": BTreeMap<String, String> = BTreeMap::new();

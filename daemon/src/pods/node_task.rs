@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lifecycle::{Node, NodeEffect, NodeInput, OpId, SlotClass};
+use lifecycle::{Node, NodeEffect, NodeInput, OpId, PullLimits, SlotClass};
 use tokio::sync::mpsc;
 
 use super::mailbox::Mailbox;
@@ -32,8 +32,8 @@ impl Question {
 }
 
 /// Runs until the last pod's sender is gone.
-pub(super) async fn run(mut asks: mpsc::Receiver<Ask>) {
-    let mut node = Node::new();
+pub(super) async fn run(mut asks: mpsc::Receiver<Ask>, pulls: PullLimits) {
+    let mut node = Node::new(pulls);
     let mut mailboxes: HashMap<String, Mailbox> = HashMap::new();
     loop {
         let wake = node.next_wake().map(clock::instant_of);

@@ -19,6 +19,7 @@ use super::node_task::{Ask, Question};
 use super::publisher::{Publisher, Sent};
 use super::view::Shown;
 use crate::clock;
+use crate::ledger::Ledger;
 use crate::runtime::Executor;
 
 /// What all pod tasks share.
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub(super) publisher: Publisher,
     pub(super) node: mpsc::Sender<Ask>,
     pub(super) shown: Shown,
+    pub(super) ledger: Ledger,
 }
 
 type Answered = (OpId, Result<Answer, Failure>);
@@ -173,9 +175,16 @@ impl PodTask {
                 }
             }
             Effect::Publish { version, status } => {
+                if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+                    self.shared.ledger.ended(&self.uid, &status);
+                }
                 self.pending = Some(Outgoing { version, status, failures: 0 });
                 self.send_after = None;
             }
+            // Nothing is probed yet: pods with probes are not let this far.
+            Effect::Probe(_) => {}
+            Effect::AskResize => {}
+            Effect::Keep(kept) => self.shared.ledger.keep(&self.uid, kept),
             Effect::Event(event) => self.shared.publisher.event(self.machine.spec(), event),
             Effect::Finished => {}
         }

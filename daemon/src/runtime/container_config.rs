@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use cri_client::v1;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde_json::json;
 
 use super::environment::{self, Addresses, EnvironmentError};
@@ -45,6 +45,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) termination_log: Option<PathBuf>,
     /// In bytes; the burstable tier's OOM score follows from it.
     pub(crate) node_memory: u64,
+    /// The container whose processes this one is to see: the runtime's id.
+    pub(crate) target_id: Option<&'a str>,
 }
 
 /// The configuration of `container` of `pod`.
@@ -78,7 +80,7 @@ pub(crate) fn container_config(
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(resources(pod, container, parts.node_memory)),
             security_context: Some(v1::LinuxContainerSecurityContext {
-                namespace_options: Some(sandbox_config::namespaces(&spec)),
+                namespace_options: Some(namespaces(&spec, parts.target_id)),
                 masked_paths: MASKED.iter().map(|p| (*p).to_owned()).collect(),
                 readonly_paths: READ_ONLY.iter().map(|p| (*p).to_owned()).collect(),
                 seccomp: Some(v1::SecurityProfile {
@@ -90,6 +92,18 @@ pub(crate) fn container_config(
         }),
         ..Default::default()
     })
+}
+
+/// As the sandbox's, but for the processes that an ephemeral container is to see (behaviour.md 11.13).
+fn namespaces(spec: &PodSpec, target_id: Option<&str>) -> v1::NamespaceOption {
+    let mut options = sandbox_config::namespaces(spec);
+    if let Some(id) = target_id
+        && options.pid == v1::NamespaceMode::Container as i32
+    {
+        options.pid = v1::NamespaceMode::Target as i32;
+        options.target_id = id.to_owned();
+    }
+    options
 }
 
 fn annotations(pod: &Pod, container: &Container, restart_count: u32) -> Vec<(String, String)> {
@@ -106,6 +120,11 @@ fn annotations(pod: &Pod, container: &Container, restart_count: u32) -> Vec<(Str
     }
     if let Some(grace) = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds) {
         all.push(("io.kubernetes.pod.terminationGracePeriod".to_owned(), seconds(grace)));
+    }
+    if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) {
+        // For whoever has to stop the container without the pod's object.
+        let hook = serde_json::to_string(hook).unwrap_or_default();
+        all.push(("io.kubernetes.container.preStopHandler".to_owned(), hook));
     }
     if let Some(ports) = ports(container) {
         all.push(("io.kubernetes.container.ports".to_owned(), ports));
@@ -156,7 +175,7 @@ fn mounts(container: &Container, parts: &Parts<'_>) -> Vec<v1::Mount> {
     all
 }
 
-fn resources(pod: &Pod, container: &Container, node_memory: u64) -> v1::LinuxContainerResources {
+pub(crate) fn resources(pod: &Pod, container: &Container, node_memory: u64) -> v1::LinuxContainerResources {
     let requests = podspec::container_requests(container);
     let limits = podspec::container_limits(container);
     let mut resources = sandbox_config::resources(&requests, &limits);

@@ -3,6 +3,7 @@
 //! Calls of different pods share nothing but the connection. A call is cancelled by dropping it; the machine looks again
 //! before it relies on anything.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
@@ -11,15 +12,15 @@ use std::sync::Arc;
 
 use cri_client::{CallError, Cause, Client, Code, v1};
 use futures::future::{join, join_all, try_join};
-use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
-use lifecycle::{Answer, Call, Failure, FailureKind, Observation};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, ResourceRequirements};
+use lifecycle::{Answer, Call, Failure, FailureKind, Hook, Observation, Resource};
 use podspec::normalized_image;
 use tokio::sync::watch;
 use volumes::PodDirs;
 
 use super::container_config::{self, MESSAGE_PATH, MESSAGE_POLICY, Parts};
 use super::environment::Addresses;
-use super::{dns, log_files, observe, sandbox_config};
+use super::{dns, hooks, log_files, observe, sandbox_config};
 use crate::events::Recorder;
 use crate::node::RuntimeState;
 
@@ -80,12 +81,20 @@ impl Executor {
             call @ Call::CreateContainer { .. } => self.create_container(pod, call).await,
             Call::StartContainer { id, .. } => done(self.client.start_container(&id).await),
             Call::StopContainer { id, grace } => done(self.client.stop_container(&id, grace).await),
-            Call::RemoveContainer { id, name, restart_count } => {
+            Call::RunHook { id, name, hook, pod_ips } => self.run_hook(pod, &id, &name, hook, pod_ips).await,
+            Call::UpdateResources { id, name, resource, resources } => {
+                self.update_resources(pod, &id, &name, resource, *resources).await
+            }
+            Call::RemoveContainer { id, name, restart_count, keep_logs } => {
                 self.client.remove_container(&id).await.map_err(failure)?;
-                self.remove_logs(pod, &id, &name, restart_count);
+                if !keep_logs {
+                    self.remove_logs(pod, &id, &name, restart_count);
+                }
                 Ok(Answer::Done)
             }
             Call::RemoveDirs { logs } => self.remove_dirs(pod, logs),
+            // Pods with volumes are not let this far.
+            Call::MountVolumes | Call::UnmountVolumes => Err(refused("volumes are not carried out yet")),
             // Of the API server: see `pods::publisher`.
             Call::DeleteObject => Err(refused("not a call to the runtime")),
         }
@@ -198,10 +207,23 @@ impl Executor {
     }
 
     async fn create_container(&self, pod: &Pod, call: Call) -> Outcome {
-        let Call::CreateContainer { name, kind, restart_count, sandbox_id, image_id, pod_ips } = call else {
+        let Call::CreateContainer {
+            name,
+            kind: _,
+            restart_count,
+            sandbox_id,
+            image_id,
+            pod_ips,
+            target_id,
+            allocated,
+        } = call
+        else {
             return Err(refused("not a container to make"));
         };
-        let Some(spec) = find(pod, kind, &name) else { return Err(refused("no such container in the pod")) };
+        let Some(mut spec) = find(pod, &name) else { return Err(refused("no such container in the pod")) };
+        if let Some(allocated) = allocated {
+            spec.to_mut().resources = Some(*allocated);
+        }
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let config_error = |message: String| Failure { kind: FailureKind::Config, message };
         self.dirs.prepare(uid).map_err(|e| config_error(e.to_string()))?;
@@ -227,11 +249,73 @@ impl Executor {
             etc_hosts,
             termination_log,
             node_memory: self.place.node_memory,
+            target_id: target_id.as_deref(),
         };
-        let config =
-            container_config::container_config(pod, spec, &parts).map_err(|e| config_error(e.to_string()))?;
+        let config = container_config::container_config(pod, &spec, &parts)
+            .map_err(|e| config_error(e.to_string()))?;
         let id = self.client.create_container(&sandbox_id, config, sandbox).await.map_err(failure)?;
         Ok(Answer::Made { id })
+    }
+
+    async fn run_hook(&self, pod: &Pod, id: &str, name: &str, hook: Hook, pod_ips: Vec<String>) -> Outcome {
+        let Some(container) = find(pod, name) else { return Err(refused("no such container in the pod")) };
+        let lifecycle = container.lifecycle.as_ref();
+        let handler = match hook {
+            Hook::PostStart => lifecycle.and_then(|l| l.post_start.as_ref()),
+            Hook::PreStop => lifecycle.and_then(|l| l.pre_stop.as_ref()),
+        };
+        // The spec has lost it meanwhile: there is nothing to run.
+        let Some(handler) = handler else { return Ok(Answer::Done) };
+        let host_network = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
+        let pod_ips = if host_network { self.host_ips.borrow().clone() } else { pod_ips };
+        let place = hooks::Place { client: &self.client, container: &container, id, pod_ips: &pod_ips };
+        place.run(handler).await.map(|()| Answer::Done).map_err(|error| {
+            tracing::info!(container = name, id, %error, ?hook, "a hook failed");
+            refused(&error.to_string())
+        })
+    }
+
+    /// One resource at a time; memory only goes down where the container uses less (behaviour.md 27.7).
+    async fn update_resources(
+        &self,
+        pod: &Pod,
+        id: &str,
+        name: &str,
+        resource: Resource,
+        resources: ResourceRequirements,
+    ) -> Outcome {
+        let Some(mut container) = find(pod, name) else {
+            return Err(refused("no such container in the pod"));
+        };
+        container.to_mut().resources = Some(resources);
+        let all = container_config::resources(pod, &container, self.place.node_memory);
+        let part = match resource {
+            Resource::Memory => {
+                let limit = u64::try_from(all.memory_limit_in_bytes).unwrap_or(0);
+                if limit > 0 {
+                    let used = self.client.container_memory(id).await.map_err(failure)?.unwrap_or(0);
+                    if used >= limit {
+                        let message = format!(
+                            "attempting to set container {name:?} memory limit ({limit}) below current usage ({used})"
+                        );
+                        return Err(refused(&message));
+                    }
+                }
+                v1::LinuxContainerResources {
+                    memory_limit_in_bytes: if limit == 0 { -1 } else { all.memory_limit_in_bytes },
+                    memory_swap_limit_in_bytes: if limit == 0 { -1 } else { all.memory_limit_in_bytes },
+                    ..Default::default()
+                }
+            }
+            Resource::Cpu => v1::LinuxContainerResources {
+                cpu_shares: all.cpu_shares,
+                cpu_period: all.cpu_period,
+                cpu_quota: if all.cpu_quota == 0 { -1 } else { all.cpu_quota },
+                ..Default::default()
+            },
+        };
+        let updated = self.client.update_container_resources(id, part).await;
+        updated.map(|()| Answer::Done).map_err(failure)
     }
 
     /// The pod's hosts file, unless it has no address or brings its own (behaviour.md 8.12).
@@ -328,12 +412,13 @@ impl Executor {
     }
 }
 
-fn find<'a>(pod: &'a Pod, kind: lifecycle::ContainerKind, name: &str) -> Option<&'a ContainerSpec> {
+fn find<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, ContainerSpec>> {
     let spec = pod.spec.as_ref()?;
-    match kind {
-        lifecycle::ContainerKind::Init => spec.init_containers.iter().flatten().find(|c| c.name == name),
-        lifecycle::ContainerKind::Regular => spec.containers.iter().find(|c| c.name == name),
+    if let Some((_, found)) = podspec::containers(spec).find(|(_, c)| c.name == name) {
+        return Some(Cow::Borrowed(found));
     }
+    let ephemeral = spec.ephemeral_containers.iter().flatten().find(|c| c.name == name)?;
+    Some(Cow::Owned(podspec::ephemeral_as_container(ephemeral)))
 }
 
 fn valid(image: &str) -> Result<String, Failure> {

@@ -1,7 +1,7 @@
 //! From the runtime's messages to what the pod machine sees.
 
 use cri_client::v1;
-use lifecycle::{Container, ContainerState, ContainerUser, Sandbox};
+use lifecycle::{ActualResources, Container, ContainerState, ContainerUser, Sandbox};
 
 use super::container_config::{HASH, NAME_LABEL, RESTART_COUNT};
 
@@ -59,6 +59,12 @@ pub(crate) fn container(
             uid: u.uid,
             gid: u.gid,
             supplemental_groups: u.supplemental_groups.clone(),
+        }),
+        resources: status.resources.as_ref().and_then(|r| r.linux.as_ref()).map(|r| ActualResources {
+            cpu_shares: r.cpu_shares,
+            cpu_quota: r.cpu_quota,
+            cpu_period: r.cpu_period,
+            memory_limit: r.memory_limit_in_bytes,
         }),
     }
 }

@@ -30,7 +30,7 @@ fn granted(effects: &[NodeEffect]) -> Vec<String> {
 
 #[test]
 fn a_second_uid_of_the_same_name_waits_until_the_first_has_ended() {
-    let mut node = Node::new();
+    let mut node = Node::new(PullLimits::default());
     assert_eq!(granted(&node.step(admit("a", false), at(0))), ["a"]);
     assert!(node.step(admit("b", false), at(1)).is_empty());
     assert!(node.step(admit("c", false), at(2)).is_empty());
@@ -40,7 +40,7 @@ fn a_second_uid_of_the_same_name_waits_until_the_first_has_ended() {
 
 #[test]
 fn containers_of_begun_pods_start_before_new_sandboxes() {
-    let mut node = Node::new();
+    let mut node = Node::new(PullLimits::default());
     let mut first = node.step(ask("a", 1, SlotClass::Sandbox), at(0));
     first.extend(node.step(ask("b", 1, SlotClass::Sandbox), at(0)));
     assert_eq!(granted(&first), ["a", "b"]);
@@ -52,7 +52,7 @@ fn containers_of_begun_pods_start_before_new_sandboxes() {
 
 #[test]
 fn a_hanging_start_gives_its_slot_back_after_a_second() {
-    let mut node = Node::new();
+    let mut node = Node::new(PullLimits::default());
     for uid in ["a", "b"] {
         node.step(ask(uid, 1, SlotClass::Sandbox), at(0));
     }
@@ -63,7 +63,7 @@ fn a_hanging_start_gives_its_slot_back_after_a_second() {
 
 #[test]
 fn the_limit_rises_while_more_starts_bring_more_throughput() {
-    let mut node = Node::new();
+    let mut node = Node::new(PullLimits::default());
     // A runtime without any contention: each start takes 100 ms however many there are.
     let mut clock = 0;
     let mut running: Vec<(u64, String)> = Vec::new();

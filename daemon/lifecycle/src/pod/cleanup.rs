@@ -21,6 +21,7 @@ impl Pod {
             return;
         }
         let call = match self.cleanup {
+            Cleanup::Volumes => self.has_volumes().then_some(Call::UnmountVolumes),
             Cleanup::Dirs => Some(Call::RemoveDirs { logs: false }),
             Cleanup::Object if has_object => Some(Call::DeleteObject),
             Cleanup::Containers => {
@@ -28,6 +29,7 @@ impl Pod {
                     id: c.id.clone(),
                     name: c.name.clone(),
                     restart_count: c.restart_count,
+                    keep_logs: false,
                 })
             }
             Cleanup::Sandboxes => self
@@ -86,6 +88,7 @@ impl Pod {
 impl Cleanup {
     fn next(self) -> Self {
         match self {
+            Self::Volumes => Self::Dirs,
             Self::Dirs => Self::Object,
             Self::Object => Self::Containers,
             Self::Containers => Self::Sandboxes,

@@ -7,12 +7,11 @@ use k8s_openapi::api::core::v1::Container as ContainerSpec;
 use super::{Pod, SandboxWork, outcome_unknown, retry_delay};
 use crate::backoff::Curve;
 use crate::container::{self, ContainerKind, Waiting, Work};
-use crate::effect::{Call, Effect, EventType, OpId, SlotClass};
+use crate::effect::{Call, Effect, EventType, Hook, OpId, SlotClass};
 use crate::input::{Answer, Failure, FailureKind};
 use crate::now::Now;
 use crate::observation::{Container, ContainerState, Observation};
-
-type Key = (ContainerKind, String);
+use crate::status;
 
 /// How long `ErrImagePull` is shown before it turns into `ImagePullBackOff`.
 const PULL_ERROR_SHOWN: Duration = Duration::from_secs(1);
@@ -24,61 +23,73 @@ impl Pod {
         kind: ContainerKind,
         spec: &ContainerSpec,
         newest: Option<&Container>,
-        sandbox: &str,
+        (observation, sandbox): (&Observation, &str),
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        let key = (kind, spec.name.clone());
-        let slot = self.slots.entry(key.clone()).or_default();
-        if !slot.is_idle() || self.cut_starts.iter().any(|c| c.name == spec.name) {
+        let name = spec.name.as_str();
+        let slot = self.slots.entry(name.to_owned()).or_default();
+        if !slot.is_idle() || self.cut_starts.iter().any(|c| c.name == name) {
             return;
         }
+        let retry_at = slot.retry_at.filter(|at| *at > now.boot);
         let here = newest.filter(|c| c.sandbox_id == sandbox);
         if let Some(c) = here.filter(|c| c.state == ContainerState::Created) {
             // Made by a call whose answer was lost, or just before a restart of the daemon: it is found, not doubled.
-            if let Some(at) = slot.retry_at.filter(|at| *at > now.boot) {
+            if let Some(at) = retry_at {
                 self.wake_at(at);
                 return;
             }
-            let call = Call::StartContainer { id: c.id.clone(), name: spec.name.clone(), kind };
+            let call = Call::StartContainer { id: c.id.clone(), name: name.to_owned(), kind };
             let op = self.call(out, call);
-            self.set_work(&key, Work::Starting(op));
+            self.set_work(name, Work::Starting(op, c.id.clone()));
             return;
         }
         match newest {
             Some(c) if matches!(c.state, ContainerState::Running | ContainerState::Unknown) => return,
             Some(c) if c.state == ContainerState::Exited => {
                 let forced = self.forced_restarts.contains(&c.id);
-                if !forced && !container::restarts(&self.pod, kind, c.exit_code) {
+                if !forced && !container::restarts(&self.pod, kind, spec, c) {
                     // An init container that succeeded in an older sandbox runs again in the new one.
                     let rerun = kind == ContainerKind::Init && c.exit_code == 0 && here.is_none();
                     if !rerun {
                         return;
                     }
                 }
-                if self.held_back(&key, c, now, out) {
-                    return;
-                }
             }
             _ => {}
         }
-        let slot = self.slots.entry(key.clone()).or_default();
-        if let Some(at) = slot.retry_at.filter(|at| *at > now.boot) {
-            self.wake_at(at);
-            self.show_pull_backoff(&key, spec, now, out);
+        // The last exit counts also where the container itself has been removed.
+        let exited = newest.filter(|c| c.state == ContainerState::Exited).map(|c| c.id.clone());
+        let slot = self.slots.get(name);
+        let exited = exited.or_else(|| slot.and_then(|s| s.exit.as_ref()).map(|(id, _)| id.clone()));
+        if exited.as_ref().is_some_and(|id| self.held_back(name, id, now, out)) {
             return;
         }
-        if let Some(c) = newest.filter(|c| c.state == ContainerState::Exited) {
-            self.grant_restart(&key, c, now);
+        if let Some(at) = retry_at {
+            self.wake_at(at);
+            self.show_pull_backoff(name, spec, now, out);
+            return;
         }
-        self.begin_image(&key, spec, now, out);
+        if let Some(target) = container::target_of(&self.pod, name)
+            && observation.newest_container(target).is_none()
+        {
+            let message = format!("unable to find target container {target}");
+            self.event(out, EventType::Warning, "Failed", format!("Error: {message}"), Some(name));
+            self.fail(name, Waiting::new("CreateContainerConfigError", message), now);
+            return;
+        }
+        if let Some(id) = exited {
+            self.grant_restart(name, &id, now);
+        }
+        self.begin_image(name, spec, now, out);
     }
 
     /// Whether the restart back-off holds the container; says so once for each exit (behaviour.md 12.5).
-    fn held_back(&mut self, key: &Key, exited: &Container, now: Now, out: &mut Vec<Effect>) -> bool {
+    fn held_back(&mut self, name: &str, exited: &str, now: Now, out: &mut Vec<Effect>) -> bool {
         let curve = self.restart_curve();
-        let Some(slot) = self.slots.get_mut(key) else { return false };
-        if slot.granted.as_deref() == Some(exited.id.as_str()) {
+        let Some(slot) = self.slots.get_mut(name) else { return false };
+        if slot.granted.as_deref() == Some(exited) {
             return false;
         }
         let failed_at = slot.exit.as_ref().map_or(now.boot, |(_, at)| *at);
@@ -86,9 +97,8 @@ impl Pod {
         if until <= now.boot {
             return false;
         }
-        let first = slot.backoff_told.as_deref() != Some(exited.id.as_str());
-        slot.backoff_told = Some(exited.id.clone());
-        let name = key.1.clone();
+        let first = slot.backoff_told.as_deref() != Some(exited);
+        slot.backoff_told = Some(exited.to_owned());
         let pod = self.long_name();
         let message = format!(
             "back-off {} restarting failed container={name} pod={pod}, next restart at {}",
@@ -97,46 +107,58 @@ impl Pod {
         );
         if first {
             let text = format!("Back-off restarting failed container {name} in pod {pod}");
-            self.event(out, EventType::Warning, "BackOff", text, Some((key.0, &name)));
-            if let Some(slot) = self.slots.get_mut(key) {
-                slot.waiting = Some(Waiting { reason: "CrashLoopBackOff", message });
+            self.event(out, EventType::Warning, "BackOff", text, Some(name));
+            if let Some(slot) = self.slots.get_mut(name) {
+                slot.waiting = Some(Waiting::new("CrashLoopBackOff", message));
             }
         }
         self.wake_at(until);
         true
     }
 
-    fn grant_restart(&mut self, key: &Key, exited: &Container, now: Now) {
+    fn grant_restart(&mut self, name: &str, exited: &str, now: Now) {
         let curve = self.restart_curve();
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        if slot.granted.as_deref() == Some(exited.id.as_str()) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        if slot.granted.as_deref() == Some(exited) {
             return;
         }
-        slot.granted = Some(exited.id.clone());
+        slot.granted = Some(exited.to_owned());
         let failed_at = slot.exit.as_ref().map_or(now.boot, |(_, at)| *at);
         slot.restarts.granted(curve, failed_at, now.boot);
     }
 
-    fn begin_image(&mut self, key: &Key, spec: &ContainerSpec, now: Now, out: &mut Vec<Effect>) {
+    fn begin_image(&mut self, name: &str, spec: &ContainerSpec, now: Now, out: &mut Vec<Effect>) {
         let image = spec.image.clone().unwrap_or_default();
         if pull_policy(spec) == "Always" {
-            self.pull(key, image, now, out);
+            self.ask_to_pull(name, now, out);
         } else {
             let op = self.call(out, Call::InspectImage { image });
-            self.set_work(key, Work::InspectingImage(op));
+            self.set_work(name, Work::InspectingImage(op));
         }
     }
 
-    fn pull(&mut self, key: &Key, image: String, now: Now, out: &mut Vec<Effect>) {
+    fn ask_to_pull(&mut self, name: &str, now: Now, out: &mut Vec<Effect>) {
+        let op = self.new_op();
+        self.set_work(name, Work::WaitingToPull(op, now.boot));
+        out.push(Effect::AskSlot { op, class: SlotClass::Pull });
+    }
+
+    fn pull(&mut self, name: &str, wanted: Duration, op: OpId, now: Now, out: &mut Vec<Effect>) {
+        let Some((_, spec)) = container::spec_named(&self.pod, name) else {
+            out.push(Effect::ReturnSlot { op });
+            self.set_work(name, Work::Idle);
+            return;
+        };
+        let image = spec.image.clone().unwrap_or_default();
         let text = format!("Pulling image \"{image}\"");
-        self.event(out, EventType::Normal, "Pulling", text, Some((key.0, &key.1)));
-        let op = self.call(out, Call::PullImage { image });
-        self.set_work(key, Work::PullingImage(op, now.boot));
+        self.event(out, EventType::Normal, "Pulling", text, Some(name));
+        out.push(Effect::Call { op, call: Call::PullImage { image } });
+        self.set_work(name, Work::PullingImage { op, wanted, begun: now.boot });
     }
 
     /// Turns `ErrImagePull` into `ImagePullBackOff` once it has been seen.
-    fn show_pull_backoff(&mut self, key: &Key, spec: &ContainerSpec, now: Now, out: &mut Vec<Effect>) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
+    fn show_pull_backoff(&mut self, name: &str, spec: &ContainerSpec, now: Now, out: &mut Vec<Effect>) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
         let Some((at, failure)) = slot.pull_failure.clone() else { return };
         if at + PULL_ERROR_SHOWN > now.boot {
             self.wake_at(at + PULL_ERROR_SHOWN);
@@ -145,54 +167,56 @@ impl Pod {
         slot.pull_failure = None;
         let text = format!("Back-off pulling image \"{}\"", spec.image.as_deref().unwrap_or_default());
         let message = format!("{text}: {}: {}", failure.reason, failure.message);
-        slot.waiting = Some(Waiting { reason: "ImagePullBackOff", message });
-        self.event(out, EventType::Normal, "BackOff", text, Some((key.0, &key.1)));
+        slot.waiting = Some(Waiting::new("ImagePullBackOff", message));
+        self.event(out, EventType::Normal, "BackOff", text, Some(name));
         let error = "Error: ImagePullBackOff".to_owned();
-        self.event(out, EventType::Warning, "Failed", error, Some((key.0, &key.1)));
+        self.event(out, EventType::Warning, "Failed", error, Some(name));
     }
 
-    pub(super) fn set_work(&mut self, key: &Key, work: Work) {
-        self.slots.entry(key.clone()).or_default().work = work;
+    pub(super) fn set_work(&mut self, name: &str, work: Work) {
+        self.slots.entry(name.to_owned()).or_default().work = work;
     }
 
-    pub(super) fn slot_granted(&mut self, op: OpId, out: &mut Vec<Effect>) {
+    pub(super) fn slot_granted(&mut self, op: OpId, now: Now, out: &mut Vec<Effect>) {
         if let SandboxWork::WaitingForSlot(o, attempt) = self.sandbox
             && o == op
         {
             self.sandbox_slot_granted(attempt, out, op);
             return;
         }
-        let found = self.slots.iter().find_map(|(key, s)| match &s.work {
-            Work::WaitingForSlot(o, image_id) if *o == op => Some((key.clone(), image_id.clone())),
-            _ => None,
-        });
-        let Some((key, image_id)) = found else {
+        let found = self.slots.iter().find(|(_, s)| s.work.op() == Some(op));
+        match found.map(|(name, s)| (name.clone(), s.work.clone())) {
+            Some((name, Work::WaitingToPull(_, wanted))) => self.pull(&name, wanted, op, now, out),
+            Some((name, Work::WaitingForSlot(_, image_id))) => {
+                if !self.create(&name, image_id, op, out) {
+                    out.push(Effect::ReturnSlot { op });
+                    self.set_work(&name, Work::Idle);
+                }
+            }
             // Not wanted any more.
-            out.push(Effect::ReturnSlot { op });
-            return;
-        };
-        let Some(observation) = &self.observation else {
-            out.push(Effect::ReturnSlot { op });
-            self.set_work(&key, Work::Idle);
-            return;
-        };
-        let Some(sandbox) = observation.newest_sandbox().filter(|s| s.ready) else {
-            out.push(Effect::ReturnSlot { op });
-            self.set_work(&key, Work::Idle);
-            return;
-        };
-        let (kind, name) = key.clone();
-        let restart_count = self.next_restart_count(observation, &name);
+            _ => out.push(Effect::ReturnSlot { op }),
+        }
+    }
+
+    /// Asks the runtime for the container, where there is a sandbox to make it in.
+    fn create(&mut self, name: &str, image_id: String, op: OpId, out: &mut Vec<Effect>) -> bool {
+        let Some(observation) = &self.observation else { return false };
+        let Some(sandbox) = observation.newest_sandbox().filter(|s| s.ready) else { return false };
+        let target = container::target_of(&self.pod, name);
+        let target_id = target.and_then(|t| observation.newest_container(t)).map(|c| c.id.clone());
         let call = Call::CreateContainer {
-            name,
-            kind,
-            restart_count,
+            name: name.to_owned(),
+            kind: self.kind_of(name),
+            restart_count: self.next_restart_count(observation, name),
             sandbox_id: sandbox.id.clone(),
             image_id,
             pod_ips: sandbox.ips.clone(),
+            target_id,
+            allocated: self.resize.allocated.get(name).cloned().map(Box::new),
         };
-        self.set_work(&key, Work::Creating(op));
+        self.set_work(name, Work::Creating(op));
         out.push(Effect::Call { op, call });
+        true
     }
 
     /// Survives the runtime's containers: the logs' names and the API's status know it too (behaviour.md 5.20).
@@ -200,107 +224,169 @@ impl Pod {
         if let Some(newest) = observation.newest_container(name) {
             return newest.restart_count.saturating_add(1);
         }
-        observation.logged_restarts.get(name).copied().unwrap_or(0)
+        let logged = observation.logged_restarts.get(name).copied().unwrap_or(0);
+        let status = self.status.as_deref().or(self.pod.status.as_ref());
+        logged.max(status.map_or(0, |s| status::restarts_after(s, name)))
     }
 
     pub(super) fn start_answered(
         &mut self,
-        key: &Key,
+        name: &str,
         outcome: Result<Answer, Failure>,
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        let Some(work) = self.slots.get_mut(key).map(|s| std::mem::take(&mut s.work)) else { return };
-        let Some(spec) =
-            container::specs(&self.pod).find(|(k, s)| (*k, &s.name) == (key.0, &key.1)).map(|(_, s)| s)
-        else {
+        let Some(work) = self.slots.get_mut(name).map(|s| std::mem::take(&mut s.work)) else { return };
+        let pod = std::sync::Arc::clone(&self.pod);
+        let Some((kind, spec)) = container::spec_named(&pod, name) else {
+            if let Some(op) = work.op() {
+                out.push(Effect::ReturnSlot { op });
+            }
             self.stale = true;
             return;
         };
-        let image = spec.image.clone().unwrap_or_default();
-        let never_pull = pull_policy(spec) == "Never";
-        let about = Some((key.0, key.1.as_str()));
+        let image = spec.image.as_deref().unwrap_or_default();
         match (work, outcome) {
-            (Work::InspectingImage(_), Ok(Answer::Image { id: Some(id) })) => {
-                let text = format!(
-                    "Container image \"{image}\" already present on machine and can be accessed by the pod"
-                );
-                self.event(out, EventType::Normal, "Pulled", text, about);
-                self.ask_slot(key, id, out);
-            }
-            (Work::InspectingImage(_), Ok(_)) if never_pull => {
-                let text = format!("Container image \"{image}\" is not present with pull policy of Never");
-                self.event(out, EventType::Warning, "ErrImageNeverPull", text.clone(), about);
-                self.event(out, EventType::Warning, "Failed", "Error: ErrImageNeverPull".to_owned(), about);
-                self.fail(key, Waiting { reason: "ErrImageNeverPull", message: text }, now);
-            }
-            (Work::InspectingImage(_), Ok(_)) => self.pull(key, image, now, out),
-            (Work::InspectingImage(_), Err(f)) => self.image_failed(key, &image, f, now, out),
-            (Work::PullingImage(_, since), Ok(Answer::Pulled { id, size_bytes })) => {
-                let took = go_duration(round_millis(now.boot.saturating_sub(since)));
-                let text = format!(
-                    "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {size_bytes} bytes."
-                );
-                self.event(out, EventType::Normal, "Pulled", text, about);
-                if let Some(slot) = self.slots.get_mut(key) {
-                    slot.pulls.reset();
-                    slot.pull_failure = None;
+            (Work::InspectingImage(_), outcome) => self.inspected(name, &spec, outcome, now, out),
+            (Work::PullingImage { op, wanted, begun }, outcome) => {
+                out.push(Effect::ReturnSlot { op });
+                match outcome {
+                    Ok(Answer::Pulled { id, size_bytes }) => {
+                        let took = go_duration(round_millis(now.boot.saturating_sub(begun)));
+                        let waited = go_duration(round_millis(now.boot.saturating_sub(wanted)));
+                        let text = format!(
+                            "Successfully pulled image \"{image}\" in {took} ({waited} including waiting). Image size: {size_bytes} bytes."
+                        );
+                        self.event(out, EventType::Normal, "Pulled", text, Some(name));
+                        if let Some(slot) = self.slots.get_mut(name) {
+                            slot.pulls.reset();
+                            slot.pull_failure = None;
+                        }
+                        self.ask_slot(name, id, out);
+                    }
+                    Ok(_) => self.stale = true,
+                    Err(f) => self.pull_failed(name, image, f, now, out),
                 }
-                self.ask_slot(key, id, out);
             }
-            (Work::PullingImage(..), Err(f)) => self.pull_failed(key, &image, f, now, out),
             (Work::Creating(op), Ok(Answer::Made { id })) => {
-                self.event(out, EventType::Normal, "Created", "Container created".to_owned(), about);
+                self.event(out, EventType::Normal, "Created", "Container created".to_owned(), Some(name));
                 // The start goes on in the slot, and under the number, of the create.
-                let call = Call::StartContainer { id, name: key.1.clone(), kind: key.0 };
+                let call = Call::StartContainer { id: id.clone(), name: name.to_owned(), kind };
                 out.push(Effect::Call { op, call });
-                self.set_work(key, Work::Starting(op));
+                self.set_work(name, Work::Starting(op, id));
             }
             (Work::Creating(op), Err(f)) => {
                 out.push(Effect::ReturnSlot { op });
-                self.stale = true;
                 let reason = match f.kind {
                     FailureKind::Config => "CreateContainerConfigError",
                     _ => "CreateContainerError",
                 };
-                if f.kind != FailureKind::Reserved {
-                    self.event(out, EventType::Warning, "Failed", format!("Error: {}", f.message), about);
-                }
-                self.runtime_failed(key, reason, f, now);
+                self.start_failed(name, reason, f, now, out);
             }
-            (Work::Starting(op), Ok(_)) => {
+            (Work::Starting(op, id), Ok(_)) => {
                 out.push(Effect::ReturnSlot { op });
-                self.stale = true;
-                self.event(out, EventType::Normal, "Started", "Container started".to_owned(), about);
-                if let Some(slot) = self.slots.get_mut(key) {
-                    slot.waiting = None;
-                    slot.retry_at = None;
-                    slot.failures = 0;
-                }
+                self.started(name, &spec, id, out);
             }
-            (Work::Starting(op), Err(f)) => {
+            (Work::Starting(op, _), Err(f)) => {
                 out.push(Effect::ReturnSlot { op });
-                self.stale = true;
-                if f.kind != FailureKind::Reserved {
-                    self.event(out, EventType::Warning, "Failed", format!("Error: {}", f.message), about);
+                self.start_failed(name, "RunContainerError", f, now, out);
+            }
+            (Work::PostStart(..), Ok(_)) => {}
+            (Work::PostStart(_, id), Err(f)) => {
+                let message = "PostStartHook failed".to_owned();
+                self.event(out, EventType::Warning, "FailedPostStartHook", message, Some(name));
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.waiting = Some(Waiting::new("PostStartHookError", f.message));
                 }
-                self.runtime_failed(key, "RunContainerError", f, now);
+                self.kill(&id, "FailedPostStartHook".to_owned(), self.own_grace(), now);
             }
             // An answer of the wrong kind: look again.
-            (Work::Idle | Work::WaitingForSlot(..) | Work::PullingImage(..) | Work::Creating(_), _) => {
-                self.stale = true
+            (work, _) => {
+                if let Work::Creating(op) = work {
+                    out.push(Effect::ReturnSlot { op });
+                }
+                self.stale = true;
             }
         }
     }
 
-    fn ask_slot(&mut self, key: &Key, image_id: String, out: &mut Vec<Effect>) {
+    fn inspected(
+        &mut self,
+        name: &str,
+        spec: &ContainerSpec,
+        outcome: Result<Answer, Failure>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let image = spec.image.as_deref().unwrap_or_default();
+        let never = pull_policy(spec) == "Never";
+        match outcome {
+            Ok(Answer::Image { id: Some(id) }) => {
+                let text = format!(
+                    "Container image \"{image}\" already present on machine and can be accessed by the pod"
+                );
+                self.event(out, EventType::Normal, "Pulled", text, Some(name));
+                self.ask_slot(name, id, out);
+            }
+            Err(f) if f.kind == FailureKind::ImageNotAllowed && !never => self.ask_to_pull(name, now, out),
+            Ok(_) if !never => self.ask_to_pull(name, now, out),
+            Err(f) if f.kind != FailureKind::ImageNotAllowed => self.image_failed(name, image, f, now, out),
+            refused => {
+                let text = match refused {
+                    Err(f) => f.message,
+                    Ok(_) => format!("Container image \"{image}\" is not present with pull policy of Never"),
+                };
+                self.event(out, EventType::Warning, "ErrImageNeverPull", text.clone(), Some(name));
+                let error = "Error: ErrImageNeverPull".to_owned();
+                self.event(out, EventType::Warning, "Failed", error, Some(name));
+                self.fail(name, Waiting::new("ErrImageNeverPull", text), now);
+            }
+        }
+    }
+
+    /// The container's process has been started; its postStart hook, where it has one, is next.
+    fn started(&mut self, name: &str, spec: &ContainerSpec, id: String, out: &mut Vec<Effect>) {
+        self.stale = true;
+        self.event(out, EventType::Normal, "Started", "Container started".to_owned(), Some(name));
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.waiting = None;
+            slot.retry_at = None;
+            slot.failures = 0;
+        }
+        if spec.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some()) {
+            let sandbox = self.observation.as_ref().and_then(Observation::newest_sandbox);
+            let pod_ips = sandbox.map(|s| s.ips.clone()).unwrap_or_default();
+            let hook = Hook::PostStart;
+            let op = self.call(out, Call::RunHook { id: id.clone(), name: name.to_owned(), hook, pod_ips });
+            self.set_work(name, Work::PostStart(op, id));
+        }
+    }
+
+    /// A create or start that brought nothing, or nobody knows what.
+    fn start_failed(
+        &mut self,
+        name: &str,
+        reason: &'static str,
+        failure: Failure,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        self.stale = true;
+        if failure.kind != FailureKind::Reserved {
+            let error = format!("Error: {}", failure.message);
+            self.event(out, EventType::Warning, "Failed", error, Some(name));
+        }
+        self.runtime_failed(name, reason, failure, now);
+    }
+
+    fn ask_slot(&mut self, name: &str, image_id: String, out: &mut Vec<Effect>) {
         let op = self.new_op();
-        self.set_work(key, Work::WaitingForSlot(op, image_id));
+        self.set_work(name, Work::WaitingForSlot(op, image_id));
         out.push(Effect::AskSlot { op, class: SlotClass::Container });
     }
 
-    fn image_failed(&mut self, key: &Key, image: &str, failure: Failure, now: Now, out: &mut Vec<Effect>) {
-        let about = Some((key.0, key.1.as_str()));
+    fn image_failed(&mut self, name: &str, image: &str, failure: Failure, now: Now, out: &mut Vec<Effect>) {
+        let about = Some(name);
         let (reason, message) = match failure.kind {
             FailureKind::InvalidImageName => (
                 "InvalidImageName",
@@ -313,22 +399,28 @@ impl Pod {
         if outcome_unknown(&failure) {
             self.stale = true;
         }
-        self.fail(key, Waiting { reason, message }, now);
+        self.fail(name, Waiting { reason: reason.into(), message }, now);
     }
 
-    fn pull_failed(&mut self, key: &Key, image: &str, failure: Failure, now: Now, out: &mut Vec<Effect>) {
+    fn pull_failed(&mut self, name: &str, image: &str, failure: Failure, now: Now, out: &mut Vec<Effect>) {
         if outcome_unknown(&failure) {
             // The runtime went away in the middle: that is not the registry's fault.
             self.stale = true;
-            self.fail(key, Waiting { reason: "ErrImagePull", message: failure.message }, now);
+            self.fail(name, Waiting::new("ErrImagePull", failure.message), now);
             return;
         }
-        let about = Some((key.0, key.1.as_str()));
+        let about = Some(name);
         let text = format!("Failed to pull image \"{image}\": {}", failure.message);
         self.event(out, EventType::Warning, "Failed", text, about);
-        self.event(out, EventType::Warning, "Failed", "Error: ErrImagePull".to_owned(), about);
-        let waiting = Waiting { reason: "ErrImagePull", message: failure.message };
-        let Some(slot) = self.slots.get_mut(key) else { return };
+        // The runtime's word for it, where it has one (behaviour.md 13.7).
+        let reason = match failure.kind {
+            FailureKind::RegistryUnavailable => "RegistryUnavailable",
+            FailureKind::SignatureInvalid => "SignatureValidationFailed",
+            _ => "ErrImagePull",
+        };
+        self.event(out, EventType::Warning, "Failed", format!("Error: {reason}"), about);
+        let waiting = Waiting::new(reason, failure.message);
+        let Some(slot) = self.slots.get_mut(name) else { return };
         let curve = Curve::image();
         slot.pulls.granted(curve, now.boot, now.boot);
         let until = slot.pulls.held_until(curve, now.boot).map_or(now.boot, |(_, until)| until);
@@ -338,19 +430,19 @@ impl Pod {
     }
 
     /// A failure of create or start.
-    fn runtime_failed(&mut self, key: &Key, reason: &'static str, failure: Failure, now: Now) {
+    fn runtime_failed(&mut self, name: &str, reason: &'static str, failure: Failure, now: Now) {
         if outcome_unknown(&failure) {
             // The container may exist: the next observation tells. Not the pod's fault, so nothing is shown for it.
-            let Some(slot) = self.slots.get_mut(key) else { return };
+            let Some(slot) = self.slots.get_mut(name) else { return };
             slot.failures += 1;
             slot.retry_at = Some(now.boot + retry_delay(slot.failures, 2));
             return;
         }
-        self.fail(key, Waiting { reason, message: failure.message }, now);
+        self.fail(name, Waiting::new(reason, failure.message), now);
     }
 
-    fn fail(&mut self, key: &Key, waiting: Waiting, now: Now) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
+    fn fail(&mut self, name: &str, waiting: Waiting, now: Now) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
         slot.failures += 1;
         slot.waiting = Some(waiting);
         slot.retry_at = Some(now.boot + retry_delay(slot.failures + 3, 10));

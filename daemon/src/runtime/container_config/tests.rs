@@ -48,6 +48,7 @@ fn a_container_is_described_as_a_kubelet_describes_it() {
         addresses: Addresses { host_ips: &host_ips, pod_ips: &pod_ips },
         etc_hosts: Some(PathBuf::from("/root/pods/u/etc-hosts")),
         termination_log: Some(PathBuf::from("/root/pods/u/containers/one/abc")),
+        target_id: None,
         node_memory: 32 << 30,
     };
     let config = container_config(&pod, container, &parts).unwrap();

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     Answer, Assignment, Call, Container, ContainerState, Effect, Event, Failure, FailureKind, Input, Node,
-    NodeEffect, NodeInput, Now, Observation, OpId, Origin, Pod, Sandbox, Settings,
+    NodeEffect, NodeInput, Now, Observation, OpId, Origin, Pod, PullLimits, Sandbox, Settings, Supported,
 };
 
 /// How a container of the model behaves.
@@ -79,16 +79,20 @@ pub(super) fn pod(spec: serde_json::Value) -> ApiPod {
 }
 
 pub(super) fn settings() -> Arc<Settings> {
-    Arc::new(Settings { max_restart_period: Duration::from_secs(300), runtime_name: "containerd".to_owned() })
+    Arc::new(Settings {
+        max_restart_period: Duration::from_secs(300),
+        runtime_name: "containerd".to_owned(),
+        supported: Supported { probes: true, volumes: true },
+    })
 }
 
 impl World {
     pub(super) fn new(object: ApiPod, seed: u64) -> Self {
         let object = Arc::new(object);
-        let assignment = Assignment { pod: Arc::clone(&object), origin: Origin::Api };
+        let assignment = Assignment::new(Arc::clone(&object), Origin::Api);
         let mut world = Self {
             pod: Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]),
-            node: Node::new(),
+            node: Node::new(PullLimits::default()),
             boot: Duration::from_secs(1000),
             queue: BTreeMap::new(),
             next: 0,
@@ -153,8 +157,8 @@ impl World {
                 self.cut_start(&id);
             }
         }
-        self.node = Node::new();
-        let assignment = Assignment { pod: Arc::new(object), origin: Origin::Api };
+        self.node = Node::new(PullLimits::default());
+        let assignment = Assignment::new(Arc::new(object), Origin::Api);
         self.pod = Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]);
         self.cancelled.clear();
         self.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
@@ -176,7 +180,7 @@ impl World {
     pub(super) fn assign(&mut self, change: impl FnOnce(&mut ApiPod)) {
         let mut object = ApiPod::clone(self.pod.spec());
         change(&mut object);
-        let assignment = Assignment { pod: Arc::new(object), origin: Origin::Api };
+        let assignment = Assignment::new(Arc::new(object), Origin::Api);
         self.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
     }
 
@@ -297,6 +301,7 @@ impl World {
                 );
             }
             Effect::Event(event) => self.events.push(event),
+            Effect::Probe(_) | Effect::AskResize | Effect::Keep(_) => {}
             Effect::Finished => self.finished = true,
         }
     }
@@ -386,7 +391,7 @@ impl World {
                 }
                 let id = format!("{name}-{sandbox_id}-{restart_count}");
                 let spec = crate::container::specs(self.pod.spec()).find(|(_, s)| s.name == name);
-                let hash = spec.map(|(_, s)| podspec::container_hash(s));
+                let hash = spec.map(|(_, s)| podspec::container_hash(&s));
                 self.runtime.containers.push(Container {
                     id: id.clone(),
                     name,
@@ -403,6 +408,7 @@ impl World {
                     image_id,
                     hash,
                     user: None,
+                    resources: None,
                 });
                 Ok(Answer::Made { id })
             }
@@ -440,7 +446,11 @@ impl World {
                 self.runtime.containers.retain(|c| c.id != id);
                 Ok(Answer::Done)
             }
-            Call::RemoveDirs { .. } => Ok(Answer::Done),
+            Call::RemoveDirs { .. }
+            | Call::MountVolumes
+            | Call::UnmountVolumes
+            | Call::RunHook { .. }
+            | Call::UpdateResources { .. } => Ok(Answer::Done),
             Call::DeleteObject => {
                 self.deleted = true;
                 Ok(Answer::Done)

@@ -1,0 +1,307 @@
+//! Other resources for running containers (behaviour.md 27).
+//!
+//! ```text
+//!   spec --(node machine: Allowed)--> allocated --(runtime: UpdateContainerResources)--> actuated
+//! ```
+//!
+//! Both steps are kept over a restart as what they differ in from the step before: `allocated` holds what a container is
+//! allowed where its spec says something else, `actuated` what it has where it is allowed something else.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod as ApiPod, ResourceRequirements};
+use serde::{Deserialize, Serialize};
+
+use super::{Pod, retry_delay};
+use crate::container::{self, ContainerKind};
+use crate::effect::{Call, Effect, EventType, Kept, OpId, Resource};
+use crate::input::{Answer, Failure, ResizeVerdict};
+use crate::now::Now;
+use crate::observation::{Container, ContainerState, Observation};
+
+/// A resize that the node does not grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PendingResize {
+    /// Whether it may be granted later.
+    pub(crate) deferred: bool,
+    pub(crate) message: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Resize {
+    pub(crate) allocated: BTreeMap<String, ResourceRequirements>,
+    pub(crate) actuated: BTreeMap<String, ResourceRequirements>,
+    pub(crate) pending: Option<PendingResize>,
+    /// What the runtime said against the last try.
+    pub(crate) error: Option<String>,
+    /// Whether the node is to be asked, or has been.
+    ask: Ask,
+    update: Option<Update>,
+    retry_at: Option<Duration>,
+    failures: u32,
+}
+
+/// A call under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Update {
+    op: OpId,
+    name: String,
+    resource: Resource,
+    wants: ResourceRequirements,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Ask {
+    #[default]
+    No,
+    Due,
+    Asked,
+}
+
+impl Resize {
+    pub(super) fn new(kept: &Kept) -> Self {
+        let ask = if kept.allocated.is_empty() { Ask::No } else { Ask::Due };
+        Self { allocated: kept.allocated.clone(), actuated: kept.actuated.clone(), ask, ..Self::default() }
+    }
+
+    pub(super) fn is_about(&self, op: OpId) -> bool {
+        self.update.as_ref().is_some_and(|u| u.op == op)
+    }
+
+    /// Whether containers have not got yet what they are allowed.
+    pub(crate) fn in_progress(&self) -> bool {
+        !self.actuated.is_empty()
+    }
+
+    /// What a container is allowed.
+    pub(crate) fn allocated_of<'a>(&'a self, spec: &'a ContainerSpec) -> Option<&'a ResourceRequirements> {
+        self.allocated.get(&spec.name).or(spec.resources.as_ref())
+    }
+
+    /// Holds on to what was allowed before.
+    pub(super) fn spec_changed(&mut self, old: &ApiPod, new: &ApiPod) {
+        if std::ptr::eq(old, new) {
+            return;
+        }
+        let mut changed = false;
+        for (kind, spec) in container::specs(new) {
+            if kind == ContainerKind::Ephemeral {
+                continue;
+            }
+            let Some((_, before)) = container::spec_named(old, &spec.name) else { continue };
+            if before.resources == spec.resources {
+                continue;
+            }
+            changed = true;
+            let allowed = self.allocated_of(&before).cloned().unwrap_or_default();
+            if allowed == spec.resources.clone().unwrap_or_default() {
+                self.allocated.remove(&spec.name);
+            } else {
+                self.allocated.insert(spec.name.clone(), allowed);
+            }
+        }
+        if changed {
+            self.pending = None;
+            self.ask = if self.allocated.is_empty() { Ask::No } else { Ask::Due };
+        }
+    }
+}
+
+impl Pod {
+    /// Asks the node for what the spec wants, and brings the running containers to what they are allowed.
+    pub(super) fn plan_resize(&mut self, observation: &Observation, now: Now, out: &mut Vec<Effect>) {
+        if self.resize.ask == Ask::Due {
+            self.resize.ask = Ask::Asked;
+            out.push(Effect::AskResize);
+        }
+        self.forget_actuated(observation);
+        if self.resize.actuated.is_empty() || self.resize.update.is_some() {
+            return;
+        }
+        if let Some(at) = self.resize.retry_at.filter(|at| *at > now.boot) {
+            self.wake_at(at);
+            return;
+        }
+        match self.next_update(observation, now) {
+            Some((id, name, resource, resources)) => {
+                let wants = resources.clone();
+                let resources = Box::new(resources);
+                let op =
+                    self.call(out, Call::UpdateResources { id, name: name.clone(), resource, resources });
+                self.resize.update = Some(Update { op, name, resource, wants });
+            }
+            None if self.resize.actuated.is_empty() => {
+                self.event(
+                    out,
+                    EventType::Normal,
+                    "ResizeCompleted",
+                    "Pod resize completed".to_owned(),
+                    None,
+                );
+            }
+            None => {}
+        }
+    }
+
+    /// What does not run has nothing that it could be brought to: it starts with what it is allowed.
+    fn forget_actuated(&mut self, observation: &Observation) {
+        let runs = |name: &str| {
+            observation.newest_container(name).is_some_and(|c| c.state == ContainerState::Running)
+        };
+        self.resize.actuated.retain(|name, _| runs(name));
+    }
+
+    /// Memory before processor time, and what becomes smaller before what becomes larger (behaviour.md 27.6).
+    fn next_update(
+        &mut self,
+        observation: &Observation,
+        now: Now,
+    ) -> Option<(String, String, Resource, ResourceRequirements)> {
+        let pod = std::sync::Arc::clone(&self.pod);
+        let mut steps = Vec::new();
+        let mut settled = Vec::new();
+        for (name, has) in &self.resize.actuated {
+            let Some((_, spec)) = container::spec_named(&pod, name) else { continue };
+            let wants = self.resize.allocated_of(&spec).cloned().unwrap_or_default();
+            let running: Option<&Container> = observation.newest_container(name);
+            let Some(c) = running else { continue };
+            let parts: Vec<Resource> =
+                [Resource::Memory, Resource::Cpu].into_iter().filter(|r| differs(*r, has, &wants)).collect();
+            if parts.iter().any(|r| restarts_for(&spec, *r)) {
+                settled.push((name.clone(), Some(c.id.clone())));
+                continue;
+            }
+            if parts.is_empty() {
+                settled.push((name.clone(), None));
+            }
+            for resource in parts {
+                let grows = amount(resource, &wants) > amount(resource, has);
+                steps.push(((resource, grows, name.clone()), c.id.clone(), wants.clone()));
+            }
+        }
+        for (name, restart) in settled {
+            self.resize.actuated.remove(&name);
+            if let Some(id) = restart {
+                let message = format!("Container {name} resize requires restart");
+                self.forced_restarts.insert(id.clone());
+                self.kill(&id, message, self.own_grace(), now);
+            }
+        }
+        steps.sort_by(|a, b| a.0.cmp(&b.0));
+        let ((resource, _, name), id, wants) = steps.into_iter().next()?;
+        Some((id, name, resource, wants))
+    }
+
+    pub(super) fn resize_told(&mut self, verdict: ResizeVerdict, out: &mut Vec<Effect>) {
+        if self.resize.allocated.is_empty() {
+            return;
+        }
+        let (deferred, message) = match verdict {
+            ResizeVerdict::Allowed => {
+                self.resize.pending = None;
+                self.resize.ask = Ask::No;
+                self.resize.error = None;
+                let allowed = std::mem::take(&mut self.resize.allocated);
+                for (name, before) in allowed {
+                    // What runs may still have something older than what was allowed last.
+                    self.resize.actuated.entry(name).or_insert(before);
+                }
+                self.event(out, EventType::Normal, "ResizeStarted", "Pod resize started".to_owned(), None);
+                return;
+            }
+            ResizeVerdict::Deferred { message } => (true, message),
+            ResizeVerdict::Infeasible { message } => (false, message),
+        };
+        let pending = PendingResize { deferred, message: message.clone() };
+        if self.resize.pending.as_ref() != Some(&pending) {
+            let (kind, reason) = if deferred {
+                (EventType::Normal, "ResizeDeferred")
+            } else {
+                (EventType::Warning, "ResizeInfeasible")
+            };
+            self.event(out, kind, reason, message, None);
+        }
+        self.resize.pending = Some(pending);
+    }
+
+    pub(super) fn update_answered(
+        &mut self,
+        outcome: Result<Answer, Failure>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(Update { name, resource, wants, .. }) = self.resize.update.take() else { return };
+        // What the container has now is read from the runtime.
+        self.stale = true;
+        match outcome {
+            Ok(_) => {
+                if let Some(has) = self.resize.actuated.get_mut(&name) {
+                    take_part(resource, has, &wants);
+                }
+                self.resize.failures = 0;
+                self.resize.retry_at = None;
+                self.resize.error = None;
+            }
+            Err(failure) => {
+                self.resize.failures += 1;
+                self.resize.retry_at = Some(now.boot + retry_delay(self.resize.failures + 3, 30));
+                if self.resize.error.as_ref() != Some(&failure.message) {
+                    let message = format!("Error resizing container {name}: {}", failure.message);
+                    self.event(out, EventType::Warning, "ResizeError", message, None);
+                }
+                self.resize.error = Some(failure.message);
+            }
+        }
+    }
+
+    /// A pod that ends gets nothing else.
+    pub(super) fn give_up_update(&mut self, out: &mut Vec<Effect>) {
+        if let Some(update) = self.resize.update.take() {
+            out.push(Effect::Cancel { op: update.op });
+        }
+    }
+}
+
+fn key(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Memory => "memory",
+        Resource::Cpu => "cpu",
+    }
+}
+
+fn differs(resource: Resource, a: &ResourceRequirements, b: &ResourceRequirements) -> bool {
+    let of = |list: &Option<BTreeMap<String, _>>| list.as_ref().and_then(|l| l.get(key(resource))).cloned();
+    of(&a.requests) != of(&b.requests) || of(&a.limits) != of(&b.limits)
+}
+
+/// Makes one resource of `has` what it is in `wants`.
+fn take_part(resource: Resource, has: &mut ResourceRequirements, wants: &ResourceRequirements) {
+    let lists = [(&mut has.requests, &wants.requests), (&mut has.limits, &wants.limits)];
+    for (has, wants) in lists {
+        match wants.as_ref().and_then(|l| l.get(key(resource))) {
+            Some(value) => {
+                has.get_or_insert_default().insert(key(resource).to_owned(), value.clone());
+            }
+            None => {
+                if let Some(list) = has {
+                    list.remove(key(resource));
+                }
+            }
+        }
+    }
+}
+
+/// What decides whether a change makes a container larger: its limit, else its request; without both it is boundless.
+fn amount(resource: Resource, of: &ResourceRequirements) -> i128 {
+    let read = |list: &Option<BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
+        let text = &list.as_ref()?.get(key(resource))?.0;
+        text.parse::<podspec::Quantity>().ok().map(|q| i128::from(q.milli_value()))
+    };
+    read(&of.limits).or_else(|| read(&of.requests)).unwrap_or(i128::MAX)
+}
+
+fn restarts_for(spec: &ContainerSpec, resource: Resource) -> bool {
+    let mut policies = spec.resize_policy.iter().flatten();
+    policies.any(|p| p.resource_name == key(resource) && p.restart_policy == "RestartContainer")
+}

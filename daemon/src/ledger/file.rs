@@ -1,0 +1,134 @@
+//! The ledger's files: checksummed, replaced in one step, synced.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use md5::{Digest as _, Md5};
+use thiserror::Error;
+
+use super::Record;
+
+/// No pod is larger than what the API server takes.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// What is being written, and what was damaged.
+const UNFINISHED: &str = ".new";
+const DAMAGED: &str = ".damaged";
+
+/// Why the ledger cannot be used.
+#[derive(Debug, Error)]
+pub enum LedgerError {
+    /// The directory or a file.
+    #[error("{doing} {path}", path = path.display())]
+    File {
+        /// What was done.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The thread that writes ended.
+    #[error("the thread that writes the ledger ended: {0}")]
+    Panicked(String),
+}
+
+fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LedgerError {
+    let path = path.to_owned();
+    move |source| LedgerError::File { doing, path, source }
+}
+
+/// Reads every pod; what is damaged or unfinished is put aside or removed.
+pub(super) fn read_all(dir: &Path) -> Result<HashMap<String, Record>, LedgerError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file("making", dir))?;
+    let mut records = HashMap::new();
+    for entry in fs::read_dir(dir).map_err(file("reading", dir))? {
+        let path = entry.map_err(file("reading", dir))?.path();
+        let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        if name.ends_with(UNFINISHED) {
+            // A write that a crash cut off; the whole one stands beside it.
+            let _ = fs::remove_file(&path);
+            continue;
+        }
+        if name.ends_with(DAMAGED) {
+            continue;
+        }
+        match read(&path, name) {
+            Ok(record) => {
+                records.insert(name.to_owned(), record);
+            }
+            Err(why) => {
+                tracing::warn!(path = %path.display(), why, "a kept pod is damaged; it is put aside and taken from its source again");
+                let aside = path.with_file_name(format!("{name}{DAMAGED}"));
+                fs::rename(&path, &aside).map_err(file("putting aside", &path))?;
+            }
+        }
+    }
+    Ok(records)
+}
+
+fn read(path: &Path, uid: &str) -> Result<Record, String> {
+    let length = fs::metadata(path).map_err(|e| e.to_string())?.len();
+    if length > MAX_BYTES {
+        return Err(format!("{length} bytes are more than {MAX_BYTES}"));
+    }
+    let bytes = fs::read(path).map_err(|e| e.to_string())?;
+    let record = decode(&bytes)?;
+    if record.pod.metadata.uid.as_deref() != Some(uid) {
+        return Err("it holds another pod".to_owned());
+    }
+    Ok(record)
+}
+
+/// The record in a file's bytes.
+pub(super) fn decode(bytes: &[u8]) -> Result<Record, String> {
+    let end = bytes.iter().position(|b| *b == b'\n').ok_or("it has no checksum")?;
+    let (sum, json) = (&bytes[..end], &bytes[end + 1..]);
+    if sum != checksum(json).as_bytes() {
+        return Err("its checksum does not fit".to_owned());
+    }
+    serde_json::from_slice(json).map_err(|e| e.to_string())
+}
+
+pub(super) fn encode(record: &Record) -> Vec<u8> {
+    let json = serde_json::to_vec(record).expect("a pod can be written as JSON");
+    let mut bytes = checksum(&json).into_bytes();
+    bytes.push(b'\n');
+    bytes.extend_from_slice(&json);
+    bytes
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    Md5::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Brings the files of a batch to their records; those without one are removed.
+pub(super) fn write_all(dir: &Path, batch: &[(String, Option<Record>)]) -> Result<(), LedgerError> {
+    for (uid, record) in batch {
+        let path = dir.join(uid);
+        match record {
+            Some(record) => replace(&path, &encode(record))?,
+            None => match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(file("removing", &path)(error));
+                }
+                _ => {}
+            },
+        }
+    }
+    File::open(dir).and_then(|d| d.sync_all()).map_err(file("syncing", dir))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
+    let unfinished = path.with_added_extension(&UNFINISHED[1..]);
+    let write = || -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    };
+    write().map_err(file("writing", &unfinished))?;
+    fs::rename(&unfinished, path).map_err(file("replacing", path))
+}
