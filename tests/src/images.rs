@@ -45,7 +45,15 @@ pub struct Archive {
 /// # Errors
 /// They cannot be built or kept.
 pub async fn base(tools: &Tools) -> Result<Vec<Archive>, ImageError> {
-    Ok(vec![keep(&pause::image())?, keep(&busybox(&tools.busybox.path).await?)?])
+    Ok(vec![keep(&pause::image())?, keep(&busybox(&tools.busybox.path, BUSYBOX).await?)?])
+}
+
+/// busybox under another image name, for what depends on the name.
+///
+/// # Errors
+/// It cannot be built or kept.
+pub async fn busybox_as(tools: &Tools, name: &str) -> Result<Archive, ImageError> {
+    keep(&busybox(&tools.busybox.path, name).await?)
 }
 
 /// Puts an image into the cache, under a name that its content decides.
@@ -69,10 +77,10 @@ pub fn keep(image: &Image) -> Result<Archive, ImageError> {
 }
 
 /// busybox under all its names, a user to run as, and a place to write.
-async fn busybox(program: &Path) -> Result<Image, ImageError> {
+async fn busybox(program: &Path, name: &str) -> Result<Image, ImageError> {
     let bytes = std::fs::read(program).map_err(CacheError::file("reading", program))?;
     let applets = command::run(command(program).arg("--list"), LIST_LIMIT).await?;
-    let base = Image::new(BUSYBOX)
+    let base = Image::new(name)
         .file("bin/busybox", 0o755, bytes)
         .file("etc/passwd", 0o644, PASSWD.into())
         .file("etc/group", 0o644, GROUP.into())

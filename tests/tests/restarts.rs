@@ -170,3 +170,42 @@ async fn a_daemon_without_a_runtime_says_so_and_goes_on_when_there_is_one() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_reboot_without_an_api_server_the_pods_come_up_again() {
+    scenario(ClusterOptions::for_test("restarts-reboot").unwrap(), async |cluster| {
+        cluster.apply(&sleepers(0..3)).await.unwrap();
+        ready(cluster, 3).await;
+        let node = cluster.node(0);
+        node.stop().await.unwrap();
+        cluster.apiserver().stop(Duration::from_secs(10)).await.unwrap();
+        // What a reboot leaves: nothing runs.
+        node.runtime().remove_pods().await.unwrap();
+        node.start().await.unwrap();
+        let running = || async {
+            let containers = node.cri().list_containers([].into()).await.unwrap_or_default();
+            let running = containers.iter().filter(|c| c.state == 1).count();
+            if running == 3 { Look::There(()) } else { Look::NotYet(format!("{running} run")) }
+        };
+        wait::until("three containers to run", LIMIT, running).await.unwrap();
+        cluster.apiserver().resume().await.unwrap();
+        let pods: Api<Pod> = Api::default_namespaced(cluster.client().clone());
+        let told = || async {
+            let Ok(list) = pods.list(&ListParams::default()).await else {
+                return Look::NotYet("no answer".to_owned());
+            };
+            let restarted = |pod: &&Pod| {
+                let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+                statuses.is_some_and(|s| s[0].ready && s[0].restart_count == 1)
+            };
+            let count = list.items.iter().filter(restarted).count();
+            if count == 3 {
+                Look::There(())
+            } else {
+                Look::NotYet(format!("{count} are ready, restarted once"))
+            }
+        };
+        wait::until("the API server to know of it", LIMIT, told).await.unwrap();
+    })
+    .await;
+}

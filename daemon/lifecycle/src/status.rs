@@ -249,11 +249,12 @@ fn container_status(
             status.state = Some(state(c, runtime, budget));
             if let Some(b) = before {
                 status.last_state = Some(terminated(ended(b, runtime, budget)));
-            } else if let Some(p) = previous.filter(|p| p.container_id == status.container_id) {
-                status.last_state = p.last_state.clone();
-            } else if let Some(p) = previous.and_then(|p| p.state.as_ref()).filter(|s| s.terminated.is_some())
-            {
-                status.last_state = Some(p.clone());
+            } else if let Some(p) = previous {
+                // The runtime has lost the run before, or it was removed: what was said of it holds.
+                let ended = p.state.clone().filter(|s| s.terminated.is_some());
+                let same = p.container_id == status.container_id;
+                let last = p.last_state.clone().filter(|s| s.terminated.is_some());
+                status.last_state = ended.filter(|_| !same).or(last).or(Some(ApiState::default()));
             }
         }
         None => lost_or_waiting(view, kind, previous, &mut status),
