@@ -20,6 +20,7 @@ use crate::cause::chain;
 use crate::config::{Config, machine};
 use crate::events::{Rates, Recorder};
 use crate::flags::Flags;
+use crate::images::{self, Images};
 use crate::kubeconfig::{self, Clients};
 use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
@@ -60,6 +61,9 @@ pub enum StartError {
     /// The kubeconfig cannot be used.
     #[error(transparent)]
     Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    /// Images cannot be pulled as the configuration says.
+    #[error("images")]
+    Images(#[from] images::ImagesError),
     /// The runtime's endpoint is no socket.
     #[error(transparent)]
     Endpoint(#[from] cri_client::EndpointError),
@@ -124,6 +128,14 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let (recorder, sender) = Recorder::new(general.clone(), &node_name, rates);
     tasks.spawn(sender.run(stop.clone()));
 
+    let image_settings = images::Settings {
+        root_dir: flags.root_dir.clone(),
+        plugin_config: flags.image_credential_provider_config.clone(),
+        plugin_dir: flags.image_credential_provider_bin_dir.clone(),
+    };
+    let images = Images::new(&image_settings, &config, cri.clone(), general.clone(), recorder.clone())?;
+    tasks.spawn(images.clone().settle(stop.clone()));
+
     let (runtime_state, runtime) = watch::channel(RuntimeState::default());
     tasks.spawn(health::run(cri.clone(), runtime_state.clone(), stop.clone()));
 
@@ -171,7 +183,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         host_ips: host_ips.borrow().clone(),
     };
     crate::server::start(server, cri.clone(), shown.clone(), &stop, &mut tasks).await?;
-    let executor = Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state);
+    let executor =
+        Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, images);
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone());
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));

@@ -33,6 +33,10 @@ pub struct Flags {
     /// At most two, of different families; an unspecified address names a preferred family. behaviour.md 32.6.
     pub node_ips: Vec<IpAddr>,
     pub node_labels: Vec<(String, String)>,
+    /// Which programs give credentials for pulls, a file or a directory. behaviour.md 14.4.
+    pub image_credential_provider_config: Option<PathBuf>,
+    /// Where those programs are.
+    pub image_credential_provider_bin_dir: Option<PathBuf>,
     /// `--cloud-provider=external`: addresses and the initial taint belong to the cloud's controller.
     pub external_cloud_provider: bool,
     pub lock_file: Option<PathBuf>,
@@ -109,8 +113,6 @@ impl Flags {
 /// Flags that start scripts may still give and that mean nothing here.
 const IGNORED: &[&str] = &[
     "experimental-mounter-path",
-    "image-credential-provider-bin-dir",
-    "image-credential-provider-config",
     "maximum-dead-containers",
     "maximum-dead-containers-per-container",
     "minimum-container-ttl-duration",
@@ -164,6 +166,11 @@ fn command() -> Command {
                 .action(ArgAction::Append),
         )
         .arg(value("cloud-provider", "Empty, or external"))
+        .arg(value(
+            "image-credential-provider-config",
+            "File or directory with the CredentialProviderConfig of image pulls",
+        ))
+        .arg(value("image-credential-provider-bin-dir", "Directory of the credential provider plugins"))
         .arg(value("lock-file", "File that is locked so that only one runs"))
         .arg(switch("exit-on-lock-contention").help("End when another process asks for the lock file"))
         .arg(
@@ -251,6 +258,8 @@ fn from_matches(matches: &ArgMatches) -> Result<Flags, FlagError> {
             .map_err(|message| wrong("node-ip", message))?
             .unwrap_or_default(),
         node_labels: values::node_labels(&labels).map_err(|message| wrong("node-labels", message))?,
+        image_credential_provider_config: path("image-credential-provider-config"),
+        image_credential_provider_bin_dir: path("image-credential-provider-bin-dir"),
         external_cloud_provider,
         lock_file: path("lock-file"),
         exit_on_lock_contention: matches.get_flag("exit-on-lock-contention"),

@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod events;
 pub mod flags;
+pub mod images;
 pub mod kubeconfig;
 pub mod ledger;
 pub mod lock;

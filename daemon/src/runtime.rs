@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `executor` | each [`lifecycle::Call`] as calls to the runtime and the disk |
 //! | `observe` | the runtime's messages as the pod machine sees them |
+//! | `image_failure` | what an image that cannot be had means to a pod |
 //! | `sandbox_config`, `container_config` | what the runtime is told to make |
 //! | `environment`, `dns` | parts of these |
 //! | `hooks`, `insecure_tls` | postStart and preStop |
@@ -18,6 +19,7 @@ mod environment;
 mod executor;
 pub(crate) mod health;
 mod hooks;
+mod image_failure;
 mod insecure_tls;
 mod log_files;
 mod observe;

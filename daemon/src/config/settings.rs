@@ -163,8 +163,8 @@ settings! {
     now keep authorization "authorization": Authorization = Authorization::default();
     now keep registry_pull_qps "registryPullQPS": i32 = 5;
     now zero registry_burst "registryBurst": i32 = 10;
-    later zero image_pull_credentials_verification_policy "imagePullCredentialsVerificationPolicy": String = text("NeverVerifyPreloadedImages");
-    later keep preloaded_images_verification_allowlist "preloadedImagesVerificationAllowlist": Vec<String> = Vec::new();
+    now zero image_pull_credentials_verification_policy "imagePullCredentialsVerificationPolicy": String = text("NeverVerifyPreloadedImages");
+    now keep preloaded_images_verification_allowlist "preloadedImagesVerificationAllowlist": Vec<String> = Vec::new();
     now keep event_record_qps "eventRecordQPS": i32 = 50;
     now zero event_burst "eventBurst": i32 = 100;
     now keep enable_debugging_handlers "enableDebuggingHandlers": bool = true;

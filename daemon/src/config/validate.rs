@@ -319,6 +319,11 @@ fn combinations(config: &Config, problems: &mut Problems) {
             "needs imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages",
         );
     }
+    for (index, pattern) in config.preloaded_images_verification_allowlist.iter().enumerate() {
+        if let Err(error) = crate::images::check_pattern(pattern) {
+            push(problems, &format!("preloadedImagesVerificationAllowlist[{index}]"), error.to_string());
+        }
+    }
     let simple_shutdown =
         !config.shutdown_grace_period.is_zero() || !config.shutdown_grace_period_critical_pods.is_zero();
     if config.shutdown_grace_period < config.shutdown_grace_period_critical_pods {

@@ -14,14 +14,15 @@ use cri_client::{CallError, Cause, Client, Code, v1};
 use futures::future::{join, join_all, try_join};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, ResourceRequirements};
 use lifecycle::{Answer, Call, Failure, FailureKind, Hook, Observation, Resource};
-use podspec::normalized_image;
 use tokio::sync::watch;
 use volumes::PodDirs;
 
 use super::container_config::{self, MESSAGE_PATH, MESSAGE_POLICY, Parts};
 use super::environment::Addresses;
+use super::image_failure::image_failure;
 use super::{dns, hooks, log_files, observe, sandbox_config};
 use crate::events::Recorder;
+use crate::images::Images;
 use crate::node::RuntimeState;
 
 /// Where on the node things are.
@@ -46,6 +47,7 @@ pub(crate) struct Executor {
     host_ips: watch::Receiver<Vec<String>>,
     recorder: Recorder,
     runtime: watch::Sender<RuntimeState>,
+    images: Images,
 }
 
 /// The termination message policy that takes the log where there is no message.
@@ -61,8 +63,9 @@ impl Executor {
         host_ips: watch::Receiver<Vec<String>>,
         recorder: Recorder,
         runtime: watch::Sender<RuntimeState>,
+        images: Images,
     ) -> Self {
-        Self { client, dirs: Arc::new(dirs), place: Arc::new(place), host_ips, recorder, runtime }
+        Self { client, dirs: Arc::new(dirs), place: Arc::new(place), host_ips, recorder, runtime, images }
     }
 
     /// Does what `call` asks for `pod`.
@@ -74,8 +77,8 @@ impl Executor {
             Call::StopSandbox { id } => done(self.client.stop_pod_sandbox(&id).await),
             Call::RemoveSandbox { id } => done(self.client.remove_pod_sandbox(&id).await),
             Call::InspectImage { image } => {
-                let found = self.client.image_status(&valid(&image)?).await.map_err(failure)?;
-                Ok(Answer::Image { id: found.map(|i| i.id) })
+                let id = self.images.inspect(pod, &image).await.map_err(image_failure)?;
+                Ok(Answer::Image { id })
             }
             Call::PullImage { image } => self.pull(pod, &image).await,
             call @ Call::CreateContainer { .. } => self.create_container(pod, call).await,
@@ -189,21 +192,11 @@ impl Executor {
     }
 
     async fn pull(&self, pod: &Pod, image: &str) -> Outcome {
-        let name = valid(image)?;
-        let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-        let spec = v1::ImageSpec {
-            image: name.clone(),
-            user_specified_image: image.to_owned(),
-            annotations: annotations.into_iter().collect(),
-            ..Default::default()
-        };
         let config = self.sandbox_config(pod, 0)?;
-        let reference = self.client.pull_image(spec, None, config).await.map_err(failure)?;
+        let pulled = self.images.pull(pod, image, config).await.map_err(image_failure)?;
         // The node's status lists the images.
         self.runtime.send_modify(|state| state.images_generation += 1);
-        let found = self.client.image_status(&name).await.map_err(failure)?;
-        let (id, size_bytes) = found.map_or((reference, 0), |i| (i.id, i.size));
-        Ok(Answer::Pulled { id, size_bytes })
+        Ok(Answer::Pulled { id: pulled.id, size_bytes: pulled.size_bytes })
     }
 
     async fn create_container(&self, pod: &Pod, call: Call) -> Outcome {
@@ -419,11 +412,6 @@ fn find<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, ContainerSpec>> {
     }
     let ephemeral = spec.ephemeral_containers.iter().flatten().find(|c| c.name == name)?;
     Some(Cow::Owned(podspec::ephemeral_as_container(ephemeral)))
-}
-
-fn valid(image: &str) -> Result<String, Failure> {
-    normalized_image(image)
-        .map_err(|e| Failure { kind: FailureKind::InvalidImageName, message: e.to_string() })
 }
 
 /// Eight hex digits that no other start of this pod's containers has: time makes them differ after a lost answer.

@@ -37,15 +37,6 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             "not carried out yet: the server offers the suites of its TLS library",
         );
     }
-    if ["AlwaysVerify", "NeverVerifyAllowlistedImages"]
-        .contains(&config.image_pull_credentials_verification_policy.as_str())
-    {
-        push(
-            problems,
-            "imagePullCredentialsVerificationPolicy",
-            "not carried out yet: images that are on the node can be used by every pod; set NeverVerifyPreloadedImages",
-        );
-    }
     if !config.static_pod_url.is_empty() {
         push(
             problems,
