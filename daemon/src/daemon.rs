@@ -19,6 +19,7 @@ use volumes::PodDirs;
 use crate::cause::chain;
 use crate::config::{Config, machine};
 use crate::events::{Rates, Recorder};
+use crate::explain;
 use crate::flags::Flags;
 use crate::images::{self, Images};
 use crate::kubeconfig::{self, Clients};
@@ -33,6 +34,8 @@ use crate::stop::stopped;
 
 /// What the runtime says that may wait for the supervisor.
 const RUNTIME_QUEUE: usize = 1024;
+/// Questions for an explanation that may wait.
+const QUESTION_QUEUE: usize = 8;
 /// How long the parts may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// behaviour.md 12.1.
@@ -203,7 +206,14 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     drop(updates_in);
     let (runtime_in, runtime_events) = mpsc::channel(RUNTIME_QUEUE);
     tasks.spawn(Watcher::new(cri, runtime_in).run(stop.clone()));
-    let inputs = Inputs { updates, runtime: runtime_events, host_ips, mirrors: mirrors.renewed(), sources };
+    let (ask, questions) = mpsc::channel(QUESTION_QUEUE);
+    match explain::listen(&flags.root_dir) {
+        Ok(listener) => drop(tasks.spawn(explain::serve(listener, ask, stop.clone()))),
+        // The pods do not need it.
+        Err(error) => tracing::warn!(%error, "nodelet explain will not be answered"),
+    }
+    let inputs =
+        Inputs { questions, updates, runtime: runtime_events, host_ips, mirrors: mirrors.renewed(), sources };
     tasks.spawn(run_pods(config, parts, inputs, runtime, stop));
     tracing::info!(node = node_name, "nodelet {} is running", env!("CARGO_PKG_VERSION"));
 

@@ -6,6 +6,7 @@ mod clock;
 pub mod config;
 pub mod daemon;
 pub mod events;
+pub mod explain;
 pub mod flags;
 pub mod images;
 pub mod kubeconfig;

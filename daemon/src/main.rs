@@ -7,6 +7,10 @@ use nodelet::config::EXIT_BAD_CONFIGURATION;
 use nodelet::flags::{FlagError, Flags};
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|first| first == "explain") {
+        return nodelet::explain::main(std::env::args_os().skip(1));
+    }
     let flags = match Flags::parse(std::env::args_os()) {
         Ok(flags) => flags,
         Err(FlagError::Information(text)) => {

@@ -32,6 +32,7 @@ pub(crate) use publisher::Publisher;
 pub(crate) use view::Shown;
 
 use crate::clock;
+use crate::explain::Question;
 use crate::ledger::Ledger;
 use crate::runtime::{Executor, Found, RuntimeEvent};
 use crate::sources::{self, Source, Update};
@@ -63,6 +64,8 @@ pub(crate) struct Inputs {
     pub(crate) host_ips: watch::Receiver<Vec<String>>,
     /// Counts up when the mirror of a static pod was made.
     pub(crate) mirrors: watch::Receiver<u64>,
+    /// Who wants to know what was recorded of a pod.
+    pub(crate) questions: mpsc::Receiver<Question>,
     /// The sources that must have spoken before anything is taken for an orphan.
     pub(crate) sources: Vec<Source>,
 }
@@ -131,6 +134,13 @@ impl Pods {
                 Ok(()) = inputs.mirrors.changed() => {
                     for handle in self.handles.values().filter(|h| h.source == Some(Source::File)) {
                         handle.mailbox.republish();
+                    }
+                }
+                Some(question) = inputs.questions.recv() => {
+                    for handle in self.handles.values() {
+                        if handle.name == question.name && handle.namespace == question.namespace {
+                            handle.mailbox.explain(question.reply.clone());
+                        }
                     }
                 }
                 // Cancel-safe: a deadline.

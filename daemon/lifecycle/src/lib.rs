@@ -33,7 +33,9 @@ mod now;
 mod observation;
 mod phase;
 mod pod;
+mod recording;
 mod status;
+mod tell;
 mod unsupported;
 
 pub use backoff::Backoff;
@@ -45,5 +47,6 @@ pub use input::{Answer, Assignment, Failure, FailureKind, Input, Origin, ResizeV
 pub use node::{Node, NodeEffect, NodeInput, PullLimits};
 pub use now::Now;
 pub use observation::{ActualResources, Container, ContainerState, ContainerUser, Observation, Sandbox};
-pub use pod::{Pod, Settings};
+pub use pod::{Pod, Settings, Wait};
+pub use recording::{Line, Played, Recording};
 pub use unsupported::{Supported, unsupported_fields};

@@ -22,6 +22,7 @@ mod start;
 mod stop;
 mod sync;
 mod volumes;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub(crate) use kill::Kill;
 pub(crate) use resize::Resize;
 use stop::Stop;
 use volumes::Volumes;
+pub use why::Wait;
 
 /// What the node's configuration says about all pods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lifecycle::{Assignment, Input, OpId};
-use tokio::sync::Notify;
+use lifecycle::{Assignment, Input, OpId, Recording};
+use tokio::sync::{Notify, mpsc};
 
 /// What a pod's task finds in its mailbox.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) enum Letter {
     Input(Input),
     /// The API may have lost the pod's status: it is to be compared and sent again.
     Republish,
+    /// Somebody wants to know what was recorded.
+    Explain(mpsc::Sender<Recording>),
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +29,7 @@ struct Letters {
     runtime_back: bool,
     runtime_changed: bool,
     republish: bool,
+    explain: Option<mpsc::Sender<Recording>>,
     answers: VecDeque<Input>,
 }
 
@@ -73,6 +76,11 @@ impl Mailbox {
         self.post(|l| l.republish = true);
     }
 
+    /// Somebody wants to know what was recorded; of two who ask at once the second is answered.
+    pub(crate) fn explain(&self, reply: mpsc::Sender<Recording>) {
+        self.post(|l| l.explain = Some(reply));
+    }
+
     /// The node machine lets the pod run.
     pub(crate) fn admitted(&self) {
         self.post(|l| l.answers.push_back(Input::Admitted));
@@ -103,6 +111,9 @@ impl Mailbox {
         }
         if std::mem::take(&mut l.republish) {
             return Some(Letter::Republish);
+        }
+        if let Some(reply) = l.explain.take() {
+            return Some(Letter::Explain(reply));
         }
         l.answers.pop_front().map(Letter::Input)
     }

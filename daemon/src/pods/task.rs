@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
-use lifecycle::{Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, Settings};
+use lifecycle::{Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, Recording, Settings};
 use tokio::sync::mpsc;
 
 use super::mailbox::{Letter, Mailbox};
@@ -47,6 +47,7 @@ pub(super) struct PodTask {
     shared: Shared,
     mailbox: Mailbox,
     machine: Pod,
+    recording: Recording,
     uid: String,
     calls: FuturesUnordered<Abortable<BoxFuture<'static, Answered>>>,
     handles: Vec<(OpId, AbortHandle)>,
@@ -72,6 +73,7 @@ impl PodTask {
         Self {
             shared,
             mailbox,
+            recording: Recording::new(&machine),
             machine,
             uid,
             calls: FuturesUnordered::new(),
@@ -106,6 +108,11 @@ impl PodTask {
             biased;
             letter = self.mailbox.next() => match letter {
                 Letter::Input(input) => input,
+                Letter::Explain(reply) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.try_send(self.recording.clone());
+                    Input::Tick
+                }
                 Letter::Republish => {
                     self.send_after = None;
                     self.put_right();
@@ -135,7 +142,8 @@ impl PodTask {
             self.shared.publisher.seen(&assignment.pod);
         }
         let now = clock::now();
-        let effects = self.machine.step(input, now);
+        let effects = self.machine.step(input.clone(), now);
+        self.recording.note(&self.machine, input, now, &effects);
         for effect in effects {
             self.carry_out(effect).await;
         }

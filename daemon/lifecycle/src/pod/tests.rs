@@ -327,10 +327,42 @@ fn a_pod_deleted_before_anything_started_reaches_failed_before_it_goes() {
     assert_eq!(world.starts("c"), 0);
 }
 
+/// What was recorded, written out and read back, brings the same effects again.
+fn replays(world: &World) {
+    let text = serde_json::to_vec(&world.recording).expect("a recording can be written");
+    let read: crate::Recording = serde_json::from_slice(&text).expect("and read");
+    let effects = |all: &[Vec<crate::Effect>]| serde_json::to_value(all).expect("effects can be written");
+    let played = read.play();
+    assert_eq!(effects(&played.effects), effects(&world.effects));
+    assert_eq!(
+        serde_json::to_value(&played.pod).expect("a machine can be written"),
+        serde_json::to_value(&world.pod).expect("a machine can be written"),
+    );
+}
+
+#[test]
+fn a_recording_tells_the_story_and_what_the_pod_waits_for() {
+    let mut world = World::new(pod(one("Always")), 21);
+    world.behaviours.insert("c".into(), VecDeque::from([exits(10, 1)]));
+    world.until(secs(60), "a back-off", |w| w.starts("c") == 3);
+    world.run(secs(2));
+    let told: Vec<String> = world.recording.play().lines.into_iter().map(|l| l.text).collect();
+    let story = told.join("\n");
+    for part in
+        ["the node admits the pod", "run sandbox, attempt 0", "create c#0", "c#0 exited 1", "create c#2"]
+    {
+        assert!(story.contains(part), "{part:?} is not told:\n{story}");
+    }
+    let waits = world.pod.waits();
+    assert!(waits[0].what.starts_with("container c: CrashLoopBackOff: back-off 20s"), "{waits:?}");
+    let left = waits[0].until.expect("an end") - world.boot;
+    assert!(left > secs(15) && left < secs(20), "{left:?}");
+}
+
 /// Seeded runs with faults of every kind: the pod converges, and the invariants that `World::check` names hold throughout.
 #[test]
 fn pods_converge_through_faults_and_restarts_of_the_daemon() {
-    for seed in 0..400 {
+    for seed in 0..500 {
         let policy = ["Always", "OnFailure", "Never"][usize::try_from(seed % 3).expect("small")];
         let spec = json!({
             "restartPolicy": policy, "terminationGracePeriodSeconds": 3,
@@ -355,8 +387,10 @@ fn pods_converge_through_faults_and_restarts_of_the_daemon() {
                 || (w.phase() == "Running" && w.last().container_statuses.iter().flatten().any(|c| c.ready))
         };
         world.until(secs(120), "settled", settled);
+        replays(&world);
         world.delete(3);
         world.until(secs(120), "gone", |w| w.finished);
+        replays(&world);
         assert!(
             world.runtime.containers.is_empty() && world.runtime.sandboxes.is_empty(),
             "seed {seed} leaks"

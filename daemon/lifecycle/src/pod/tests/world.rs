@@ -10,7 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     Answer, Assignment, Call, Container, ContainerState, Effect, Event, Failure, FailureKind, Input, Node,
-    NodeEffect, NodeInput, Now, Observation, OpId, Origin, Pod, PullLimits, Sandbox, Settings, Supported,
+    NodeEffect, NodeInput, Now, Observation, OpId, Origin, Pod, PullLimits, Recording, Sandbox, Settings,
+    Supported,
 };
 
 /// How a container of the model behaves.
@@ -53,6 +54,9 @@ enum Pending {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) pod: Pod,
+    /// What the machine of now was told, and what it brought.
+    pub(super) recording: Recording,
+    pub(super) effects: Vec<Vec<Effect>>,
     node: Node,
     pub(super) boot: Duration,
     queue: BTreeMap<(Duration, u64), Pending>,
@@ -90,8 +94,11 @@ impl World {
     pub(super) fn new(object: ApiPod, seed: u64) -> Self {
         let object = Arc::new(object);
         let assignment = Assignment::new(Arc::clone(&object), Origin::Api);
+        let pod = Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]);
         let mut world = Self {
-            pod: Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]),
+            recording: Recording::new(&pod),
+            effects: Vec::new(),
+            pod,
             node: Node::new(PullLimits::default()),
             boot: Duration::from_secs(1000),
             queue: BTreeMap::new(),
@@ -160,6 +167,8 @@ impl World {
         self.node = Node::new(PullLimits::default());
         let assignment = Assignment::new(Arc::new(object), Origin::Api);
         self.pod = Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]);
+        self.recording = Recording::new(&self.pod);
+        self.effects.clear();
         self.cancelled.clear();
         self.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
     }
@@ -266,7 +275,13 @@ impl World {
     }
 
     fn step(&mut self, input: Input) {
-        let effects = self.pod.step(input, self.now());
+        let effects = self.pod.step(input.clone(), self.now());
+        self.recording.note(&self.pod, input, self.now(), &effects);
+        if self.recording.is_empty() {
+            self.effects.clear();
+        } else {
+            self.effects.push(effects.clone());
+        }
         for effect in effects {
             self.effect(effect);
         }
