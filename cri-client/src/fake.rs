@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::UnixListener;
 use tokio::sync::{broadcast, oneshot};
+use tokio::time::Instant;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server as Transport;
 
@@ -61,6 +62,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Calls {
     seen: Vec<Call>,
+    /// When each of them came.
+    at: Vec<Instant>,
     file: Option<std::fs::File>,
 }
 
@@ -116,6 +119,14 @@ impl FakeRuntime {
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.shared.calls).seen.clone()
+    }
+
+    /// When the first call of this method came that was about `subject`.
+    #[must_use]
+    pub fn first_call(&self, call: &str, subject: &str) -> Option<Instant> {
+        let calls = lock(&self.shared.calls);
+        let place = calls.seen.iter().position(|c| c.call == call && c.subject == subject)?;
+        calls.at.get(place).copied()
     }
 
     /// Ends a running container as its program would; says whether there was one of this pod and name.
@@ -198,6 +209,7 @@ impl FakeRuntime {
             let _ = io::Write::write_all(file, format!("{line}\n").as_bytes());
         }
         calls.seen.push(call);
+        calls.at.push(Instant::now());
     }
 
     /// Tells the subscribers of what became of a container or sandbox, as the script lets it.

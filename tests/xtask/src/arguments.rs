@@ -21,7 +21,10 @@ pub(crate) enum Command {
         dir: Option<PathBuf>,
     },
     Test(Test),
-    Bench,
+    /// Without parts: all of them.
+    Bench {
+        parts: Vec<String>,
+    },
 }
 
 #[derive(Debug)]
@@ -75,7 +78,9 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
         }),
         Some(("down", matches)) => Command::Down { dir: matches.get_one("dir").cloned() },
         Some(("status", matches)) => Command::Status { dir: matches.get_one("dir").cloned() },
-        Some(("bench", _)) => Command::Bench,
+        Some(("bench", matches)) => Command::Bench {
+            parts: matches.get_many::<String>("part").into_iter().flatten().cloned().collect(),
+        },
         Some(("test", matches)) => Command::Test(Test {
             suites: matches.get_many("suite").into_iter().flatten().cloned().collect(),
             threads: one(matches, "threads"),
@@ -146,7 +151,13 @@ fn command() -> clap::Command {
         )
         .subcommand(
             clap::Command::new("bench")
-                .about("Measures size, memory, processor time and speed of the release programs; takes five minutes"),
+                .about("Measures size, memory, processor time and speed of the release programs; takes ten minutes")
+                .arg(
+                    Arg::new("part")
+                        .num_args(0..)
+                        .value_parser(["pods", "burst", "hollow", "store"])
+                        .help("Only these: pods and bursts on containerd, the daemon alone, the API server"),
+                ),
         )
         .subcommand(
             clap::Command::new("test")

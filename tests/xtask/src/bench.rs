@@ -6,9 +6,11 @@
 //! |---|---|
 //! | `cost` | memory and processor time of a process |
 //! | `start` | the start and the end of a pod, beside the bare calls to the runtime |
+//! | `hollow` | the daemon alone, beside a runtime that answers at once; a thousand pods; pods that hang |
 //! | `store` | writes and watches of the API server |
 
 mod cost;
+mod hollow;
 mod start;
 mod store;
 
@@ -34,6 +36,12 @@ use crate::build;
 
 const STARTS: usize = 20;
 const PODS: usize = 50;
+/// Bare starts at once that are tried.
+const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 50];
+const SHARES: usize = 50;
+const HANG_OF: usize = 200;
+const HANGING: usize = 20;
+const MANY: usize = 1000;
 const WRITERS: usize = 16;
 const WATCHERS: usize = 100;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -43,7 +51,6 @@ const AT_ONCE: usize = 16;
 
 /// What is measured.
 struct Subject<'a> {
-    programs: &'a Path,
     /// Name of the node.
     node: &'a str,
     /// Processes.
@@ -54,7 +61,7 @@ struct Subject<'a> {
 }
 
 /// Brings up a cluster of its own, measures, prints row by row, and stops it.
-pub(crate) async fn run() -> Result<ExitCode> {
+pub(crate) async fn run(parts: &[String]) -> Result<ExitCode> {
     let progress = Progress::stderr();
     let programs = progress.loud_step("building the programs", build::programs(Profile::Release)).await?;
     let options = ClusterOptions {
@@ -68,44 +75,79 @@ pub(crate) async fn run() -> Result<ExitCode> {
         progress: progress.clone(),
     };
     let cluster = Cluster::start(options).await.context("starting the cluster")?;
-    let measured = measure(&cluster, &programs).await;
+    let measured =
+        measure(&cluster, &programs, |part| parts.is_empty() || parts.iter().any(|p| p == part)).await;
     cluster.stop().await.context("stopping the cluster")?;
     measured.map(|()| ExitCode::SUCCESS)
 }
 
-async fn measure(cluster: &Cluster, programs: &Path) -> Result<()> {
+async fn measure(cluster: &Cluster, programs: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).context("reading the kubeconfig")?;
     let node = cluster.node(0);
     let subject = Subject {
-        programs,
         node: node.name(),
         nodelet: node.nodelet().pid().context("nodelet does not run")?,
         apiserver: cluster.apiserver().pid().context("the API server does not run")?,
         config: Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?,
         cri: node.cri(),
     };
-    let client = Client::try_from(subject.config.clone())?;
     for program in ["nodelet", "apiserver", "scheduler"] {
-        let path = subject.programs.join(program);
+        let path = programs.join(program);
         let bytes = std::fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?.len();
         row(&format!("binary {program}"), &format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)));
     }
-    idle(&subject, 0).await?;
+    if wanted("pods") {
+        pods(&subject).await?;
+    }
+    if wanted("burst") {
+        burst(&subject, node).await?;
+    }
+    if wanted("hollow") {
+        hollow(cluster, &Programs::in_dir(programs)?, &subject.config).await?;
+    }
+    if wanted("store") {
+        store(&subject).await?;
+    }
+    Ok(())
+}
 
+/// Pods on a real runtime.
+async fn pods(subject: &Subject<'_>) -> Result<()> {
+    let client = Client::try_from(subject.config.clone())?;
+    idle(subject, 0).await?;
     let start = start::measure(&client, subject.cri, subject.node, STARTS).await?;
     row(&format!("pod start, median of {}", start.pods), &millis(start.running));
     row("  bare sandbox + create + start", &millis(start.floor));
     row("  above the bare calls", &millis(start.running.saturating_sub(start.floor)));
     row("pod delete to gone, median", &millis(start.gone));
-
-    let begin = Instant::now();
     make_pods(&client, subject.node).await?;
-    row(&format!("{PODS} pods at once, all Running"), &seconds(begin.elapsed()));
-    idle(&subject, PODS).await?;
+    idle(subject, PODS).await?;
+    remove_pods(&client).await
+}
+
+/// Many starts at once, beside the bare calls with fixed numbers of them in flight.
+async fn burst(subject: &Subject<'_>, node: &harness::cluster::Node) -> Result<()> {
+    let client = Client::try_from(subject.config.clone())?;
+    let told = |times: &[Duration]| {
+        let at = |place: usize| times.get(place).copied().unwrap_or_default();
+        format!("{}, {}, {}", seconds(at(0)), seconds(at(times.len() / 2)), seconds(at(times.len() - 1)))
+    };
+    // The daemon would take bare sandboxes for orphans.
+    node.stop().await?;
+    for in_flight in IN_FLIGHT {
+        let times = start::bare_burst(subject.cri, PODS, in_flight).await?;
+        row(&format!("bare starts, {in_flight} in flight: first, half, all {PODS}"), &told(&times));
+    }
+    node.start().await?;
+    let times = start::pods_burst(&client, subject.node, PODS).await?;
+    row(&format!("pods at once: first, half, all {PODS} Running"), &told(&times));
     let begin = Instant::now();
     remove_pods(&client).await?;
     row(&format!("{PODS} pods deleted at once, all gone"), &seconds(begin.elapsed()));
+    Ok(())
+}
 
+async fn store(subject: &Subject<'_>) -> Result<()> {
     let store = store::measure(&subject.config, WRITERS, WATCHERS).await?;
     row(
         &format!("apiserver: writes, {} writers", store.writers),
@@ -115,6 +157,42 @@ async fn measure(cluster: &Cluster, programs: &Path) -> Result<()> {
     row(&watched, &format!("{:.0} /s", store.deliveries_per_second));
     row("  write to the last watcher, median", &millis(store.last_watcher));
     row("apiserver: memory after that (PSS)", &mib(cost::memory(subject.apiserver)?.pss_kib));
+    Ok(())
+}
+
+/// The daemon by itself.
+async fn hollow(cluster: &Cluster, programs: &Programs, config: &Config) -> Result<()> {
+    let node = hollow::Hollow::start(cluster, &Client::try_from(config.clone())?, programs).await?;
+    let shares = node.shares(SHARES).await?;
+    row(&format!("daemon's share, median of {SHARES}, fake runtime"), "");
+    row("  watch event to the first call", &millis_exact(shares.first_call));
+    row("  write to Running", &millis_exact(shares.running));
+    row("  exit to its status", &millis_exact(shares.exit));
+    row("  delete to gone", &millis_exact(shares.gone));
+    row("  (a write to its watch event alone)", &millis_exact(shares.watch));
+
+    let alone = node.burst(HANG_OF, 0).await?;
+    node.clear().await?;
+    let beside = node.burst(HANG_OF, HANGING).await?;
+    node.clear().await?;
+    let spread = |times: &[Duration]| {
+        let at = |part: f64| times.get((times.len() as f64 * part) as usize).copied().unwrap_or_default();
+        format!("{}, {}", millis(at(0.5)), millis(at(0.99)))
+    };
+    row(&format!("{HANG_OF} pods at once: median, p99"), &spread(&alone));
+    row(&format!("  {HANGING} of them hang: the others"), &spread(&beside));
+
+    let times = node.burst(MANY, 0).await?;
+    row(
+        &format!("{MANY} pods, from the first write to all Running"),
+        &seconds(times.last().copied().unwrap_or_default()),
+    );
+    let (memory, used) = node.idle().await?;
+    row("  memory (PSS)", &mib(memory.pss_kib));
+    row("  processor", &format!("{:.3} s a minute", used.processor.as_secs_f64()));
+    let begin = Instant::now();
+    node.clear().await?;
+    row("  all deleted and gone", &seconds(begin.elapsed()));
     Ok(())
 }
 
@@ -183,6 +261,10 @@ fn row(what: &str, figure: &str) {
 
 fn millis(time: Duration) -> String {
     format!("{:.0} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn millis_exact(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 fn seconds(time: Duration) -> String {

@@ -56,6 +56,6 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Down { dir } => up::down(&dir).await,
         Command::Status { dir } => up::status(&dir).await,
         Command::Test(options) => test::run(options).await,
-        Command::Bench => bench::run().await,
+        Command::Bench { parts } => bench::run(&parts).await,
     }
 }

@@ -95,6 +95,72 @@ pub(super) fn pod(name: &str, node: &str) -> Pod {
     serde_json::from_value(pod).expect("the literal is a pod")
 }
 
+/// When each of so many pods that are made at once was Running, as a watcher sees it; the first one first.
+pub(super) async fn pods_burst(client: &Client, node: &str, pods: usize) -> Result<Vec<Duration>> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let params = WatchParams::default().labels("bench=true");
+    let version = api.list(&Default::default()).await?.metadata.resource_version.unwrap_or_default();
+    let mut events = api.watch(&params, &version).await?.boxed();
+    let begun = Instant::now();
+    let making = futures::stream::iter(0..pods)
+        .map(|i| {
+            let (api, pod) = (api.clone(), pod(&format!("burst-{i}"), node));
+            async move { api.create(&PostParams::default(), &pod).await }
+        })
+        .buffer_unordered(pods)
+        .try_collect::<Vec<_>>();
+    let watching = async {
+        let (mut times, mut known) = (Vec::new(), std::collections::BTreeSet::new());
+        while times.len() < pods {
+            let event = timeout(POD_LIMIT, events.try_next()).await;
+            match event.with_context(|| format!("{} of {pods} pods run", times.len()))?? {
+                Some(WatchEvent::Modified(p)) if is_running(&p) => {
+                    if known.insert(p.metadata.name.unwrap_or_default()) {
+                        times.push(begun.elapsed());
+                    }
+                }
+                Some(WatchEvent::Error(e)) => bail!("watching pods: {e:?}"),
+                Some(_) => {}
+                None => bail!("the watch of the pods ended"),
+            }
+        }
+        Ok(times)
+    };
+    let (made, times) = futures::join!(making, watching);
+    made?;
+    times
+}
+
+/// When each of so many bare starts was done, with `in_flight` of them at once; the first one first.
+pub(super) async fn bare_burst(cri: &Cri, starts: usize, in_flight: usize) -> Result<Vec<Duration>> {
+    let begun = Instant::now();
+    let done: Vec<_> = futures::stream::iter(0..starts)
+        .map(|i| async move {
+            let name = format!("burst-{in_flight}-{i}");
+            let made = bare_up(cri, &name).await?;
+            Ok::<_, anyhow::Error>((begun.elapsed(), made))
+        })
+        .buffer_unordered(in_flight)
+        .collect()
+        .await;
+    let mut times = Vec::new();
+    let mut first_error = None;
+    let mut removing = Vec::new();
+    for result in done {
+        match result {
+            Ok((at, made)) => {
+                times.push(at);
+                removing.push(bare_down(cri, made));
+            }
+            Err(error) => drop(first_error.get_or_insert(error)),
+        }
+    }
+    let removed: Vec<_> = futures::stream::iter(removing).buffer_unordered(4).collect().await;
+    removed.into_iter().collect::<Result<Vec<_>>>()?;
+    times.sort_unstable();
+    first_error.map_or(Ok(times), Err)
+}
+
 /// The calls that nobody can do without: sandbox, create, start.
 async fn bare(cri: &Cri, run: usize) -> Result<Duration> {
     let mut last = None;
@@ -108,6 +174,20 @@ async fn bare(cri: &Cri, run: usize) -> Result<Duration> {
 }
 
 async fn bare_once(cri: &Cri, name: &str) -> Result<Duration> {
+    let begin = Instant::now();
+    let made = bare_up(cri, name).await?;
+    let took = begin.elapsed();
+    bare_down(cri, made).await?;
+    Ok(took)
+}
+
+/// A sandbox with a running container, made without a node agent.
+struct Bare {
+    sandbox: String,
+    logs: std::path::PathBuf,
+}
+
+async fn bare_up(cri: &Cri, name: &str) -> Result<Bare> {
     let logs = std::env::temp_dir().join(format!("nodelet-bench-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let sandbox = v1::PodSandboxConfig {
@@ -131,20 +211,23 @@ async fn bare_once(cri: &Cri, name: &str) -> Result<Duration> {
         linux: Some(v1::LinuxContainerConfig::default()),
         ..Default::default()
     };
-    let begin = Instant::now();
-    let made = async {
-        let id = cri.run_pod_sandbox(sandbox.clone(), String::new()).await?;
-        let started = async {
-            let c = cri.create_container(&id, container, sandbox).await?;
-            cri.start_container(&c).await
-        };
-        let started = started.await;
-        Ok::<_, anyhow::Error>((id, started, begin.elapsed()))
+    let id = cri.run_pod_sandbox(sandbox.clone(), String::new()).await?;
+    let made = Bare { sandbox: id, logs };
+    let started = async {
+        let c = cri.create_container(&made.sandbox, container, sandbox).await?;
+        cri.start_container(&c).await
     };
-    let (id, started, took) = made.await?;
-    cri.stop_pod_sandbox(&id).await?;
-    cri.remove_pod_sandbox(&id).await?;
-    std::fs::remove_dir_all(&logs).with_context(|| format!("removing {}", logs.display()))?;
-    started?;
-    Ok(took)
+    match started.await {
+        Ok(()) => Ok(made),
+        Err(error) => {
+            bare_down(cri, made).await?;
+            Err(error.into())
+        }
+    }
+}
+
+async fn bare_down(cri: &Cri, made: Bare) -> Result<()> {
+    cri.stop_pod_sandbox(&made.sandbox).await?;
+    cri.remove_pod_sandbox(&made.sandbox).await?;
+    std::fs::remove_dir_all(&made.logs).with_context(|| format!("removing {}", made.logs.display()))
 }
