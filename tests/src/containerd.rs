@@ -6,6 +6,7 @@
 mod configuration;
 mod leftovers;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -152,6 +153,18 @@ impl Containerd {
             std::fs::write(&mark, "").map_err(CacheError::file("writing", &mark))?;
         }
         Ok(())
+    }
+
+    /// From now on images of `host` are pulled from this address, over plain HTTP.
+    ///
+    /// # Errors
+    /// The file that says so cannot be written.
+    pub fn mirror(&self, host: &str, address: SocketAddr) -> Result<(), ContainerdError> {
+        let dir = self.dir.join("hosts").join(host);
+        std::fs::create_dir_all(&dir).map_err(CacheError::file("making", &dir))?;
+        let path = dir.join("hosts.toml");
+        let text = format!("server = 'http://{address}'\n");
+        Ok(std::fs::write(&path, text).map_err(CacheError::file("writing", &path))?)
     }
 
     /// Whether this very content was imported: the name alone says nothing about it.

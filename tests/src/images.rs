@@ -56,6 +56,15 @@ pub async fn busybox_as(tools: &Tools, name: &str) -> Result<Archive, ImageError
     keep(&busybox(&tools.busybox.path, name).await?)
 }
 
+/// busybox under another image name and with other content: nothing of it is on a node before it is pulled.
+///
+/// # Errors
+/// It cannot be built or kept.
+pub async fn variant(tools: &Tools, name: &str) -> Result<Archive, ImageError> {
+    let image = busybox(&tools.busybox.path, name).await?;
+    keep(&image.file("etc/variant", 0o644, format!("{name}\n").into_bytes()))
+}
+
 /// Puts an image into the cache, under a name that its content decides.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! | [`images`] | the images, built here, as archives in the cache |
 //! | [`cluster`] | all of it put together: up, down, kubectl, faults, waiting |
 //! | [`containerd`] | a containerd with its own root, state, socket and network |
+//! | [`registry`] | a registry of images that misbehaves as it is told |
 //! | [`network`] | the bridge of a cluster and its addresses |
 //! | [`supervise`] | programs that are kept running |
 //! | [`machine`] | what this machine can and cannot do |
@@ -22,6 +23,7 @@ pub mod images;
 pub mod machine;
 pub mod network;
 pub mod progress;
+pub mod registry;
 pub mod supervise;
 pub mod tools;
 pub mod wait;

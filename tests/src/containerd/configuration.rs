@@ -44,6 +44,9 @@ snapshotter = '{snapshotter}'
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = '{pause}'
 
+[plugins.'io.containerd.cri.v1.images'.registry]
+config_path = '{dir}/hosts'
+
 [plugins.'io.containerd.cri.v1.runtime']
 disable_apparmor = true
 enable_cdi = false
