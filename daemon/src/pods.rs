@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub(crate) use mailbox::Mailbox;
+pub(crate) use node_task::NodeSide;
 pub(crate) use publisher::Publisher;
 pub(crate) use view::Shown;
 
@@ -77,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) publisher: Publisher,
     pub(crate) shown: Shown,
     pub(crate) ledger: Ledger,
+    pub(crate) node: NodeSide,
 }
 
 /// The supervisor; see the module's page.
@@ -98,8 +100,8 @@ impl Pods {
     /// Makes the supervisor and the node task.
     pub(crate) fn new(settings: Settings, pulls: PullLimits, parts: Parts, inputs: &Inputs) -> Self {
         let (node, asks) = mpsc::channel(NODE_QUEUE);
-        tokio::spawn(node_task::run(asks, pulls));
-        let Parts { executor, publisher, shown, ledger } = parts;
+        let Parts { executor, publisher, shown, ledger, node: side } = parts;
+        tokio::spawn(node_task::run(asks, pulls, side, publisher.clone()));
         Self {
             shared: Shared { settings: Arc::new(settings), executor, publisher, node, shown, ledger },
             handles: HashMap::new(),
@@ -299,6 +301,7 @@ impl Pods {
                 uid,
                 "a pod that no source has runs here; it is stopped"
             );
+            self.shared.publisher.orphan(namespace, name, uid);
         }
         if !std::mem::replace(&mut self.swept, true) {
             // A daemon that was killed may have left directories of a pod that is nowhere else any more.

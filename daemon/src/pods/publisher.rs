@@ -63,6 +63,14 @@ impl Publisher {
         Self { client, recorder, mirrors, writes, known: Arc::default() }
     }
 
+    /// Says, once, that a pod was found here that no source has.
+    pub(super) fn orphan(&self, namespace: &str, name: &str, uid: &str) {
+        let message = format!(
+            "Pod {namespace}/{name} ({uid}) runs here and no source has it; it is stopped and removed"
+        );
+        self.recorder.node_event(false, "OrphanedPodRemoved", message);
+    }
+
     /// The API has this object; older news than what a write brought is ignored.
     pub(super) fn seen(&self, pod: &ApiPod) {
         let (Some(uid), Some(status)) = (&pod.metadata.uid, &pod.status) else { return };
