@@ -26,7 +26,7 @@ use crate::kubeconfig::{self, Clients};
 use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
-use crate::pods::{Inputs, Parts, Pods, Publisher, Shown};
+use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
 use crate::sources::mirror::Mirrors;
 use crate::sources::{self, Source, UPDATE_QUEUE, files};
@@ -156,12 +156,24 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         call_timeout,
     };
     let mirrors = Mirrors::new();
+    let local = node::facts::local(&settings);
+    let mut pressures = None;
     let node = clients.as_ref().map(|clients| {
         let agent = NodeAgent::new(settings, runtime.clone(), Some(cri.clone()), recorder.clone());
+        pressures = Some(agent.pressures());
         let node = agent.start(clients, stop.clone(), &mut tasks);
         tasks.spawn(mirrors.clone().run(clients.general.clone(), node.clone(), stop.clone()));
         node
     });
+    let origins = node::facts::Origins { node: node.clone(), pressures, runtime: Some(runtime.clone()) };
+    let side = NodeSide {
+        facts: node::facts::follow(local, origins, stop.clone(), &mut tasks),
+        reader: clients.as_ref().map(|clients| node::facts::Reader {
+            client: clients.general.clone(),
+            node_name: node_name.clone(),
+            limit: call_timeout,
+        }),
+    };
     let host_ips = host_ips(&flags, &node_name, node, &stop, &mut tasks).await;
 
     let place = Place {
@@ -191,7 +203,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone());
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
-    let parts = Parts { executor, publisher, shown, ledger };
+    let parts = Parts { executor, publisher, shown, ledger, node: side };
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(
         &config,

@@ -14,6 +14,8 @@
 //! | `name`, `addresses` | what the node is called and where it is reached |
 //! | `capacity` | capacity and allocatable |
 //! | `pressure` | measurements against the hard eviction thresholds |
+//! | `features` | what the node declares to carry out |
+//! | `facts` | all that decides which pods the node takes, for the node machine |
 //! | `status` | the status object from all of these; pure |
 //! | `registration`, `writer`, `lease`, `view`, `images` | the calls |
 //!
@@ -21,6 +23,8 @@
 
 pub mod addresses;
 pub mod capacity;
+pub(crate) mod facts;
+mod features;
 pub mod images;
 pub mod info;
 pub mod lease;

@@ -1,32 +1,82 @@
 //! The node machine: what needs more than one pod.
 //!
 //! One UID at a time owns a pod's full name; a second one waits, first come, first served, until the first has ended
-//! (behaviour.md 1.12). Starts are given to the runtime a few at a time; how many follows from what it gives back.
+//! (behaviour.md 1.12). A pod is let in when it passes the checks of `checks`, beside what the others have; for a
+//! critical one others are put out. Starts are given to the runtime a few at a time; how many follows from what it
+//! gives back.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `admission` | who has asked, who counts, what those that wait are waiting for |
+//! | `checks` | the order of the checks; each check has a file of its own |
+//! | `preemption` | whom a critical pod puts out |
+//! | `resizes` | who waits for other resources |
+//! | `names` | which UID a name belongs to |
+//! | `limiter`, `pulls` | starts and pulls in flight |
 
+mod admission;
+mod apparmor;
+mod checks;
+mod claim;
+mod facts;
+mod features;
+mod fit;
 mod limiter;
+mod names;
+mod os;
+mod preemption;
+mod pressure;
 mod pulls;
+mod refusal;
+mod resizes;
+mod sysctls;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::effect::{OpId, SlotClass};
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+
+use crate::effect::{Event, OpId, SlotClass};
+use crate::input::ResizeVerdict;
 use crate::now::Now;
+use admission::Admission;
+pub use facts::{Facts, Pressure};
 use limiter::Limiter;
 pub use pulls::PullLimits;
 use pulls::Pulls;
 
 /// What the node machine is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum NodeInput {
+    /// The node has become another.
+    Facts(Arc<Facts>),
+    /// The answer to [`NodeEffect::RereadNode`]: what could be read came as [`NodeInput::Facts`] before.
+    NodeRead,
+    /// A pod has come that has not asked yet. Where its status says that it was admitted before, by an earlier daemon, it
+    /// counts from now on.
+    Expect {
+        /// Its UID.
+        uid: String,
+        /// As the source has it.
+        pod: Arc<ApiPod>,
+    },
     /// A pod asks whether it may run.
     Admit {
         /// Its UID.
         uid: String,
-        /// `namespace/name`.
-        full_name: String,
-        /// Whether it runs already.
+        /// As the source has it.
+        pod: Arc<ApiPod>,
+        /// Whether it runs already: such a pod is not judged, it only counts.
         adopt: bool,
     },
-    /// Nothing of the pod runs any more, or it is gone: its name is free.
+    /// A pod that runs asks for the resources of its spec.
+    AskResize {
+        /// Its UID.
+        uid: String,
+        /// As the source has it.
+        pod: Arc<ApiPod>,
+    },
+    /// Nothing of the pod runs any more, or it is gone: its name is free, and so is what it had of the node.
     Ended {
         /// Its UID.
         uid: String,
@@ -47,7 +97,7 @@ pub enum NodeInput {
         /// The work that had it.
         op: OpId,
     },
-    /// A slot that was lent may be overdue.
+    /// A slot that was lent may be overdue, or a pod that was put out has had its time.
     Tick,
 }
 
@@ -59,6 +109,40 @@ pub enum NodeEffect {
         /// Its UID.
         uid: String,
     },
+    /// The pod may not run here.
+    Refused {
+        /// Its UID.
+        uid: String,
+        /// For its status and its event.
+        reason: String,
+        /// For people.
+        message: String,
+    },
+    /// The pod is to end, with its own grace period, so that a critical one has room.
+    Preempt {
+        /// Its UID.
+        uid: String,
+        /// For its status.
+        reason: String,
+        /// For people.
+        message: String,
+    },
+    /// What is answered to [`NodeInput::AskResize`], and again whenever that changes.
+    Resized {
+        /// The pod's UID.
+        uid: String,
+        /// The answer.
+        verdict: ResizeVerdict,
+    },
+    /// Something to be told about a pod.
+    Event {
+        /// The pod's UID.
+        uid: String,
+        /// What.
+        event: Event,
+    },
+    /// Read the node's object again, as what is known of it may be old; answered with [`NodeInput::NodeRead`].
+    RereadNode,
     /// The pod may use a start slot.
     Slot {
         /// Its UID.
@@ -71,8 +155,7 @@ pub enum NodeEffect {
 /// What needs more than one pod; see the module's page.
 #[derive(Debug)]
 pub struct Node {
-    names: BTreeMap<String, String>,
-    waiting: BTreeMap<String, VecDeque<String>>,
+    admission: Admission,
     containers: VecDeque<(String, OpId)>,
     sandboxes: VecDeque<(String, OpId)>,
     limiter: Limiter,
@@ -81,10 +164,9 @@ pub struct Node {
 
 impl Node {
     /// A node without pods.
-    pub fn new(pulls: PullLimits) -> Self {
+    pub fn new(pulls: PullLimits, facts: Arc<Facts>) -> Self {
         Self {
-            names: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            admission: Admission::new(facts),
             containers: VecDeque::new(),
             sandboxes: VecDeque::new(),
             limiter: Limiter::default(),
@@ -94,10 +176,43 @@ impl Node {
 
     /// Takes one input at `now` and tells what the pods are to be told.
     pub fn step(&mut self, input: NodeInput, now: Now) -> Vec<NodeEffect> {
+        self.step_all(vec![input], now)
+    }
+
+    /// Takes what has come together. New pods are judged after everything else, the oldest first, so that it does not
+    /// matter whose question came through first.
+    pub fn step_all(&mut self, inputs: Vec<NodeInput>, now: Now) -> Vec<NodeEffect> {
         let mut out = Vec::new();
+        let mut new: Vec<(String, Arc<ApiPod>)> = Vec::new();
+        for input in inputs {
+            match input {
+                NodeInput::Admit { uid, pod, adopt: false } => new.push((uid, pod)),
+                NodeInput::Ended { uid } => {
+                    new.retain(|(asks, _)| *asks != uid);
+                    self.ended(&uid, now, &mut out);
+                }
+                other => self.take(other, now, &mut out),
+            }
+        }
+        new.sort_by_key(|(_, pod)| admission::created(pod));
+        for (uid, pod) in new {
+            self.admission.ask(uid, pod, now.boot, &mut out);
+        }
+        self.admission.tick(now.boot, &mut out);
+        self.limiter.reclaim(now.boot);
+        self.grant(now, &mut out);
+        out
+    }
+
+    fn take(&mut self, input: NodeInput, now: Now, out: &mut Vec<NodeEffect>) {
         match input {
-            NodeInput::Admit { uid, full_name, adopt } => self.admit(uid, full_name, adopt, &mut out),
-            NodeInput::Ended { uid } => self.ended(&uid, &mut out),
+            NodeInput::Facts(facts) => self.admission.changed(facts, now.boot, out),
+            NodeInput::NodeRead => self.admission.read(now.boot, out),
+            NodeInput::Expect { uid, pod } => self.admission.expect(uid, &pod),
+            NodeInput::Admit { uid, pod, adopt: true } => self.admission.adopt(uid, &pod, out),
+            NodeInput::Admit { uid, pod, adopt: false } => self.admission.ask(uid, pod, now.boot, out),
+            NodeInput::AskResize { uid, pod } => self.admission.ask_resize(uid, pod, out),
+            NodeInput::Ended { uid } => self.ended(&uid, now, out),
             NodeInput::AskSlot { uid, op, class } => match class {
                 SlotClass::Container => self.containers.push_back((uid, op)),
                 SlotClass::Sandbox => self.sandboxes.push_back((uid, op)),
@@ -112,16 +227,14 @@ impl Node {
             }
             NodeInput::Tick => {}
         }
-        self.limiter.reclaim(now.boot);
-        self.grant(now, &mut out);
-        out
     }
 
-    /// The boot time at which [`NodeInput::Tick`] is due: a lent slot may then be overdue while others wait for it.
+    /// The boot time at which [`NodeInput::Tick`] is due: a lent slot may then be overdue while others wait for it, or a
+    /// pod that was put out may have had its time.
     pub fn next_wake(&self) -> Option<std::time::Duration> {
         let starts = !self.containers.is_empty() || !self.sandboxes.is_empty();
         let overdue = self.limiter.next_overdue().filter(|_| starts);
-        [overdue, self.pulls.next_wake()].into_iter().flatten().min()
+        [overdue, self.pulls.next_wake(), self.admission.next_wake()].into_iter().flatten().min()
     }
 
     /// Starts that are given to the runtime now, and how many may be.
@@ -129,44 +242,12 @@ impl Node {
         (self.limiter.in_flight(), self.limiter.limit())
     }
 
-    fn admit(&mut self, uid: String, full_name: String, adopt: bool, out: &mut Vec<NodeEffect>) {
-        match self.names.get(&full_name) {
-            Some(owner) if *owner != uid && !adopt => {
-                let queue = self.waiting.entry(full_name).or_default();
-                if !queue.contains(&uid) {
-                    queue.push_back(uid);
-                }
-            }
-            Some(owner) if *owner != uid => {}
-            _ => {
-                self.names.insert(full_name, uid.clone());
-                out.push(NodeEffect::Admitted { uid });
-            }
-        }
-    }
-
-    fn ended(&mut self, uid: &str, out: &mut Vec<NodeEffect>) {
-        for queue in self.waiting.values_mut() {
-            queue.retain(|u| u != uid);
-        }
+    fn ended(&mut self, uid: &str, now: Now, out: &mut Vec<NodeEffect>) {
         self.containers.retain(|(u, _)| u != uid);
         self.sandboxes.retain(|(u, _)| u != uid);
         self.limiter.forget(uid);
         self.pulls.forget(uid);
-        let owned: Vec<String> =
-            self.names.iter().filter(|(_, o)| *o == uid).map(|(n, _)| n.clone()).collect();
-        for name in owned {
-            match self.waiting.get_mut(&name).and_then(VecDeque::pop_front) {
-                Some(next) => {
-                    self.names.insert(name, next.clone());
-                    out.push(NodeEffect::Admitted { uid: next });
-                }
-                None => {
-                    self.names.remove(&name);
-                }
-            }
-        }
-        self.waiting.retain(|_, queue| !queue.is_empty());
+        self.admission.ended(uid, now.boot, out);
     }
 
     fn grant(&mut self, now: Now, out: &mut Vec<NodeEffect>) {

@@ -1,4 +1,5 @@
-//! What can be computed from a pod alone: quantities, effective requests, QoS class, host ports, hashes and names.
+//! What can be computed from a pod alone: quantities, effective requests, QoS class, host ports, the nodes it may be on,
+//! hashes and names.
 //!
 //! Everything here is a pure function of API objects. It is used by the node agent, the API server and the scheduler
 //! alike, so that all three mean the same by "what this pod asks for".
@@ -8,15 +9,18 @@ mod containers;
 mod hash;
 mod image;
 mod names;
+mod node_affinity;
 mod ports;
 mod qos;
 mod quantity;
 mod resources;
+mod tolerations;
 
 pub use containers::{ContainerKind, containers, ephemeral_as_container, restart_policy};
 pub use hash::{container_hash, deep_hash32, md5_hex};
 pub use image::{ImageNameError, normalized_image};
 pub use names::{log_dir_name, pod_full_name};
+pub use node_affinity::may_be_on_node;
 pub use ports::{HostPort, conflicts, host_ports};
 pub use qos::{
     QosClass, SYSTEM_CRITICAL_PRIORITY, is_critical, is_node_critical, is_static, oom_score_adj, priority,
@@ -24,3 +28,4 @@ pub use qos::{
 };
 pub use quantity::{Quantity, QuantityError};
 pub use resources::{ResourceList, container_limits, container_requests, pod_limits, pod_requests};
+pub use tolerations::tolerated;

@@ -241,7 +241,7 @@ settings! {
     later keep system_reserved_cgroup "systemReservedCgroup": String = text("");
     later keep kube_reserved_cgroup "kubeReservedCgroup": String = text("");
     now keep enforce_node_allocatable "enforceNodeAllocatable": Vec<String> = vec![text("pods")];
-    later keep allowed_unsafe_sysctls "allowedUnsafeSysctls": Vec<String> = Vec::new();
+    now keep allowed_unsafe_sysctls "allowedUnsafeSysctls": Vec<String> = Vec::new();
     none zero volume_plugin_dir "volumePluginDir": String = text("/usr/libexec/kubernetes/kubelet-plugins/volume/exec/");
     now keep provider_id "providerID": String = text("");
     none keep kernel_memcg_notification "kernelMemcgNotification": bool = false;

@@ -128,5 +128,11 @@ fn huge_pages(directory: &Path) -> BTreeMap<u64, u64> {
         .collect()
 }
 
+/// Whether the kernel enforces AppArmor profiles. Asked once: it takes a reboot to change that.
+pub(super) fn apparmor_is_enabled() -> bool {
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    Path::new("/sys/kernel/security/apparmor").exists() && enabled.is_ok_and(|text| text.starts_with('Y'))
+}
+
 #[cfg(test)]
 mod tests;

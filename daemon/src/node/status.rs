@@ -32,6 +32,7 @@ pub(super) struct Inputs<'a> {
     pub(super) addresses: &'a [NodeAddress],
     pub(super) images: &'a [ContainerImage],
     pub(super) pressures: Pressures,
+    pub(super) declared_features: Option<Vec<String>>,
     pub(super) port: i32,
     pub(super) now: Timestamp,
     pub(super) instant: Instant,
@@ -82,8 +83,7 @@ pub(super) fn compute(inputs: &Inputs<'_>, before: &NodeStatus) -> NodeStatus {
         } else {
             Some(NodeFeatures { supplemental_groups_policy: Some(runtime.supplemental_groups_policy) })
         },
-        // Only what is carried out may be declared: scheduler and API server send pods by it (behaviour.md 32.13).
-        declared_features: None,
+        declared_features: inputs.declared_features.clone().filter(|names| !names.is_empty()),
         ..before.clone()
     }
 }

@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::capacity::Resources;
 use super::info::Machine;
-use super::pressure::Observer;
+use super::pressure::{Observer, Pressures};
 use super::view::SeenStatus;
-use super::{NodeReceiver, RuntimeState, addresses, images, lease, registration, status, view};
+use super::{NodeReceiver, RuntimeState, addresses, features, images, lease, registration, status, view};
 use crate::cause::chain;
 use crate::config::Config;
 use crate::events::Recorder;
@@ -60,6 +60,8 @@ pub struct NodeAgent {
     cri: Option<cri_client::Client>,
     recorder: Recorder,
     observer: Observer,
+    /// What was measured last, for whoever takes pods in.
+    pressures: watch::Sender<Pressures>,
     images: Vec<ContainerImage>,
     images_read: Option<(Instant, u64)>,
     addresses: Vec<NodeAddress>,
@@ -90,12 +92,18 @@ impl NodeAgent {
             cri,
             recorder,
             observer,
+            pressures: watch::Sender::new(Pressures::default()),
             images: Vec::new(),
             images_read: None,
             addresses: Vec::new(),
             addresses_read: None,
             turn: Turn::of(&RuntimeState::default()),
         }
+    }
+
+    /// What the node runs short of, as it was measured last.
+    pub(crate) fn pressures(&self) -> watch::Receiver<Pressures> {
+        self.pressures.subscribe()
     }
 
     /// Starts the tasks; they end at `stop`. The receiver shows the own object from the first answer on.
@@ -219,6 +227,8 @@ impl NodeAgent {
         self.read_images(&runtime).await;
         let instant = Instant::now();
         let pressures = self.observer.observe(runtime.image_filesystem.as_deref(), instant);
+        self.pressures.send_if_modified(|known| std::mem::replace(known, pressures) != pressures);
+        let declared = features::declared(&self.settings.config);
         let inputs = status::Inputs {
             machine: &self.settings.machine,
             resources: &self.settings.resources,
@@ -226,6 +236,7 @@ impl NodeAgent {
             addresses: &self.addresses,
             images: &self.images,
             pressures,
+            declared_features: declared.map(|names| names.into_iter().collect()),
             port: self.settings.config.port,
             now: Timestamp::now(),
             instant,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lifecycle::{Assignment, Input, OpId, Recording};
+use lifecycle::{Assignment, Input, OpId, Recording, ResizeVerdict};
 use tokio::sync::{Notify, mpsc};
 
 /// What a pod's task finds in its mailbox.
@@ -30,6 +30,8 @@ struct Letters {
     runtime_changed: bool,
     republish: bool,
     explain: Option<mpsc::Sender<Recording>>,
+    kill: Option<Input>,
+    resized: Option<ResizeVerdict>,
     answers: VecDeque<Input>,
 }
 
@@ -86,6 +88,21 @@ impl Mailbox {
         self.post(|l| l.answers.push_back(Input::Admitted));
     }
 
+    /// The node machine does not let the pod run.
+    pub(crate) fn refused(&self, reason: String, message: String) {
+        self.post(|l| l.answers.push_back(Input::Refused { reason, message }));
+    }
+
+    /// The pod is to end with its own grace period.
+    pub(crate) fn kill(&self, reason: String, message: String) {
+        self.post(|l| l.kill = Some(Input::Kill { reason, message, grace: None }));
+    }
+
+    /// Whether the pod may have the resources of its spec; replaces what was said before.
+    pub(crate) fn resized(&self, verdict: ResizeVerdict) {
+        self.post(|l| l.resized = Some(verdict));
+    }
+
     /// A start slot that the pod asked for is free.
     pub(crate) fn slot(&self, op: OpId) {
         self.post(|l| l.answers.push_back(Input::Slot { op }));
@@ -103,6 +120,9 @@ impl Mailbox {
         if let Some(grace) = l.removed.take() {
             return Some(Letter::Input(Input::Removed { grace }));
         }
+        if let Some(kill) = l.kill.take() {
+            return Some(Letter::Input(kill));
+        }
         if std::mem::take(&mut l.runtime_back) {
             return Some(Letter::Input(Input::RuntimeBack));
         }
@@ -114,6 +134,9 @@ impl Mailbox {
         }
         if let Some(reply) = l.explain.take() {
             return Some(Letter::Explain(reply));
+        }
+        if let Some(verdict) = l.resized.take() {
+            return Some(Letter::Input(Input::Resized(verdict)));
         }
         l.answers.pop_front().map(Letter::Input)
     }

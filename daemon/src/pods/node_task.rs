@@ -1,20 +1,53 @@
 //! The task that owns the node machine: pods ask, and find its answers in their mailboxes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use lifecycle::{Node, NodeEffect, NodeInput, OpId, PullLimits, SlotClass};
-use tokio::sync::mpsc;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use lifecycle::{Facts, Node, NodeEffect, NodeInput, OpId, PullLimits, SlotClass};
+use tokio::sync::{mpsc, watch};
 
 use super::mailbox::Mailbox;
+use super::publisher::Publisher;
 use crate::clock;
+use crate::node::NodeView;
+use crate::node::facts::{self, Reader};
+
+/// Questions that are answered together, so that it does not matter which of the pods that ask at once came first.
+const TOGETHER: usize = 256;
+
+/// What the node machine is to know of the node.
+#[derive(Debug)]
+pub(crate) struct NodeSide {
+    /// What is known at any time.
+    pub(crate) facts: watch::Receiver<Arc<Facts>>,
+    /// Reads the node's object when what is known may be old; `None` without an API server.
+    pub(crate) reader: Option<Reader>,
+}
 
 /// What a pod asks; the task adds who it is.
 #[derive(Debug)]
 pub(super) enum Question {
-    Admit { full_name: String, adopt: bool },
+    /// Nothing yet: the pod is there.
+    Expect {
+        pod: Arc<ApiPod>,
+    },
+    Admit {
+        pod: Arc<ApiPod>,
+        adopt: bool,
+    },
+    Resize {
+        pod: Arc<ApiPod>,
+    },
     Ended,
-    AskSlot { op: OpId, class: SlotClass },
-    ReturnSlot { op: OpId },
+    AskSlot {
+        op: OpId,
+        class: SlotClass,
+    },
+    ReturnSlot {
+        op: OpId,
+    },
 }
 
 /// A question and where its answer goes.
@@ -32,46 +65,135 @@ impl Question {
 }
 
 /// Runs until the last pod's sender is gone.
-pub(super) async fn run(mut asks: mpsc::Receiver<Ask>, pulls: PullLimits) {
-    let mut node = Node::new(pulls);
-    let mut mailboxes: HashMap<String, Mailbox> = HashMap::new();
+pub(super) async fn run(
+    mut asks: mpsc::Receiver<Ask>,
+    pulls: PullLimits,
+    side: NodeSide,
+    publisher: Publisher,
+) {
+    let NodeSide { facts: mut known, reader } = side;
+    let node = Node::new(pulls, Arc::clone(&known.borrow_and_update()));
+    let mut task = NodeTask { node, pods: HashMap::new(), publisher, reader, reading: None };
+    let mut asked = Vec::with_capacity(TOGETHER);
     loop {
-        let wake = node.next_wake().map(clock::instant_of);
-        let input = tokio::select! {
+        let wake = task.node.next_wake().map(clock::instant_of);
+        let inputs = tokio::select! {
+            // Cancel-safe: a level.
+            Ok(()) = known.changed() => vec![NodeInput::Facts(Arc::clone(&known.borrow_and_update()))],
+            // Cancel-safe: the future stays in `reading` until it is done.
+            read = done(&mut task.reading), if task.reading.is_some() => {
+                task.reading = None;
+                let fresh = read.map(|view| facts::with_object(&known.borrow(), &view));
+                fresh.map(|facts| NodeInput::Facts(Arc::new(facts))).into_iter().chain([NodeInput::NodeRead]).collect()
+            }
             // Cancel-safe: receiving takes nothing until it returns.
-            ask = asks.recv() => {
-                let Some(Ask { uid, mailbox, question }) = ask else { return };
-                match question {
-                    Question::Admit { full_name, adopt } => {
-                        mailboxes.insert(uid.clone(), mailbox);
-                        NodeInput::Admit { uid, full_name, adopt }
-                    }
-                    Question::Ended => {
-                        mailboxes.remove(&uid);
-                        NodeInput::Ended { uid }
-                    }
-                    Question::AskSlot { op, class } => {
-                        mailboxes.insert(uid.clone(), mailbox);
-                        NodeInput::AskSlot { uid, op, class }
-                    }
-                    Question::ReturnSlot { op } => NodeInput::ReturnSlot { uid, op },
+            count = asks.recv_many(&mut asked, TOGETHER) => {
+                if count == 0 {
+                    return;
+                }
+                asked.drain(..).map(|ask| task.input(ask)).collect()
+            }
+            () = tokio::time::sleep_until(wake.unwrap_or_else(tokio::time::Instant::now)), if wake.is_some() => {
+                vec![NodeInput::Tick]
+            }
+        };
+        for effect in task.node.step_all(inputs, clock::now()) {
+            task.carry_out(effect);
+        }
+    }
+}
+
+/// A pod that may get an answer.
+#[derive(Debug)]
+struct Known {
+    mailbox: Mailbox,
+    /// For its events.
+    pod: Arc<ApiPod>,
+}
+
+struct NodeTask {
+    node: Node,
+    pods: HashMap<String, Known>,
+    publisher: Publisher,
+    reader: Option<Reader>,
+    /// The node's object, on its way.
+    reading: Option<BoxFuture<'static, Option<NodeView>>>,
+}
+
+impl NodeTask {
+    fn input(&mut self, ask: Ask) -> NodeInput {
+        let Ask { uid, mailbox, question } = ask;
+        let know = |pod: &Arc<ApiPod>| {
+            self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(pod) });
+        };
+        match question {
+            Question::Expect { pod } => {
+                know(&pod);
+                NodeInput::Expect { uid, pod }
+            }
+            Question::Admit { pod, adopt } => {
+                know(&pod);
+                NodeInput::Admit { uid, pod, adopt }
+            }
+            Question::Resize { pod } => {
+                know(&pod);
+                NodeInput::AskResize { uid, pod }
+            }
+            Question::Ended => {
+                self.pods.remove(&uid);
+                NodeInput::Ended { uid }
+            }
+            Question::AskSlot { op, class } => NodeInput::AskSlot { uid, op, class },
+            Question::ReturnSlot { op } => NodeInput::ReturnSlot { uid, op },
+        }
+    }
+
+    fn carry_out(&mut self, effect: NodeEffect) {
+        let mailbox = |uid: &str| self.pods.get(uid).map(|known| &known.mailbox);
+        match effect {
+            NodeEffect::Admitted { uid } => {
+                if let Some(mailbox) = mailbox(&uid) {
+                    mailbox.admitted();
                 }
             }
-            () = tokio::time::sleep_until(wake.unwrap_or_else(tokio::time::Instant::now)), if wake.is_some() => NodeInput::Tick,
-        };
-        for effect in node.step(input, clock::now()) {
-            match effect {
-                NodeEffect::Admitted { uid } => {
-                    if let Some(mailbox) = mailboxes.get(&uid) {
-                        mailbox.admitted();
-                    }
+            NodeEffect::Refused { uid, reason, message } => {
+                if let Some(mailbox) = mailbox(&uid) {
+                    mailbox.refused(reason, message);
                 }
-                NodeEffect::Slot { uid, op } => {
-                    if let Some(mailbox) = mailboxes.get(&uid) {
-                        mailbox.slot(op);
-                    }
+            }
+            NodeEffect::Preempt { uid, reason, message } => {
+                if let Some(mailbox) = mailbox(&uid) {
+                    mailbox.kill(reason, message);
                 }
+            }
+            NodeEffect::Resized { uid, verdict } => {
+                if let Some(mailbox) = mailbox(&uid) {
+                    mailbox.resized(verdict);
+                }
+            }
+            NodeEffect::Slot { uid, op } => {
+                if let Some(mailbox) = mailbox(&uid) {
+                    mailbox.slot(op);
+                }
+            }
+            NodeEffect::Event { uid, event } => {
+                if let Some(known) = self.pods.get(&uid) {
+                    self.publisher.event(&known.pod, event);
+                }
+            }
+            NodeEffect::RereadNode => {
+                self.reading = Some(match self.reader.clone() {
+                    Some(reader) => Box::pin(reader.read()),
+                    None => Box::pin(std::future::ready(None)),
+                });
             }
         }
+    }
+}
+
+async fn done(reading: &mut Option<BoxFuture<'static, Option<NodeView>>>) -> Option<NodeView> {
+    match reading {
+        Some(future) => future.await,
+        None => std::future::pending().await,
     }
 }

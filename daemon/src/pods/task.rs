@@ -88,6 +88,8 @@ impl PodTask {
 
     /// Runs until nothing is left of the pod; tells its UID.
     pub(super) async fn run(mut self) -> String {
+        let pod = Arc::clone(self.machine.spec());
+        self.ask_node(Question::Expect { pod }).await;
         while !self.machine.is_finished() {
             let input = self.next_input().await;
             self.take(input).await;
@@ -171,8 +173,8 @@ impl PodTask {
     async fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Admit { adopt } => {
-                let full_name = podspec::pod_full_name(self.machine.spec());
-                self.ask_node(Question::Admit { full_name, adopt }).await;
+                let pod = Arc::clone(self.machine.spec());
+                self.ask_node(Question::Admit { pod, adopt }).await;
             }
             Effect::AskSlot { op, class } => self.ask_node(Question::AskSlot { op, class }).await,
             Effect::ReturnSlot { op } => self.ask_node(Question::ReturnSlot { op }).await,
@@ -191,7 +193,10 @@ impl PodTask {
             }
             // Nothing is probed yet: pods with probes are not let this far.
             Effect::Probe(_) => {}
-            Effect::AskResize => {}
+            Effect::AskResize => {
+                let pod = Arc::clone(self.machine.spec());
+                self.ask_node(Question::Resize { pod }).await;
+            }
             Effect::Keep(kept) => self.shared.ledger.keep(&self.uid, kept),
             Effect::Event(event) => self.shared.publisher.event(self.machine.spec(), event),
             Effect::Finished => {}

@@ -12,7 +12,16 @@ fn at(millis: u64) -> Now {
 }
 
 fn admit(uid: &str, adopt: bool) -> NodeInput {
-    NodeInput::Admit { uid: uid.to_owned(), full_name: "ns/web".to_owned(), adopt }
+    let pod = serde_json::json!({
+        "metadata": {"namespace": "ns", "name": "web", "uid": uid}, "spec": {"containers": []}});
+    let pod = Arc::new(serde_json::from_value(pod).expect("a pod"));
+    NodeInput::Admit { uid: uid.to_owned(), pod, adopt }
+}
+
+/// A node that takes a hundred pods.
+fn node() -> Node {
+    let allocatable = [("pods".to_owned(), podspec::Quantity::from_units(100))].into();
+    Node::new(PullLimits::default(), Arc::new(Facts { seen: true, allocatable, ..Facts::default() }))
 }
 
 fn ask(uid: &str, op: u64, class: SlotClass) -> NodeInput {
@@ -22,15 +31,16 @@ fn ask(uid: &str, op: u64, class: SlotClass) -> NodeInput {
 fn granted(effects: &[NodeEffect]) -> Vec<String> {
     effects
         .iter()
-        .map(|e| match e {
-            NodeEffect::Slot { uid, .. } | NodeEffect::Admitted { uid } => uid.clone(),
+        .filter_map(|e| match e {
+            NodeEffect::Slot { uid, .. } | NodeEffect::Admitted { uid } => Some(uid.clone()),
+            _ => None,
         })
         .collect()
 }
 
 #[test]
 fn a_second_uid_of_the_same_name_waits_until_the_first_has_ended() {
-    let mut node = Node::new(PullLimits::default());
+    let mut node = node();
     assert_eq!(granted(&node.step(admit("a", false), at(0))), ["a"]);
     assert!(node.step(admit("b", false), at(1)).is_empty());
     assert!(node.step(admit("c", false), at(2)).is_empty());
@@ -40,7 +50,7 @@ fn a_second_uid_of_the_same_name_waits_until_the_first_has_ended() {
 
 #[test]
 fn containers_of_begun_pods_start_before_new_sandboxes() {
-    let mut node = Node::new(PullLimits::default());
+    let mut node = node();
     let mut first = node.step(ask("a", 1, SlotClass::Sandbox), at(0));
     first.extend(node.step(ask("b", 1, SlotClass::Sandbox), at(0)));
     assert_eq!(granted(&first), ["a", "b"]);
@@ -52,7 +62,7 @@ fn containers_of_begun_pods_start_before_new_sandboxes() {
 
 #[test]
 fn a_hanging_start_gives_its_slot_back_after_a_second() {
-    let mut node = Node::new(PullLimits::default());
+    let mut node = node();
     for uid in ["a", "b"] {
         node.step(ask(uid, 1, SlotClass::Sandbox), at(0));
     }
@@ -63,7 +73,7 @@ fn a_hanging_start_gives_its_slot_back_after_a_second() {
 
 #[test]
 fn the_limit_rises_while_more_starts_bring_more_throughput() {
-    let mut node = Node::new(PullLimits::default());
+    let mut node = node();
     // A runtime without any contention: each start takes 100 ms however many there are.
     let mut clock = 0;
     let mut running: Vec<(u64, String)> = Vec::new();

@@ -86,6 +86,7 @@ impl World {
 
     fn status(&self, before: &NodeStatus) -> NodeStatus {
         let inputs = Inputs {
+            declared_features: None,
             machine: &self.machine,
             resources: &self.resources,
             runtime: &self.runtime,

@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    Answer, Assignment, Call, Container, ContainerState, Effect, Event, Failure, FailureKind, Input, Node,
-    NodeEffect, NodeInput, Now, Observation, OpId, Origin, Pod, PullLimits, Recording, Sandbox, Settings,
-    Supported,
+    Answer, Assignment, Call, Container, ContainerState, Effect, Event, Facts, Failure, FailureKind, Input,
+    Node, NodeEffect, NodeInput, Now, Observation, OpId, Origin, Pod, PullLimits, Recording, Sandbox,
+    Settings, Supported,
 };
 
 /// How a container of the model behaves.
@@ -90,6 +90,14 @@ pub(super) fn settings() -> Arc<Settings> {
     })
 }
 
+/// A node that has room for everything.
+fn facts() -> Arc<Facts> {
+    let plenty = podspec::Quantity::from_units(1 << 40);
+    let names = ["cpu", "memory", "ephemeral-storage", "pods"];
+    let allocatable = names.map(|name| (name.to_owned(), plenty)).into();
+    Arc::new(Facts { seen: true, allocatable, ..Facts::default() })
+}
+
 impl World {
     pub(super) fn new(object: ApiPod, seed: u64) -> Self {
         let object = Arc::new(object);
@@ -99,7 +107,7 @@ impl World {
             recording: Recording::new(&pod),
             effects: Vec::new(),
             pod,
-            node: Node::new(PullLimits::default()),
+            node: Node::new(PullLimits::default(), facts()),
             boot: Duration::from_secs(1000),
             queue: BTreeMap::new(),
             next: 0,
@@ -164,7 +172,7 @@ impl World {
                 self.cut_start(&id);
             }
         }
-        self.node = Node::new(PullLimits::default());
+        self.node = Node::new(PullLimits::default(), facts());
         let assignment = Assignment::new(Arc::new(object), Origin::Api);
         self.pod = Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]);
         self.recording = Recording::new(&self.pod);
@@ -290,7 +298,8 @@ impl World {
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Admit { adopt } => {
-                let input = NodeInput::Admit { uid: "u-1".into(), full_name: "ns/web".into(), adopt };
+                let pod = Arc::clone(self.pod.spec());
+                let input = NodeInput::Admit { uid: "u-1".into(), pod, adopt };
                 let effects = self.node.step(input, self.now());
                 self.node_effects(effects);
             }
@@ -326,6 +335,18 @@ impl World {
             match effect {
                 NodeEffect::Admitted { .. } => self.deliver(Input::Admitted),
                 NodeEffect::Slot { op, .. } => self.deliver(Input::Slot { op }),
+                NodeEffect::Refused { reason, message, .. } => {
+                    self.deliver(Input::Refused { reason, message });
+                }
+                NodeEffect::Preempt { reason, message, .. } => {
+                    self.deliver(Input::Kill { reason, message, grace: None });
+                }
+                NodeEffect::Resized { verdict, .. } => self.deliver(Input::Resized(verdict)),
+                NodeEffect::Event { event, .. } => self.events.push(event),
+                NodeEffect::RereadNode => {
+                    let effects = self.node.step(NodeInput::NodeRead, self.now());
+                    self.node_effects(effects);
+                }
             }
         }
     }

@@ -1,0 +1,386 @@
+//! Who may run on the node.
+//!
+//! ```text
+//!            name is another's      object not seen     only the labels are wrong       critical, and no room
+//!   asks --------> Name ----.   .------> Object ---.   .-----> Labels ----------.   .------> Victims -----------.
+//!     |                     v   |                  v   |  (node is read again)  v   |   (others are put out)    v
+//!     `-------------------> judged <-------------------'------------------------'---'---------------------------'
+//!                           |  |  `--> Room: there will be some when those that are put out have ended
+//!                  Admitted '  ' Refused
+//! ```
+//!
+//! A pod that runs already is not judged; it only counts. What is admitted counts until it has ended, and so does a pod
+//! that was admitted by an earlier daemon and has not asked yet, so that a new pod does not get what it has.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+
+use super::NodeEffect;
+use super::checks::{self, Finding};
+use super::claim::{self, Claim, amounts};
+use super::facts::Facts;
+use super::fit;
+use super::names::Names;
+use super::preemption::{self, MESSAGE, REASON};
+use super::refusal::Refusal;
+use super::resizes::Resizes;
+use crate::effect::{Event, EventType};
+
+/// The least time that a pod which is put out is waited for (behaviour.md 4.11).
+const LEAST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a pod that has asked waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    /// For the end of another of its name.
+    Name,
+    /// For the first sight of the node's object.
+    Object,
+    /// For the node's labels of now; whether they are being read already.
+    Labels { reading: bool },
+    /// For the end of pods that are put out for somebody else.
+    Room,
+    /// For the end of these pods, but not longer than until then (boot time).
+    Victims { left: BTreeSet<String>, until: Duration },
+}
+
+#[derive(Debug)]
+struct Asking {
+    pod: Arc<ApiPod>,
+    stage: Stage,
+}
+
+/// What a pod that is judged again need not show any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Settled {
+    /// Its labels were compared with the node's of now.
+    labels: bool,
+    /// Room was made for it.
+    room: bool,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Admission {
+    facts: Arc<Facts>,
+    names: Names,
+    claims: BTreeMap<String, Claim>,
+    claimed: u64,
+    asking: BTreeMap<String, Asking>,
+    resizes: Resizes,
+}
+
+impl Admission {
+    pub(super) fn new(facts: Arc<Facts>) -> Self {
+        Self {
+            facts,
+            names: Names::default(),
+            claims: BTreeMap::new(),
+            claimed: 0,
+            asking: BTreeMap::new(),
+            resizes: Resizes::default(),
+        }
+    }
+
+    /// A pod that may have been admitted before; it counts until it has asked or ended.
+    pub(super) fn expect(&mut self, uid: String, pod: &ApiPod) {
+        if was_admitted(pod) && !self.claims.contains_key(&uid) && !self.asking.contains_key(&uid) {
+            self.names.take(&podspec::pod_full_name(pod), &uid);
+            self.claim(uid, pod);
+        }
+    }
+
+    /// A pod that runs: it counts, whatever there is of the node.
+    pub(super) fn adopt(&mut self, uid: String, pod: &ApiPod, out: &mut Vec<NodeEffect>) {
+        self.asking.remove(&uid);
+        self.names.take(&podspec::pod_full_name(pod), &uid);
+        self.claim(uid.clone(), pod);
+        out.push(NodeEffect::Admitted { uid });
+    }
+
+    /// A pod that wants to run.
+    pub(super) fn ask(&mut self, uid: String, pod: Arc<ApiPod>, now: Duration, out: &mut Vec<NodeEffect>) {
+        let mine = self.names.ask(&podspec::pod_full_name(&pod), &uid);
+        self.asking.insert(uid.clone(), Asking { pod, stage: Stage::Name });
+        if mine {
+            self.judge(uid, Settled::default(), now, out);
+        }
+    }
+
+    /// A pod that runs wants the resources of its spec.
+    pub(super) fn ask_resize(&mut self, uid: String, pod: Arc<ApiPod>, out: &mut Vec<NodeEffect>) {
+        self.resizes.ask(uid, pod);
+        self.resizes.grant(&mut self.claims, &self.facts, out);
+    }
+
+    /// Nothing of the pod runs any more, or it is gone.
+    pub(super) fn ended(&mut self, uid: &str, now: Duration, out: &mut Vec<NodeEffect>) {
+        self.resizes.forget(uid);
+        self.asking.remove(uid);
+        self.claims.remove(uid);
+        for next in self.names.release(uid) {
+            self.judge(next, Settled::default(), now, out);
+        }
+        let mut served = Vec::new();
+        for (preemptor, asking) in &mut self.asking {
+            if let Stage::Victims { left, .. } = &mut asking.stage
+                && left.remove(uid)
+                && left.is_empty()
+            {
+                served.push(preemptor.clone());
+            }
+        }
+        for preemptor in served {
+            self.judge(preemptor, Settled { room: true, labels: false }, now, out);
+        }
+        self.room_made(now, out);
+        self.resizes.grant(&mut self.claims, &self.facts, out);
+    }
+
+    /// The node has become another.
+    pub(super) fn changed(&mut self, facts: Arc<Facts>, now: Duration, out: &mut Vec<NodeEffect>) {
+        self.facts = facts;
+        if self.facts.seen {
+            self.again(|stage| *stage == Stage::Object, Settled::default(), now, out);
+        }
+        self.resizes.grant(&mut self.claims, &self.facts, out);
+    }
+
+    /// The node was read anew for those whose labels were wrong; what was found came before.
+    pub(super) fn read(&mut self, now: Duration, out: &mut Vec<NodeEffect>) {
+        let settled = Settled { labels: true, room: false };
+        self.again(|stage| *stage == Stage::Labels { reading: true }, settled, now, out);
+        // Whoever has asked meanwhile may know of a label that came later than the answer.
+        self.begin_reading(out);
+    }
+
+    /// Those that have been waited for long enough are left to themselves (behaviour.md 4.11).
+    pub(super) fn tick(&mut self, now: Duration, out: &mut Vec<NodeEffect>) {
+        let mut served = Vec::new();
+        for (preemptor, asking) in &self.asking {
+            if let Stage::Victims { left, until } = &asking.stage
+                && *until <= now
+            {
+                out.extend(left.iter().map(|victim| exceeded(victim)));
+                served.push(preemptor.clone());
+            }
+        }
+        let any = !served.is_empty();
+        for preemptor in served {
+            self.judge(preemptor, Settled { room: true, labels: false }, now, out);
+        }
+        if any {
+            self.room_made(now, out);
+        }
+    }
+
+    /// The boot time at which [`Self::tick`] is due.
+    pub(super) fn next_wake(&self) -> Option<Duration> {
+        let until = |asking: &Asking| match asking.stage {
+            Stage::Victims { until, .. } => Some(until),
+            _ => None,
+        };
+        self.asking.values().filter_map(until).min()
+    }
+
+    fn claim(&mut self, uid: String, pod: &ApiPod) {
+        self.claimed += 1;
+        let number = self.claims.get(&uid).map_or(self.claimed, |claim| claim.number);
+        self.claims.insert(uid, Claim::of(pod, number));
+    }
+
+    /// Judges a pod, and whoever gets the name of one that is refused.
+    fn judge(&mut self, uid: String, settled: Settled, now: Duration, out: &mut Vec<NodeEffect>) {
+        let mut turns = VecDeque::from([(uid, settled)]);
+        while let Some((uid, settled)) = turns.pop_front() {
+            let Some(asking) = self.asking.get(&uid) else { continue };
+            let pod = Arc::clone(&asking.pod);
+            match self.verdict(&uid, &pod, settled) {
+                Verdict::Admit => {
+                    self.asking.remove(&uid);
+                    self.claim(uid.clone(), &pod);
+                    out.push(NodeEffect::Admitted { uid });
+                }
+                Verdict::Refuse(Refusal { reason, message }) => {
+                    self.asking.remove(&uid);
+                    self.claims.remove(&uid);
+                    let next = self.names.release(&uid);
+                    turns.extend(next.into_iter().map(|next| (next, Settled::default())));
+                    out.push(NodeEffect::Refused { uid, reason, message });
+                }
+                Verdict::Wait(stage) => {
+                    self.set_stage(&uid, stage);
+                    self.begin_reading(out);
+                }
+                Verdict::PutOut(victims) => {
+                    out.extend(victims.iter().flat_map(|victim| put_out(victim)));
+                    let until = now + self.patience(&victims);
+                    // From now on the room is taken, so that nobody else gets it.
+                    self.claim(uid.clone(), &pod);
+                    self.set_stage(&uid, Stage::Victims { left: victims.into_iter().collect(), until });
+                }
+            }
+        }
+    }
+
+    fn verdict(&self, uid: &str, pod: &ApiPod, settled: Settled) -> Verdict {
+        let facts = &*self.facts;
+        // Labels and taints decide about a pod of the API: they are not guessed (behaviour.md 1.1).
+        if !facts.seen && !podspec::is_static(pod) && !was_admitted(pod) {
+            return Verdict::Wait(Stage::Object);
+        }
+        let others = self.claims.iter().filter(|(other, _)| *other != uid);
+        match checks::judge(pod, others.clone().map(|(_, claim)| claim), facts) {
+            Finding::Fits => Verdict::Admit,
+            Finding::Refused(refusal) => Verdict::Refuse(refusal),
+            Finding::WrongLabels(refusal) if settled.labels || !facts.seen => Verdict::Refuse(refusal),
+            Finding::WrongLabels(_) => Verdict::Wait(Stage::Labels { reading: false }),
+            Finding::Short(_) if settled.room => Verdict::Admit,
+            Finding::Short(shortages) => {
+                let critical = podspec::is_critical(pod);
+                if self.is_making_room() && (critical || self.will_fit(uid, pod)) {
+                    return Verdict::Wait(Stage::Room);
+                }
+                if !critical {
+                    let refusal = shortages.first().map(fit::Shortage::refusal);
+                    // `Short` without a shortage does not come: nothing would be short.
+                    return refusal.map_or(Verdict::Admit, Verdict::Refuse);
+                }
+                let missing: Vec<(String, i64)> =
+                    shortages.iter().map(|s| (s.resource.clone(), s.missing())).collect();
+                let own = Claim::of(pod, self.claimed);
+                let others = others.map(|(uid, claim)| (uid.as_str(), claim));
+                match preemption::victims(&own, others, &missing) {
+                    Ok(victims) => Verdict::PutOut(victims),
+                    Err(why) => Verdict::Refuse(Refusal::new(
+                        "UnexpectedAdmissionError",
+                        format!(
+                            "Unexpected error while attempting to recover from admission failure: \
+                             preemption: error finding a set of pods to preempt: {why}"
+                        ),
+                    )),
+                }
+            }
+        }
+    }
+
+    fn set_stage(&mut self, uid: &str, stage: Stage) {
+        if let Some(asking) = self.asking.get_mut(uid) {
+            asking.stage = stage;
+        }
+    }
+
+    /// Judges those in a stage again, the oldest pod first.
+    fn again(
+        &mut self,
+        is_meant: impl Fn(&Stage) -> bool,
+        settled: Settled,
+        now: Duration,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        let mut meant: Vec<(String, Arc<ApiPod>)> = self
+            .asking
+            .iter()
+            .filter(|(_, asking)| is_meant(&asking.stage))
+            .map(|(uid, asking)| (uid.clone(), Arc::clone(&asking.pod)))
+            .collect();
+        meant.sort_by_key(|(_, pod)| created(pod));
+        for (uid, _) in meant {
+            self.judge(uid, settled, now, out);
+        }
+    }
+
+    fn is_making_room(&self) -> bool {
+        self.asking.values().any(|asking| matches!(asking.stage, Stage::Victims { .. }))
+    }
+
+    /// Whether a pod fits in when those that are put out have ended.
+    fn will_fit(&self, uid: &str, pod: &ApiPod) -> bool {
+        let leaves = |uid: &String| {
+            self.asking
+                .values()
+                .any(|asking| matches!(&asking.stage, Stage::Victims { left, .. } if left.contains(uid)))
+        };
+        let allocatable = amounts(&self.facts.allocatable);
+        let staying = self.claims.iter().filter(|(other, _)| *other != uid && !leaves(other));
+        let used = claim::sum(staying.map(|(_, claim)| claim));
+        fit::shortages(&fit::wanted(pod, &allocatable), &used, &allocatable).is_empty()
+    }
+
+    /// When nobody is put out any more, those that waited for it are judged.
+    fn room_made(&mut self, now: Duration, out: &mut Vec<NodeEffect>) {
+        if !self.is_making_room() {
+            self.again(|stage| *stage == Stage::Room, Settled::default(), now, out);
+        }
+    }
+
+    /// Has the node read for those whose labels are wrong, one reading at a time.
+    fn begin_reading(&mut self, out: &mut Vec<NodeEffect>) {
+        let under_way = self.asking.values().any(|a| a.stage == Stage::Labels { reading: true });
+        let mut any = false;
+        for asking in self.asking.values_mut().filter(|_| !under_way) {
+            if let Stage::Labels { reading } = &mut asking.stage {
+                *reading = true;
+                any = true;
+            }
+        }
+        if any {
+            out.push(NodeEffect::RereadNode);
+        }
+    }
+
+    /// How long these pods may take to end (behaviour.md 4.11).
+    fn patience(&self, victims: &[String]) -> Duration {
+        let graces = victims.iter().filter_map(|uid| Some(self.claims.get(uid)?.grace));
+        graces.map(|grace| grace + grace / 2).max().unwrap_or_default().max(LEAST_PATIENCE)
+    }
+}
+
+enum Verdict {
+    Admit,
+    Refuse(Refusal),
+    Wait(Stage),
+    /// These first.
+    PutOut(Vec<String>),
+}
+
+/// Whether a daemon before this one has let the pod in: its status has a start time, and no end.
+fn was_admitted(pod: &ApiPod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    status.start_time.is_some() && !over
+}
+
+/// Pods are judged in this order where they ask together. Static pods, which nobody has created, come first.
+pub(super) fn created(pod: &ApiPod) -> Option<i128> {
+    pod.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond())
+}
+
+fn put_out(victim: &str) -> [NodeEffect; 2] {
+    let uid = victim.to_owned();
+    [
+        event(victim, REASON, MESSAGE),
+        NodeEffect::Preempt { uid, reason: REASON.to_owned(), message: MESSAGE.to_owned() },
+    ]
+}
+
+fn exceeded(victim: &str) -> NodeEffect {
+    event(
+        victim,
+        "ExceededGracePeriod",
+        "Container runtime did not kill the pod within specified grace period.",
+    )
+}
+
+fn event(uid: &str, reason: &'static str, message: &str) -> NodeEffect {
+    let event = Event {
+        kind: EventType::Warning,
+        reason: reason.into(),
+        message: message.to_owned(),
+        field_path: None,
+    };
+    NodeEffect::Event { uid: uid.to_owned(), event }
+}
