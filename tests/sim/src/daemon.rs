@@ -1,0 +1,234 @@
+//! The daemon's bookkeeping, as `daemon/src/pods` has it: mailboxes of levels, calls under way, the status writer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus, ResourceRequirements};
+use lifecycle::{
+    Assignment, Deadline, Input, Kept, Node, Now, OpId, Origin, Pod, ProbeTarget, ResizeVerdict,
+};
+
+use crate::workload::Key;
+
+/// What is posted to a pod's task: levels as their newest value, answers in order.
+#[derive(Debug, Default)]
+pub(crate) struct Letters {
+    pub(crate) assignment: Option<Assignment>,
+    pub(crate) removed: Option<Option<Duration>>,
+    pub(crate) runtime_back: bool,
+    pub(crate) runtime_changed: bool,
+    pub(crate) kill: Option<Input>,
+    pub(crate) resized: Option<ResizeVerdict>,
+    /// Of the node machine and of probes.
+    pub(crate) answers: VecDeque<Input>,
+    /// Of calls; looked at last.
+    pub(crate) outcomes: VecDeque<Input>,
+}
+
+impl Letters {
+    /// In an order in which the newest spec is known before anything is planned.
+    pub(crate) fn take(&mut self) -> Option<Input> {
+        if let Some(assignment) = self.assignment.take() {
+            return Some(Input::Assigned(assignment));
+        }
+        if let Some(grace) = self.removed.take() {
+            return Some(Input::Removed { grace });
+        }
+        if let Some(kill) = self.kill.take() {
+            return Some(kill);
+        }
+        if let Some(verdict) = self.resized.take() {
+            return Some(Input::Resized(verdict));
+        }
+        if std::mem::take(&mut self.runtime_back) {
+            return Some(Input::RuntimeBack);
+        }
+        if std::mem::take(&mut self.runtime_changed) {
+            return Some(Input::RuntimeChanged);
+        }
+        self.answers.pop_front().or_else(|| self.outcomes.pop_front())
+    }
+}
+
+/// A status on its way to the API.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) version: u64,
+    pub(crate) status: Arc<PodStatus>,
+    pub(crate) failures: u32,
+}
+
+/// One pod's task.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) machine: Pod,
+    pub(crate) origin: Origin,
+    pub(crate) letters: Letters,
+    /// Whether the task is about to look into its mailbox.
+    pub(crate) awake: bool,
+    pub(crate) calls: BTreeMap<OpId, u64>,
+    pub(crate) pending: Option<Outgoing>,
+    pub(crate) sending: Option<Outgoing>,
+    pub(crate) send_after: Duration,
+    pub(crate) probed: Vec<ProbeTarget>,
+    /// What each probe has said last.
+    pub(crate) verdicts: BTreeMap<ProbeTarget, bool>,
+    /// Whether the pod's name was given back to the node.
+    pub(crate) freed: bool,
+    pub(crate) removed: bool,
+    /// What the source said after the pod had gone from it.
+    pub(crate) next: Option<Assignment>,
+    /// Ticks in a row without time passing.
+    pub(crate) spins: u32,
+}
+
+impl Task {
+    pub(crate) fn new(machine: Pod, assignment: Assignment) -> Self {
+        let origin = assignment.origin;
+        let letters = Letters { assignment: Some(assignment), ..Letters::default() };
+        Self {
+            machine,
+            origin,
+            letters,
+            awake: false,
+            calls: BTreeMap::new(),
+            pending: None,
+            sending: None,
+            send_after: Duration::ZERO,
+            probed: Vec::new(),
+            verdicts: BTreeMap::new(),
+            freed: false,
+            removed: false,
+            next: None,
+            spins: 0,
+        }
+    }
+}
+
+/// What the API was last seen to have of a pod.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) version: u64,
+    pub(crate) status: PodStatus,
+}
+
+/// One life of the daemon.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) tasks: BTreeMap<Key, Task>,
+    pub(crate) node: Node,
+    pub(crate) known: BTreeMap<Key, Known>,
+    /// The runtime's changes of each pod at the last full reading; `None` before the first.
+    pub(crate) audited: Option<BTreeMap<Key, u64>>,
+    /// Whether the API's list has come; only then is anything taken for an orphan.
+    pub(crate) listed: bool,
+    pub(crate) files_read: bool,
+}
+
+impl Daemon {
+    pub(crate) fn new(node: Node) -> Self {
+        Self {
+            tasks: BTreeMap::new(),
+            node,
+            known: BTreeMap::new(),
+            audited: None,
+            listed: false,
+            files_read: false,
+        }
+    }
+
+    /// Older news than what a write brought is ignored.
+    pub(crate) fn seen(&mut self, key: Key, pod: &ApiPod, version: u64) {
+        let Some(status) = &pod.status else { return };
+        if self.known.get(&key).is_none_or(|k| k.version < version) {
+            self.known.insert(key, Known { version, status: status.clone() });
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Record {
+    pod: Arc<ApiPod>,
+    kept: Kept,
+    boot: u64,
+}
+
+/// What the daemon keeps on the disk, as `daemon/src/ledger.rs` does.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(BTreeMap<Key, Record>);
+
+impl Ledger {
+    pub(crate) fn pods(&self) -> Vec<(Key, Arc<ApiPod>)> {
+        self.0.iter().map(|(key, r)| (*key, Arc::clone(&r.pod))).collect()
+    }
+
+    pub(crate) fn kept(&self, key: Key, pod: &ApiPod, boot: u64, now: Now) -> Kept {
+        let Some(record) = self.0.get(&key) else { return Kept::default() };
+        let mut kept = record.kept.clone();
+        if record.boot != boot {
+            kept.ends_at = kept.ends_at.map(|deadline| translated(deadline, now));
+        }
+        for (name, before) in changed_resources(&record.pod, pod) {
+            kept.allocated.entry(name).or_insert(before);
+        }
+        kept
+    }
+
+    pub(crate) fn assigned(&mut self, key: Key, pod: &Arc<ApiPod>, boot: u64) {
+        let leaving = |pod: &ApiPod| pod.metadata.deletion_timestamp.is_some();
+        let old = self.0.get(&key);
+        if old.is_some_and(|r| r.pod.spec == pod.spec && leaving(&r.pod) == leaving(pod)) {
+            return;
+        }
+        let kept = old.map(|r| r.kept.clone()).unwrap_or_default();
+        self.0.insert(key, Record { pod: Arc::clone(pod), kept, boot });
+    }
+
+    pub(crate) fn keep(&mut self, key: Key, kept: Kept, boot: u64) {
+        if let Some(record) = self.0.get_mut(&key) {
+            record.kept = kept;
+            record.boot = boot;
+        }
+    }
+
+    /// Whether the end of a grace period is kept.
+    pub(crate) fn has_deadline(&self, key: Key) -> bool {
+        self.0.get(&key).is_some_and(|r| r.kept.ends_at.is_some())
+    }
+
+    pub(crate) fn ended(&mut self, key: Key, status: &PodStatus) {
+        if let Some(record) = self.0.get_mut(&key) {
+            let mut pod = ApiPod::clone(&record.pod);
+            pod.status = Some(status.clone());
+            record.pod = Arc::new(pod);
+        }
+    }
+
+    pub(crate) fn forget(&mut self, key: Key) {
+        self.0.remove(&key);
+    }
+
+    /// Forgets what is not `listed` and has no task.
+    pub(crate) fn forget_others(&mut self, listed: &BTreeSet<Key>, tasks: &BTreeMap<Key, Task>) {
+        self.0.retain(|key, _| listed.contains(key) || tasks.contains_key(key));
+    }
+}
+
+/// A deadline of another boot: what the civil clock says, at most the whole grace period from now.
+fn translated(deadline: Deadline, now: Now) -> Deadline {
+    let left = Duration::try_from(deadline.wall.duration_since(now.wall)).unwrap_or_default();
+    Deadline { boot: now.boot + left.min(deadline.grace), ..deadline }
+}
+
+fn changed_resources(old: &ApiPod, new: &ApiPod) -> Vec<(String, ResourceRequirements)> {
+    let (Some(old), Some(new)) = (&old.spec, &new.spec) else { return Vec::new() };
+    let before: BTreeMap<&str, Option<&ResourceRequirements>> =
+        podspec::containers(old).map(|(_, c)| (c.name.as_str(), c.resources.as_ref())).collect();
+    podspec::containers(new)
+        .filter_map(|(_, c)| {
+            let before = *before.get(c.name.as_str())?;
+            (before != c.resources.as_ref()).then(|| (c.name.clone(), before.cloned().unwrap_or_default()))
+        })
+        .collect()
+}
