@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use cri_client::fake::{FakeRuntime, Script};
+use cri_client::fake::{Effect, FakeRuntime, Life, Rule, Script};
 use cri_client::{Client, Timeouts, v1};
 use harness::cluster::Programs;
 use harness::wait::{self, Look};
@@ -31,7 +31,9 @@ impl Bed {
     fn new(seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let runtime = FakeRuntime::new();
-        runtime.set_script(Script { write_logs: true, ..Script::default() });
+        let init = Life { millis: Some(5), ..Life::default() };
+        let lives = BTreeMap::from([("init".to_owned(), init)]);
+        runtime.set_script(Script { write_logs: true, lives, ..Script::default() });
         let cri = Client::new(dir.path().join("cri.sock"), None, Timeouts::default());
         let nodelet = Programs::from_environment().unwrap().nodelet;
         let bed = Self { dir, runtime, cri, nodelet, seed };
@@ -44,6 +46,7 @@ impl Bed {
             "podLogsDir": bed.path("pods"),
             "enableServer": false,
             "healthzPort": 0,
+            "maxPods": 1000,
             "failSwapOn": false,
             "failCgroupV1": false,
             "cgroupsPerQOS": false,
@@ -90,6 +93,10 @@ impl Bed {
             "metadata": { "name": name, "namespace": "default" },
             "spec": {
                 "terminationGracePeriodSeconds": 1,
+                "initContainers": [
+                    { "name": "init", "image": "img:1" },
+                    { "name": "side", "image": "img:1", "restartPolicy": "Always" },
+                ],
                 "containers": [{ "name": "c", "image": "img:1", "command": ["/serve", word.to_string()] }],
             },
         });
@@ -102,7 +109,7 @@ impl Bed {
         self.path("manifests").join(format!("{name}.json"))
     }
 
-    /// Names of the pods that have a running container, with how many.
+    /// Names of the pods that have running containers, with how many.
     async fn running(&self) -> BTreeMap<String, usize> {
         let mut running = BTreeMap::new();
         for container in self.cri.list_containers([].into()).await.unwrap() {
@@ -118,7 +125,7 @@ impl Bed {
             let running = self.running().await;
             let (sandboxes, _) = self.runtime.counts();
             let fits =
-                running.keys().eq(wanted) && running.values().all(|n| *n == 1) && sandboxes == wanted.len();
+                running.keys().eq(wanted) && running.values().all(|n| *n == 2) && sandboxes == wanted.len();
             if fits { Look::There(()) } else { Look::NotYet(format!("{running:?}, {sandboxes} sandboxes")) }
         };
         if let Err(error) = wait::until("the pods to be those of the manifests", LIMIT, look).await {
@@ -126,9 +133,14 @@ impl Bed {
         }
     }
 
-    fn starts(&self, pod: &str) -> usize {
-        let subject = format!("default/{pod}-node/c");
-        self.runtime.calls().iter().filter(|c| c.call == "StartContainer" && c.subject == subject).count()
+    /// Every container of the pod was started once, and no more.
+    fn started_once(&self, pod: &str) {
+        let calls = self.runtime.calls();
+        for container in ["init", "side", "c"] {
+            let subject = format!("default/{pod}-node/{container}");
+            let starts = calls.iter().filter(|c| c.call == "StartContainer" && c.subject == subject).count();
+            assert_eq!(starts, 1, "starts of {subject}\n{}", tail(&self.path("nodelet.log")));
+        }
     }
 }
 
@@ -167,18 +179,14 @@ async fn a_daemon_that_is_killed_at_random_points_restarts_doubles_leaks_and_los
     bed.settles(&wanted).await;
     assert_eq!(bed.runtime.violations(), Vec::<String>::new());
     for i in 0..STEADY {
-        assert_eq!(
-            bed.starts(&format!("steady-{i}")),
-            1,
-            "steady-{i} was started again\n{}",
-            tail(&bed.path("nodelet.log"))
-        );
+        bed.started_once(&format!("steady-{i}"));
     }
     // What pods left that came and went between two kills is found and removed, too.
     let look = || async {
         let count = |dir: &str| std::fs::read_dir(bed.path(dir)).unwrap().count();
         let left = (count("root/pods"), count("pods"), count("containers"));
-        let wanted = (wanted.len(), wanted.len(), wanted.len());
+        // A link for each of the three containers.
+        let wanted = (wanted.len(), wanted.len(), 3 * wanted.len());
         if left == wanted { Look::There(()) } else { Look::NotYet(format!("{left:?} instead of {wanted:?}")) }
     };
     wait::until("directories, logs and links to be those of the pods", LIMIT, look).await.unwrap();
@@ -200,6 +208,54 @@ async fn a_runtime_that_dies_over_and_over_costs_nothing_but_time() {
     bed.settles(&wanted).await;
     assert_eq!(bed.runtime.violations(), Vec::<String>::new());
     for i in 0..20 {
-        assert_eq!(bed.starts(&format!("pod-{i}")), 1, "pod-{i} was started again");
+        bed.started_once(&format!("pod-{i}"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_hang_for_some_pods_hold_up_no_other_and_not_their_own_end() {
+    let bed = Bed::new(2);
+    for (call, subject) in
+        [("RunPodSandbox", "default/no-sandbox"), ("CreateContainer", "default/no-container")]
+    {
+        let (call, subject) = (call.to_owned(), subject.to_owned());
+        bed.runtime.add_rule(Rule { call, subject, times: None, effect: Effect::Hang });
+    }
+    let _server = bed.runtime.serve(&bed.path("cri.sock")).unwrap();
+    let _daemon = bed.daemon();
+    let mut wanted = BTreeSet::new();
+    for i in 0..200 {
+        match i % 20 {
+            0 => bed.write(&format!("no-sandbox-{i}"), 0),
+            1 => bed.write(&format!("no-container-{i}"), 0),
+            _ => {
+                bed.write(&format!("pod-{i}"), 0);
+                wanted.insert(format!("pod-{i}-node"));
+            }
+        }
+    }
+    let look = || async {
+        let mut running = bed.running().await;
+        // A sidecar runs beside a container that hangs.
+        running.retain(|_, count| *count == 2);
+        if running.keys().eq(&wanted) {
+            Look::There(())
+        } else {
+            Look::NotYet(format!("{} run", running.len()))
+        }
+    };
+    if let Err(error) = wait::until("the others to run", LIMIT, look).await {
+        panic!("{error}\n{}", tail(&bed.path("nodelet.log")));
+    }
+    for i in 0..200 {
+        for kind in ["no-sandbox", "no-container"] {
+            std::fs::remove_file(bed.manifest(&format!("{kind}-{i}"))).ok();
+        }
+    }
+    bed.settles(&wanted).await;
+    let look = || async {
+        let left = std::fs::read_dir(bed.path("root/pods")).unwrap().count();
+        if left == wanted.len() { Look::There(()) } else { Look::NotYet(format!("{left} directories")) }
+    };
+    wait::until("nothing to be left of those that hung", LIMIT, look).await.unwrap();
 }
