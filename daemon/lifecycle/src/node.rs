@@ -30,6 +30,8 @@ mod pulls;
 mod refusal;
 mod resizes;
 mod sysctls;
+#[cfg(test)]
+mod testing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

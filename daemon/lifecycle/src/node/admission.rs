@@ -43,8 +43,8 @@ enum Stage {
     Labels { reading: bool },
     /// For the end of pods that are put out for somebody else.
     Room,
-    /// For the end of these pods, but not longer than until then (boot time).
-    Victims { left: BTreeSet<String>, until: Duration },
+    /// For the end of these pods.
+    Victims { left: BTreeSet<String> },
 }
 
 #[derive(Debug)]
@@ -70,6 +70,8 @@ pub(super) struct Admission {
     claims: BTreeMap<String, Claim>,
     claimed: u64,
     asking: BTreeMap<String, Asking>,
+    /// Who is put out, and until when that is waited for (boot time).
+    leaving: BTreeMap<String, Duration>,
     resizes: Resizes,
 }
 
@@ -81,6 +83,7 @@ impl Admission {
             claims: BTreeMap::new(),
             claimed: 0,
             asking: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             resizes: Resizes::default(),
         }
     }
@@ -124,19 +127,7 @@ impl Admission {
         for next in self.names.release(uid) {
             self.judge(next, Settled::default(), now, out);
         }
-        let mut served = Vec::new();
-        for (preemptor, asking) in &mut self.asking {
-            if let Stage::Victims { left, .. } = &mut asking.stage
-                && left.remove(uid)
-                && left.is_empty()
-            {
-                served.push(preemptor.clone());
-            }
-        }
-        for preemptor in served {
-            self.judge(preemptor, Settled { room: true, labels: false }, now, out);
-        }
-        self.room_made(now, out);
+        self.left(uid, now, out);
         self.resizes.grant(&mut self.claims, &self.facts, out);
     }
 
@@ -159,31 +150,17 @@ impl Admission {
 
     /// Those that have been waited for long enough are left to themselves (behaviour.md 4.11).
     pub(super) fn tick(&mut self, now: Duration, out: &mut Vec<NodeEffect>) {
-        let mut served = Vec::new();
-        for (preemptor, asking) in &self.asking {
-            if let Stage::Victims { left, until } = &asking.stage
-                && *until <= now
-            {
-                out.extend(left.iter().map(|victim| exceeded(victim)));
-                served.push(preemptor.clone());
-            }
-        }
-        let any = !served.is_empty();
-        for preemptor in served {
-            self.judge(preemptor, Settled { room: true, labels: false }, now, out);
-        }
-        if any {
-            self.room_made(now, out);
+        let overdue = self.leaving.iter().filter(|(_, until)| **until <= now);
+        let overdue: Vec<String> = overdue.map(|(uid, _)| uid.clone()).collect();
+        for uid in overdue {
+            out.push(exceeded(&uid));
+            self.left(&uid, now, out);
         }
     }
 
     /// The boot time at which [`Self::tick`] is due.
     pub(super) fn next_wake(&self) -> Option<Duration> {
-        let until = |asking: &Asking| match asking.stage {
-            Stage::Victims { until, .. } => Some(until),
-            _ => None,
-        };
-        self.asking.values().filter_map(until).min()
+        self.leaving.values().min().copied()
     }
 
     fn claim(&mut self, uid: String, pod: &ApiPod) {
@@ -216,11 +193,11 @@ impl Admission {
                     self.begin_reading(out);
                 }
                 Verdict::PutOut(victims) => {
-                    out.extend(victims.iter().flat_map(|victim| put_out(victim)));
-                    let until = now + self.patience(&victims);
+                    out.extend(victims.iter().flat_map(|victim| preempt(victim)));
+                    self.put_out(&victims, now);
                     // From now on the room is taken, so that nobody else gets it.
                     self.claim(uid.clone(), &pod);
-                    self.set_stage(&uid, Stage::Victims { left: victims.into_iter().collect(), until });
+                    self.set_stage(&uid, Stage::Victims { left: victims.into_iter().collect() });
                 }
             }
         }
@@ -236,7 +213,7 @@ impl Admission {
         match checks::judge(pod, others.clone().map(|(_, claim)| claim), facts) {
             Finding::Fits => Verdict::Admit,
             Finding::Refused(refusal) => Verdict::Refuse(refusal),
-            Finding::WrongLabels(refusal) if settled.labels || !facts.seen => Verdict::Refuse(refusal),
+            Finding::WrongLabels(refusal) if settled.labels => Verdict::Refuse(refusal),
             Finding::WrongLabels(_) => Verdict::Wait(Stage::Labels { reading: false }),
             Finding::Short(_) if settled.room => Verdict::Admit,
             Finding::Short(shortages) => {
@@ -294,24 +271,36 @@ impl Admission {
     }
 
     fn is_making_room(&self) -> bool {
-        self.asking.values().any(|asking| matches!(asking.stage, Stage::Victims { .. }))
+        !self.leaving.is_empty()
     }
 
     /// Whether a pod fits in when those that are put out have ended.
     fn will_fit(&self, uid: &str, pod: &ApiPod) -> bool {
-        let leaves = |uid: &String| {
-            self.asking
-                .values()
-                .any(|asking| matches!(&asking.stage, Stage::Victims { left, .. } if left.contains(uid)))
-        };
         let allocatable = amounts(&self.facts.allocatable);
-        let staying = self.claims.iter().filter(|(other, _)| *other != uid && !leaves(other));
+        let stays = |other: &String| other != uid && !self.leaving.contains_key(other);
+        let staying = self.claims.iter().filter(|(other, _)| stays(other));
         let used = claim::sum(staying.map(|(_, claim)| claim));
         fit::shortages(&fit::wanted(pod, &allocatable), &used, &allocatable).is_empty()
     }
 
-    /// When nobody is put out any more, those that waited for it are judged.
-    fn room_made(&mut self, now: Duration, out: &mut Vec<NodeEffect>) {
+    /// One that was put out is waited for no more: whoever has waited only for it is judged, and when it was the last of
+    /// all, those that hoped to fit in beside.
+    fn left(&mut self, uid: &str, now: Duration, out: &mut Vec<NodeEffect>) {
+        if self.leaving.remove(uid).is_none() {
+            return;
+        }
+        let mut served = Vec::new();
+        for (preemptor, asking) in &mut self.asking {
+            if let Stage::Victims { left } = &mut asking.stage
+                && left.remove(uid)
+                && left.is_empty()
+            {
+                served.push(preemptor.clone());
+            }
+        }
+        for preemptor in served {
+            self.judge(preemptor, Settled { room: true, labels: false }, now, out);
+        }
         if !self.is_making_room() {
             self.again(|stage| *stage == Stage::Room, Settled::default(), now, out);
         }
@@ -332,10 +321,13 @@ impl Admission {
         }
     }
 
-    /// How long these pods may take to end (behaviour.md 4.11).
-    fn patience(&self, victims: &[String]) -> Duration {
-        let graces = victims.iter().filter_map(|uid| Some(self.claims.get(uid)?.grace));
-        graces.map(|grace| grace + grace / 2).max().unwrap_or_default().max(LEAST_PATIENCE)
+    /// Notes how long each of these pods may take to end (behaviour.md 4.11).
+    fn put_out(&mut self, victims: &[String], now: Duration) {
+        for uid in victims {
+            let grace = self.claims.get(uid).map(|claim| claim.grace).unwrap_or_default();
+            let patience = grace.saturating_add(grace / 2).max(LEAST_PATIENCE);
+            self.leaving.insert(uid.clone(), now.saturating_add(patience));
+        }
     }
 }
 
@@ -359,7 +351,7 @@ pub(super) fn created(pod: &ApiPod) -> Option<i128> {
     pod.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond())
 }
 
-fn put_out(victim: &str) -> [NodeEffect; 2] {
+fn preempt(victim: &str) -> [NodeEffect; 2] {
     let uid = victim.to_owned();
     [
         event(victim, REASON, MESSAGE),
@@ -384,3 +376,6 @@ fn event(uid: &str, reason: &'static str, message: &str) -> NodeEffect {
     };
     NodeEffect::Event { uid: uid.to_owned(), event }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,6 @@ fn shutting_down(_: &ApiPod, facts: &Facts) -> Option<Refusal> {
         .shutting_down
         .then(|| Refusal::new("NodeShutdown", "Pod was rejected as the node is shutting down."))
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,3 +107,6 @@ fn none_found(missing: &Missing) -> String {
     }
     format!("no set of running pods found to reclaim resources: [{list}]")
 }
+
+#[cfg(test)]
+mod tests;
