@@ -116,6 +116,8 @@ pub(crate) struct Verdicts {
 pub(crate) struct Slot {
     pub(crate) work: Work,
     pub(crate) waiting: Option<Waiting>,
+    /// The run that ends the waiting as soon as it is seen: until then nothing else is known.
+    pub(crate) awaited: Option<String>,
     /// No new try before this boot time.
     pub(crate) retry_at: Option<Duration>,
     pub(crate) restarts: Backoff,

@@ -146,21 +146,21 @@ impl Observation {
         self.containers.extract_if(.., |c| c.start_was_cut()).collect()
     }
 
-    /// The newest sandbox.
+    /// The newest sandbox. The count says which that is; a clock that was set back says nothing.
     pub(crate) fn newest_sandbox(&self) -> Option<&Sandbox> {
-        self.sandboxes.iter().max_by_key(|s| (s.created_at, s.attempt))
+        self.sandboxes.iter().max_by_key(|s| (s.attempt, s.created_at))
     }
 
     /// The containers named `name`, the newest first.
     pub(crate) fn containers_named(&self, name: &str) -> Vec<&Container> {
         let mut found: Vec<&Container> = self.containers.iter().filter(|c| c.name == name).collect();
-        found.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.restart_count)));
+        found.sort_by_key(|c| std::cmp::Reverse((c.restart_count, c.created_at)));
         found
     }
 
     /// The newest container named `name`.
     pub(crate) fn newest_container(&self, name: &str) -> Option<&Container> {
-        self.containers.iter().filter(|c| c.name == name).max_by_key(|c| (c.created_at, c.restart_count))
+        self.containers.iter().filter(|c| c.name == name).max_by_key(|c| (c.restart_count, c.created_at))
     }
 
     /// Whether any process of the pod may still run.

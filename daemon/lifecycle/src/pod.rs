@@ -436,8 +436,8 @@ impl Pod {
         let mut ends_at = now.boot + grace;
         match &mut self.stage {
             Stage::Sync => {
-                // What an earlier daemon began to count is counted on.
-                if let Some(kept) = self.kept.ends_at {
+                // What an earlier daemon began to count is counted on, unless the pod has gone on since.
+                if let Some(kept) = self.kept.ends_at.filter(|_| self.admission == Admission::NotAsked) {
                     ends_at = ends_at.min(kept.boot);
                 }
                 self.stage = Stage::Terminating(Termination { cause, ends_at });
@@ -466,6 +466,8 @@ impl Pod {
                 let grace = at.saturating_sub(now.boot);
                 Some(Deadline { boot: at, wall: now.wall_after(grace), grace })
             }
+            // The pod goes on: the end that an earlier daemon had begun was asked for by nobody else.
+            (None, _) if matches!(self.stage, Stage::Sync) && self.admission != Admission::NotAsked => None,
             (None, kept) => kept,
         };
         let kept = Kept {
@@ -475,7 +477,8 @@ impl Pod {
         };
         if kept != self.kept {
             self.kept = kept.clone();
-            out.push(Effect::Keep(kept));
+            // Before whatever follows from it: a daemon that is killed in between must not count anew.
+            out.insert(0, Effect::Keep(kept));
         }
     }
 

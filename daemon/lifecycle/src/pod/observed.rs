@@ -30,10 +30,14 @@ impl Pod {
         }
     }
 
-    /// Fixes the boot time of each exit when it is first seen.
+    /// Fixes the boot time of each exit when it is first seen, and ends the waiting of what has begun.
     fn note_exits(&mut self, observation: &Observation, now: Now) {
         for (name, slot) in &mut self.slots {
             let Some(newest) = observation.newest_container(name) else { continue };
+            if slot.awaited.as_ref() == Some(&newest.id) {
+                slot.awaited = None;
+                slot.waiting = None;
+            }
             if newest.state != ContainerState::Exited {
                 continue;
             }

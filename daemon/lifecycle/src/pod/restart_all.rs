@@ -53,10 +53,13 @@ impl Pod {
             return true;
         }
         let kind = |c: &Container| container::spec_named(&pod, &c.name).map(|(kind, _)| kind);
-        // Those that asked for it last, regular ones before inits.
-        let rank = |c: &Container| (asks(&pod, c), kind(c) != Some(ContainerKind::Regular));
-        let here = observation.containers.iter().filter(|c| c.sandbox_id == sandbox && lasting(c));
-        if let Some(c) = here.min_by_key(|c| rank(c)) {
+        let newest = |c: &Container| observation.newest_container(&c.name).is_some_and(|n| n.id == c.id);
+        // Older runs first, so that none of them is taken for the newest; then regular ones before inits, and those that
+        // asked for it last.
+        let rank = |c: &Container| {
+            (newest(c), newest(c) && asks(&pod, c), kind(c) != Some(ContainerKind::Regular), c.restart_count)
+        };
+        if let Some(c) = observation.containers.iter().filter(|c| lasting(c)).min_by_key(|c| rank(c)) {
             self.remove(c.id.clone(), c.name.clone(), c.restart_count, true, out);
         }
         true

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Container as ContainerSpec;
 
-use super::{Pod, SandboxWork, outcome_unknown, retry_delay};
+use super::{Pod, SandboxWork, Stage, outcome_unknown, retry_delay};
 use crate::backoff::Curve;
 use crate::container::{self, ContainerKind, Waiting, Work};
 use crate::effect::{Call, Effect, EventType, Hook, OpId, SlotClass};
@@ -268,6 +268,11 @@ impl Pod {
                     Err(f) => self.pull_failed(name, image, f, now, out),
                 }
             }
+            (Work::Creating(op), Ok(Answer::Made { .. })) if !matches!(self.stage, Stage::Sync) => {
+                // The pod's end has overtaken the create: what was made is not started any more.
+                out.push(Effect::ReturnSlot { op });
+                self.stale = true;
+            }
             (Work::Creating(op), Ok(Answer::Made { id })) => {
                 self.event(out, EventType::Normal, "Created", "Container created".to_owned(), Some(name));
                 // The start goes on in the slot, and under the number, of the create.
@@ -297,6 +302,7 @@ impl Pod {
                 self.event(out, EventType::Warning, "FailedPostStartHook", message, Some(name));
                 if let Some(slot) = self.slots.get_mut(name) {
                     slot.waiting = Some(Waiting::new("PostStartHookError", f.message));
+                    slot.awaited = None;
                 }
                 self.kill(&id, "FailedPostStartHook".to_owned(), self.own_grace(), now);
             }
@@ -349,11 +355,12 @@ impl Pod {
         self.stale = true;
         self.event(out, EventType::Normal, "Started", "Container started".to_owned(), Some(name));
         if let Some(slot) = self.slots.get_mut(name) {
-            slot.waiting = None;
+            slot.awaited = Some(id.clone());
             slot.retry_at = None;
             slot.failures = 0;
         }
-        if spec.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some()) {
+        let hooked = spec.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
+        if hooked && matches!(self.stage, Stage::Sync) {
             let sandbox = self.observation.as_ref().and_then(Observation::newest_sandbox);
             let pod_ips = sandbox.map(|s| s.ips.clone()).unwrap_or_default();
             let hook = Hook::PostStart;

@@ -1,3 +1,5 @@
+mod rows;
+mod sequences;
 mod world;
 
 use std::collections::VecDeque;

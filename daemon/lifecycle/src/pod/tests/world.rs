@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod as ApiPod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    Answer, Assignment, Call, Container, ContainerState, Effect, Event, Facts, Failure, FailureKind, Input,
-    Node, NodeEffect, NodeInput, Now, Observation, OpId, Origin, Pod, PullLimits, Recording, Sandbox,
-    Settings, Supported,
+    Answer, Assignment, Call, Container, ContainerState, Effect, Event, Facts, Failure, FailureKind, Hook,
+    Input, Kept, Node, NodeEffect, NodeInput, Now, Observation, OpId, Origin, Pod, ProbeKind, ProbeTarget,
+    PullLimits, Recording, ResizeVerdict, Sandbox, Settings, Supported,
 };
 
 /// How a container of the model behaves.
@@ -67,6 +67,16 @@ pub(super) struct World {
     pub(super) behaviours: BTreeMap<String, VecDeque<Behaviour>>,
     pub(super) images: Vec<String>,
     pub(super) calls: Vec<Call>,
+    /// When each of them was made.
+    pub(super) called_at: Vec<Duration>,
+    /// How long a hook takes and whether it works, by the container's name; at once and well where none is given.
+    pub(super) hooks: BTreeMap<(String, &'static str), (Duration, bool)>,
+    /// What the node says to a resize.
+    pub(super) resize: ResizeVerdict,
+    /// What is to be probed.
+    pub(super) probed: Vec<ProbeTarget>,
+    /// What is handed to the next machine.
+    pub(super) kept: Kept,
     pub(super) published: Vec<Arc<PodStatus>>,
     pub(super) events: Vec<Event>,
     pub(super) deleted: bool,
@@ -117,6 +127,11 @@ impl World {
             behaviours: BTreeMap::new(),
             images: vec!["img".to_owned()],
             calls: Vec::new(),
+            called_at: Vec::new(),
+            hooks: BTreeMap::new(),
+            resize: ResizeVerdict::Allowed,
+            probed: Vec::new(),
+            kept: Kept::default(),
             published: Vec::new(),
             events: Vec::new(),
             deleted: false,
@@ -173,7 +188,8 @@ impl World {
             }
         }
         self.node = Node::new(PullLimits::default(), facts());
-        let assignment = Assignment::new(Arc::new(object), Origin::Api);
+        let mut assignment = Assignment::new(Arc::new(object), Origin::Api);
+        assignment.kept = self.kept.clone();
         self.pod = Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]);
         self.recording = Recording::new(&self.pod);
         self.effects.clear();
@@ -313,7 +329,11 @@ impl World {
             }
             Effect::Call { op, call } => {
                 self.calls.push(call.clone());
-                let delay = Duration::from_millis(1 + self.random(40));
+                self.called_at.push(self.boot);
+                let mut delay = Duration::from_millis(1 + self.random(40));
+                if let Call::RunHook { name, hook, .. } = &call {
+                    delay = self.hook(name, *hook).0;
+                }
                 self.at(delay, Pending::Perform(op, call));
             }
             Effect::Cancel { op } => self.cancelled.push(op),
@@ -325,7 +345,9 @@ impl World {
                 );
             }
             Effect::Event(event) => self.events.push(event),
-            Effect::Probe(_) | Effect::AskResize | Effect::Keep(_) => {}
+            Effect::Probe(targets) => self.probed = targets,
+            Effect::AskResize => self.deliver(Input::Resized(self.resize.clone())),
+            Effect::Keep(kept) => self.kept = kept,
             Effect::Finished => self.finished = true,
         }
     }
@@ -478,20 +500,70 @@ impl World {
                 self.at(after + Duration::from_millis(1), Pending::Deliver(input));
                 return None;
             }
-            Call::RemoveContainer { id, .. } => {
+            Call::RemoveContainer { id, name, restart_count, keep_logs } => {
                 self.runtime.containers.retain(|c| c.id != id);
+                if keep_logs {
+                    self.runtime.logged_restarts.insert(name, restart_count + 1);
+                }
                 Ok(Answer::Done)
             }
             Call::RemoveDirs { .. }
             | Call::MountVolumes
             | Call::UnmountVolumes
-            | Call::RunHook { .. }
             | Call::UpdateResources { .. } => Ok(Answer::Done),
+            Call::RunHook { name, hook, .. } if self.hook(&name, hook).1 => Ok(Answer::Done),
+            Call::RunHook { .. } => Err(failure(FailureKind::Refused, "the hook failed")),
             Call::DeleteObject => {
                 self.deleted = true;
                 Ok(Answer::Done)
             }
         })
+    }
+
+    fn hook(&self, name: &str, hook: Hook) -> (Duration, bool) {
+        let key = (name.to_owned(), if hook == Hook::PreStop { "preStop" } else { "postStart" });
+        self.hooks.get(&key).copied().unwrap_or((Duration::from_millis(1), true))
+    }
+
+    /// The calls so far in words, those that only look left out.
+    pub(super) fn told(&self) -> Vec<String> {
+        let looks = |c: &&Call| matches!(c, Call::Observe | Call::InspectImage { .. });
+        self.calls.iter().filter(|c| !looks(c)).map(crate::tell::call).collect()
+    }
+
+    /// When the calls were made whose words begin with `text`.
+    pub(super) fn times(&self, text: &str) -> Vec<Duration> {
+        let all = self.calls.iter().zip(&self.called_at);
+        all.filter(|(c, _)| crate::tell::call(c).starts_with(text)).map(|(_, at)| *at).collect()
+    }
+
+    /// The status of a container of any kind, as it was last published.
+    pub(super) fn container(&self, name: &str) -> &ContainerStatus {
+        let status = self.last();
+        let lists = [
+            &status.container_statuses,
+            &status.init_container_statuses,
+            &status.ephemeral_container_statuses,
+        ];
+        lists.into_iter().flatten().flatten().find(|c| c.name == name).expect("a container of that name")
+    }
+
+    /// The status and reason of a condition, as they were last published.
+    pub(super) fn condition(&self, kind: &str) -> Option<(String, String)> {
+        let found = self.last().conditions.iter().flatten().find(|c| c.type_ == kind)?;
+        Some((found.status.clone(), found.reason.clone().unwrap_or_default()))
+    }
+
+    /// The id of the run of a container that runs now.
+    pub(super) fn running(&self, name: &str) -> Option<String> {
+        let found = self.runtime.newest_container(name)?;
+        (found.state == ContainerState::Running).then(|| found.id.clone())
+    }
+
+    /// A verdict on the run of a container that runs now.
+    pub(super) fn probe(&mut self, name: &str, kind: ProbeKind, success: bool) {
+        let id = self.running(name).expect("it runs");
+        self.deliver(Input::Probed { id, kind, success });
     }
 
     /// Takes the next behaviour of `name` off its list; the last one stays.
