@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! begin ──> pulling/sha256-(image) ──> runtime pulls ──> pulled/sha256-(id) written ──> pulling/ file removed
-//!                │                          └─ refused ───────────────────────────────────^
-//!                └─ given up, or no answer: the file stays. An image that came all the same is not taken for a
-//!                   preloaded one, which every pod could use.
+//!                │                          └─ refused, and no earlier pull is in doubt ──^
+//!                └─ given up, or no answer: in doubt. The file stays until a pull succeeds or the next start, so that
+//!                   an image that came all the same is not taken for a preloaded one, which every pod could use.
 //! ```
 //!
 //! A damaged file costs a pull. All of this writes to the disk and waits for it: call it where that is allowed. Reading
@@ -70,8 +70,18 @@ pub(super) struct Records(Arc<Inner>);
 struct Inner {
     pulling: PathBuf,
     pulled: PathBuf,
-    /// How many pulls of a name are under way; also whose turn it is to write.
-    under_way: Mutex<HashMap<String, u32>>,
+    /// Whose turn it is to write; held while the disk is waited for.
+    turn: Mutex<()>,
+    /// The pulls of each name that are under way; held for single steps only. Taken after the turn where both are.
+    under_way: Mutex<HashMap<String, UnderWay>>,
+}
+
+/// Pulls of one name.
+#[derive(Clone, Copy, Debug, Default)]
+struct UnderWay {
+    count: u32,
+    /// Of one of them, or of an earlier one, nobody knows how it ended.
+    in_doubt: bool,
 }
 
 /// A pull that is under way. Dropping it says that nobody knows how it ended.
@@ -79,6 +89,7 @@ struct Inner {
 pub(super) struct Pulling {
     records: Records,
     image: String,
+    left: bool,
 }
 
 impl Records {
@@ -89,21 +100,25 @@ impl Records {
         for dir in [&pulling, &pulled] {
             DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(error("making", dir))?;
         }
-        Ok(Self(Arc::new(Inner { pulling, pulled, under_way: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { pulling, pulled, turn: Mutex::default(), under_way: Mutex::default() })))
     }
 
     /// A pull of an image, as a pod names it, begins.
     pub(super) fn begin(&self, image: &str) -> Result<Pulling, RecordError> {
-        let mut under_way = self.turn();
+        let _turn = self.turn();
+        let earlier = self.is_begun(image);
         write(&self.0.pulling, image, &PullIntent::new(image).to_json())?;
-        *under_way.entry(image.to_owned()).or_default() += 1;
-        Ok(Pulling { records: self.clone(), image: image.to_owned() })
+        let mut under_way = self.under_way();
+        let pulls = under_way.entry(image.to_owned()).or_default();
+        pulls.in_doubt |= earlier && pulls.count == 0;
+        pulls.count += 1;
+        Ok(Pulling { records: self.clone(), image: image.to_owned(), left: false })
     }
 
     /// What is known of an image: its name as a pod gives it, and its id.
     pub(super) fn known(&self, image: &str, id: &str) -> Known {
         // In this order: a pull removes its intent after it has written its record.
-        let begun = fs::exists(file(&self.0.pulling, image)).unwrap_or(true);
+        let begun = self.is_begun(image);
         match self.record(id) {
             Ok(Some(record)) => Known::Pulled(record),
             Ok(None) if begun => Known::Begun,
@@ -124,9 +139,9 @@ impl Records {
     /// After a start, with all the images that the runtime has, listed after `since`: of an image whose pull was interrupted
     /// and that is here all the same nothing is known, and records of images that are gone go too.
     pub(super) fn settle(&self, images: &[Image], since: Timestamp) -> Result<(), RecordError> {
-        let under_way = self.turn();
+        let _turn = self.turn();
         for intent in self.read_all(&self.0.pulling, PullIntent::from_json)? {
-            if under_way.contains_key(&intent.image) {
+            if self.under_way().contains_key(&intent.image) {
                 continue;
             }
             let names = |image: &&Image| {
@@ -147,7 +162,16 @@ impl Records {
         Ok(())
     }
 
-    fn turn(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+    /// What cannot be looked at counts as begun: that is the safe side.
+    fn is_begun(&self, image: &str) -> bool {
+        fs::exists(file(&self.0.pulling, image)).unwrap_or(true)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<String, UnderWay>> {
         self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -189,35 +213,44 @@ impl Records {
 
 impl Pulling {
     /// The image came; under this id.
-    pub(super) fn pulled(self, id: &str, with: &PulledWith) -> Result<(), RecordError> {
-        let mut under_way = self.records.turn();
-        self.records.add(&self.image, id, with)?;
-        self.ended(&mut under_way)
+    pub(super) fn pulled(mut self, id: &str, with: &PulledWith) -> Result<(), RecordError> {
+        let records = self.records.clone();
+        let _turn = records.turn();
+        records.add(&self.image, id, with)?;
+        let last = self.leave(false).count == 0;
+        if last { remove(&file(&records.0.pulling, &self.image)) } else { Ok(()) }
     }
 
-    /// Nothing came.
-    pub(super) fn failed(self) -> Result<(), RecordError> {
-        let mut under_way = self.records.turn();
-        self.ended(&mut under_way)
-    }
-
-    /// The last of those that pull this image removes what says so.
-    fn ended(&self, under_way: &mut HashMap<String, u32>) -> Result<(), RecordError> {
-        if under_way.get(&self.image).is_none_or(|count| *count <= 1) {
-            remove(&file(&self.records.0.pulling, &self.image))?;
+    /// Nothing came. What others are in doubt about stays in doubt.
+    pub(super) fn failed(mut self) -> Result<(), RecordError> {
+        let records = self.records.clone();
+        let _turn = records.turn();
+        let left = self.leave(false);
+        if left.count == 0 && !left.in_doubt {
+            return remove(&file(&records.0.pulling, &self.image));
         }
         Ok(())
+    }
+
+    /// Once for each pull; what is left of the others.
+    fn leave(&mut self, in_doubt: bool) -> UnderWay {
+        self.left = true;
+        let mut under_way = self.records.under_way();
+        let Some(pulls) = under_way.get_mut(&self.image) else { return UnderWay::default() };
+        pulls.count = pulls.count.saturating_sub(1);
+        pulls.in_doubt |= in_doubt;
+        let left = *pulls;
+        if left.count == 0 {
+            under_way.remove(&self.image);
+        }
+        left
     }
 }
 
 impl Drop for Pulling {
     fn drop(&mut self) {
-        let mut under_way = self.records.turn();
-        if let Some(count) = under_way.get_mut(&self.image) {
-            *count -= 1;
-            if *count == 0 {
-                under_way.remove(&self.image);
-            }
+        if !self.left {
+            self.leave(true);
         }
     }
 }

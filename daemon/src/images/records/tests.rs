@@ -80,10 +80,21 @@ fn of_two_pulls_of_one_image_the_last_to_end_clears_up() {
     assert_eq!(files(&root, "pulling").len(), 1);
     second.failed().expect("ended");
     assert_eq!(files(&root, "pulling"), [""; 0]);
-    // One that is given up does not count any more.
+}
+
+#[test]
+fn who_may_not_pull_an_image_does_not_make_it_everybodys() {
+    let (root, records) = records();
+    // Given up before the other began, or while it was under way: the image may have come all the same.
     drop(records.begin(IMAGE).expect("begun"));
     records.begin(IMAGE).expect("begun").failed().expect("ended");
+    assert!(matches!(records.known(IMAGE, ID), Known::Begun));
+    records.begin(IMAGE).expect("begun").pulled(ID, &secret()).expect("recorded");
     assert_eq!(files(&root, "pulling"), [""; 0]);
+    let refused = records.begin(IMAGE).expect("begun");
+    drop(records.begin(IMAGE).expect("begun"));
+    refused.failed().expect("ended");
+    assert!(matches!(records.known(IMAGE, "another"), Known::Begun));
 }
 
 #[test]
