@@ -22,6 +22,7 @@ mod sample;
 mod start;
 mod status;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,6 +165,8 @@ pub struct ClusterOptions {
     pub resume: bool,
     /// Fields of the `KubeletConfiguration` of each node that are to be different.
     pub kubelet: Map<String, Value>,
+    /// Flags of each node's daemon beside those that it always gets.
+    pub flags: Vec<OsString>,
     /// Images beside pause and busybox.
     pub images: Vec<Archive>,
     /// Verbosity of the components' logs.
@@ -185,6 +188,7 @@ impl ClusterOptions {
             programs: Programs::from_environment()?,
             resume: false,
             kubelet: Map::new(),
+            flags: Vec::new(),
             images: Vec::new(),
             verbosity: 2,
             progress: Progress::test(),
@@ -202,6 +206,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn kubelet(mut self, field: &str, value: Value) -> Self {
         self.kubelet.insert(field.to_owned(), value);
+        self
+    }
+
+    /// With this flag on the command line of each node's daemon.
+    #[must_use]
+    pub fn flag(mut self, flag: &str, value: &Path) -> Self {
+        self.flags.extend([flag.into(), value.into()]);
         self
     }
 

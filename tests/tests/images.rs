@@ -1,6 +1,7 @@
 //! Images that a real containerd pulls from a registry that asks for passwords, is slow, breaks off or is away.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use harness::cluster::{Cluster, ClusterOptions, scenario};
@@ -148,10 +149,41 @@ async fn images_are_pulled_as_the_policy_says_side_by_side_and_again_after_failu
     .await;
 }
 
+/// A credential provider plugin for `private/plugin`, and its configuration.
+fn plugin() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let response = json!({
+        "kind": "CredentialProviderResponse",
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+        "cacheKeyType": "Image",
+        "auth": {HOST: {"username": "user", "password": "right"}},
+    });
+    let program = dir.path().join("plugin");
+    std::fs::write(&program, format!("#!/bin/sh\ncat <<END\n{response}\nEND\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = json!({
+        "kind": "CredentialProviderConfig",
+        "apiVersion": "kubelet.config.k8s.io/v1",
+        "providers": [{
+            "name": "plugin",
+            "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+            "matchImages": ["*.nodelet.test/private/plugin"],
+            "defaultCacheDuration": "1m",
+        }],
+    });
+    std::fs::write(dir.path().join("config.yaml"), config.to_string()).unwrap();
+    dir
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_behind_a_password_is_for_pods_with_the_secret_alone() {
-    scenario(ClusterOptions::for_test("images-secrets").unwrap(), async |cluster| {
-        let registry = registry(cluster, &["private/app", "private/node"]).await;
+    let plugin = plugin();
+    let options = ClusterOptions::for_test("images-secrets")
+        .unwrap()
+        .flag("--image-credential-provider-config", &plugin.path().join("config.yaml"))
+        .flag("--image-credential-provider-bin-dir", plugin.path());
+    scenario(options, async |cluster| {
+        let registry = registry(cluster, &["private/app", "private/node", "private/plugin"]).await;
         registry.protect("private/", "user", "right");
         let named = |secret: &str| format!("imagePullSecrets: [{{ name: {secret} }}]");
         let manifests = [
@@ -161,9 +193,10 @@ async fn an_image_behind_a_password_is_for_pods_with_the_secret_alone() {
             pod("bad", "private/app", "IfNotPresent", &named("bad")),
             pod("both", "private/app", "IfNotPresent", "imagePullSecrets: [{ name: bad }, { name: good }]"),
             pod("absent", "private/app", "IfNotPresent", &named("absent")),
+            pod("plugin", "private/plugin", "IfNotPresent", ""),
         ];
         cluster.apply(&manifests.concat()).await.unwrap();
-        for name in ["good", "both"] {
+        for name in ["good", "both", "plugin"] {
             cluster.wait_ready(name, LIMIT).await.unwrap();
         }
         for (name, why) in [("bad", "401 Unauthorized"), ("absent", "no basic auth credentials")] {

@@ -298,6 +298,7 @@ impl Place<'_> {
         arguments.extend(["--hostname-override".into(), name.clone().into()]);
         arguments.extend(["--node-ip".into(), ip.to_string().into()]);
         arguments.extend(["-v".into(), options.verbosity.to_string().into()]);
+        arguments.extend(options.flags.iter().cloned());
         let launch = Launch {
             name: format!("nodelet-{index}"),
             program: options.programs.nodelet.clone(),

@@ -70,6 +70,7 @@ pub(crate) async fn run(parts: &[String]) -> Result<ExitCode> {
         programs: Programs::in_dir(&programs)?,
         resume: false,
         kubelet: Map::new(),
+        flags: Vec::new(),
         images: Vec::new(),
         verbosity: 0,
         progress: progress.clone(),

@@ -111,6 +111,7 @@ async fn start(
         programs: Programs::in_dir(programs)?,
         resume: true,
         kubelet: Map::new(),
+        flags: Vec::new(),
         images: Vec::new(),
         verbosity: 2,
         progress: progress.clone(),
