@@ -59,8 +59,8 @@ pub(crate) enum Work {
         /// Boot time at which the pull began.
         begun: Duration,
     },
-    /// The image is there; a start slot is asked for.
-    WaitingForSlot(OpId, String),
+    /// The images are there; a start slot is asked for.
+    WaitingForSlot(OpId),
     /// The runtime makes the container.
     Creating(OpId),
     /// The container is made; the runtime starts it.
@@ -76,7 +76,7 @@ impl Work {
             Self::InspectingImage(op)
             | Self::WaitingToPull(op, _)
             | Self::PullingImage { op, .. }
-            | Self::WaitingForSlot(op, _)
+            | Self::WaitingForSlot(op)
             | Self::Creating(op)
             | Self::Starting(op, _)
             | Self::PostStart(op, _) => Some(*op),
@@ -115,6 +115,8 @@ pub(crate) struct Verdicts {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Slot {
     pub(crate) work: Work,
+    /// Ids of the images that it needs and the node has, as far as that was found out for the start under way.
+    pub(crate) images: Vec<String>,
     pub(crate) waiting: Option<Waiting>,
     /// The run that ends the waiting as soon as it is seen: until then nothing else is known.
     pub(crate) awaited: Option<String>,
@@ -176,6 +178,32 @@ pub(crate) fn target_of<'a>(pod: &'a ApiPod, name: &str) -> Option<&'a str> {
     let all = pod.spec.as_ref().and_then(|s| s.ephemeral_containers.as_deref()).unwrap_or_default();
     let target = all.iter().find(|e| e.name == name)?.target_container_name.as_deref();
     target.filter(|t| !t.is_empty())
+}
+
+/// One image that a container cannot start without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Needed {
+    /// The volume that it is mounted as; `None` for the container's own.
+    pub(crate) volume: Option<String>,
+    /// As in the spec.
+    pub(crate) image: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub(crate) policy: String,
+}
+
+/// The images that a container needs: its own, then those that it mounts as volumes.
+pub(crate) fn needed_images(pod: &ApiPod, spec: &ContainerSpec) -> Vec<Needed> {
+    let policy = |given: &Option<String>| given.clone().unwrap_or_else(|| "IfNotPresent".to_owned());
+    let image = spec.image.clone().unwrap_or_default();
+    let own = Needed { volume: None, image, policy: policy(&spec.image_pull_policy) };
+    let volumes = pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default();
+    let mounted = |name: &str| spec.volume_mounts.iter().flatten().any(|mount| mount.name == name);
+    let mounted = volumes.iter().filter(|volume| mounted(&volume.name)).filter_map(|volume| {
+        let source = volume.image.as_ref()?;
+        let image = source.reference.clone().unwrap_or_default();
+        Some(Needed { volume: Some(volume.name.clone()), image, policy: policy(&source.pull_policy) })
+    });
+    std::iter::once(own).chain(mounted).collect()
 }
 
 /// `spec.restartPolicy`, `Always` where it is not given.

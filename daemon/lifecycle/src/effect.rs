@@ -114,6 +114,8 @@ pub enum Call {
         sandbox_id: String,
         /// The id of the image that was resolved.
         image_id: String,
+        /// Ids of the images that it mounts, by the volume's name.
+        volume_images: BTreeMap<String, String>,
         /// The pod's addresses, as its environment may name them.
         pod_ips: Vec<String>,
         /// The container whose processes an ephemeral one is to see: the runtime's id.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as ContainerSpec, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated,
     ContainerStateWaiting, ContainerStatus, ContainerUser as ApiUser, HostIP, LinuxContainerUser,
-    Pod as ApiPod, PodIP, PodStatus, ResourceRequirements,
+    Pod as ApiPod, PodIP, PodStatus, ResourceRequirements, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -273,6 +273,7 @@ fn container_status(
         }
         ContainerKind::Ephemeral => false,
     };
+    status.volume_mounts = volume_mounts(spec);
     if let Some(c) = shown.filter(|_| running) {
         set_running_facts(view, c, spec, &mut status);
     }
@@ -388,6 +389,26 @@ fn overlay_waiting(
             .and_then(|t| t.container_id.clone())
             .or(status.container_id.take());
     }
+}
+
+/// Every mount of the spec; of those that are read-only, whether what is mounted below them is too (behaviour.md 5.27).
+fn volume_mounts(spec: &ContainerSpec) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = spec.volume_mounts.as_ref().filter(|mounts| !mounts.is_empty())?;
+    let told = mounts.iter().map(|mount| {
+        let read_only = mount.read_only.filter(|on| *on);
+        let recursive = match mount.recursive_read_only.as_deref() {
+            Some("Enabled" | "IfPossible") => "Enabled",
+            _ => "Disabled",
+        };
+        VolumeMountStatus {
+            name: mount.name.clone(),
+            mount_path: mount.mount_path.clone(),
+            read_only,
+            recursive_read_only: read_only.map(|_| recursive.to_owned()),
+            ..VolumeMountStatus::default()
+        }
+    });
+    Some(told.collect())
 }
 
 fn state(c: &Container, runtime: &str, budget: usize) -> ApiState {

@@ -28,13 +28,13 @@ pub fn unsupported_fields(pod: &ApiPod, supported: Supported) -> Vec<(Option<Str
     ];
     for (list, containers) in lists {
         for (i, container) in containers.iter().enumerate() {
-            for path in container_fields(container, supported) {
+            for path in container_fields(spec, container, supported) {
                 found.push((Some(container.name.clone()), format!("spec.{list}[{i}].{path}")));
             }
         }
     }
     for (i, ephemeral) in spec.ephemeral_containers.iter().flatten().enumerate() {
-        for path in container_fields(&podspec::ephemeral_as_container(ephemeral), supported) {
+        for path in container_fields(spec, &podspec::ephemeral_as_container(ephemeral), supported) {
             found.push((Some(ephemeral.name.clone()), format!("spec.ephemeralContainers[{i}].{path}")));
         }
     }
@@ -69,13 +69,17 @@ fn pod_fields(spec: &PodSpec, supported: Supported) -> Vec<String> {
     note(spec.set_hostname_as_fqdn == Some(true), "setHostnameAsFQDN");
     note(spec.subdomain.is_some(), "subdomain");
     note(spec.os.as_ref().is_some_and(|os| os.name != "linux"), "os");
-    for (i, _) in spec.volumes.iter().flatten().enumerate() {
-        note(!supported.volumes, &format!("volumes[{i}]"));
+    for (i, volume) in spec.volumes.iter().flatten().enumerate() {
+        note(!supported.volumes && volume.image.is_none(), &format!("volumes[{i}]"));
     }
     found
 }
 
-fn container_fields(container: &Container, supported: Supported) -> Vec<String> {
+fn container_fields(spec: &PodSpec, container: &Container, supported: Supported) -> Vec<String> {
+    let is_image = |name: &str| {
+        spec.volumes.iter().flatten().any(|volume| volume.name == name && volume.image.is_some())
+    };
+    let only_images = container.volume_mounts.iter().flatten().all(|mount| is_image(&mount.name));
     let mut found = Vec::new();
     let mut note = |used: bool, path: &str| {
         if used {
@@ -88,7 +92,7 @@ fn container_fields(container: &Container, supported: Supported) -> Vec<String> 
     note(container.readiness_probe.is_some() && !supported.probes, "readinessProbe");
     note(container.startup_probe.is_some() && !supported.probes, "startupProbe");
     note(set(&container.env_from), "envFrom");
-    note(set(&container.volume_mounts) && !supported.volumes, "volumeMounts");
+    note(set(&container.volume_mounts) && !supported.volumes && !only_images, "volumeMounts");
     note(set(&container.volume_devices), "volumeDevices");
     let security = container.security_context.clone().unwrap_or_default();
     note(security != SecurityContext::default(), "securityContext");

@@ -2,6 +2,7 @@
 //!
 //! Labels and annotations are those that a kubelet writes, so that either agent can go on with the other's containers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cri_client::v1;
@@ -45,6 +46,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) termination_log: Option<PathBuf>,
     /// In bytes; the burstable tier's OOM score follows from it.
     pub(crate) node_memory: u64,
+    /// Ids of the images that are mounted, by the volume's name.
+    pub(crate) volume_images: &'a BTreeMap<String, String>,
     /// The container whose processes this one is to see: the runtime's id.
     pub(crate) target_id: Option<&'a str>,
 }
@@ -70,7 +73,7 @@ pub(crate) fn container_config(
         args: environment::expand_all(container.args.as_ref(), &variables),
         working_dir: container.working_dir.clone().unwrap_or_default(),
         envs: variables.into_iter().map(|(key, value)| v1::KeyValue { key, value: value.into() }).collect(),
-        mounts: mounts(container, parts),
+        mounts: mounts(&spec, container, parts),
         labels: labels.into_iter().collect(),
         annotations: annotations(pod, container, parts.restart_count).into_iter().collect(),
         log_path: format!("{}/{}.log", container.name, parts.restart_count),
@@ -158,13 +161,34 @@ fn ports(container: &Container) -> Option<String> {
     Some(format!("[{}]", each.join(",")))
 }
 
-fn mounts(container: &Container, parts: &Parts<'_>) -> Vec<v1::Mount> {
+fn mounts(spec: &PodSpec, container: &Container, parts: &Parts<'_>) -> Vec<v1::Mount> {
     let bind = |container_path: &str, host_path: &PathBuf| v1::Mount {
         container_path: container_path.to_owned(),
         host_path: host_path.to_string_lossy().into_owned(),
         ..Default::default()
     };
-    let mut all = Vec::new();
+    let mut all: Vec<v1::Mount> = container
+        .volume_mounts
+        .iter()
+        .flatten()
+        .filter_map(|mount| {
+            // The runtime mounts images, and always read-only (behaviour.md 13.9).
+            let id = parts.volume_images.get(&mount.name)?;
+            let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
+            let reference = volume.image.as_ref().and_then(|i| i.reference.clone());
+            Some(v1::Mount {
+                container_path: mount.mount_path.clone(),
+                readonly: true,
+                image: Some(v1::ImageSpec {
+                    image: id.clone(),
+                    user_specified_image: reference.unwrap_or_default(),
+                    ..Default::default()
+                }),
+                image_sub_path: mount.sub_path.clone().unwrap_or_default(),
+                ..Default::default()
+            })
+        })
+        .collect();
     if let Some(hosts) = &parts.etc_hosts {
         all.push(bind("/etc/hosts", hosts));
     }

@@ -206,6 +206,7 @@ impl Executor {
             restart_count,
             sandbox_id,
             image_id,
+            volume_images,
             pod_ips,
             target_id,
             allocated,
@@ -243,6 +244,7 @@ impl Executor {
             termination_log,
             node_memory: self.place.node_memory,
             target_id: target_id.as_deref(),
+            volume_images: &volume_images,
         };
         let config = container_config::container_config(pod, &spec, &parts)
             .map_err(|e| config_error(e.to_string()))?;

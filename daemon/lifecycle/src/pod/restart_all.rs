@@ -32,7 +32,6 @@ impl Pod {
     pub(super) fn plan_restart_of_all(
         &mut self,
         observation: &Observation,
-        sandbox: &str,
         now: Now,
         out: &mut Vec<Effect>,
     ) -> bool {
@@ -73,9 +72,7 @@ impl Pod {
                 Work::PullingImage { op, .. } => {
                     out.extend([Effect::Cancel { op }, Effect::ReturnSlot { op }])
                 }
-                Work::WaitingForSlot(op, _) | Work::WaitingToPull(op, _) => {
-                    out.push(Effect::ReturnSlot { op })
-                }
+                Work::WaitingForSlot(op) | Work::WaitingToPull(op, _) => out.push(Effect::ReturnSlot { op }),
                 Work::Creating(_) | Work::Starting(..) | Work::Idle => continue,
             }
             slot.work = Work::Idle;

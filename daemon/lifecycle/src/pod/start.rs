@@ -1,12 +1,13 @@
 //! One container on its way up: back-off, image, slot, create, start.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Container as ContainerSpec;
 
 use super::{Pod, SandboxWork, Stage, outcome_unknown, retry_delay};
 use crate::backoff::Curve;
-use crate::container::{self, ContainerKind, Waiting, Work};
+use crate::container::{self, ContainerKind, Needed, Waiting, Work};
 use crate::effect::{Call, Effect, EventType, Hook, OpId, SlotClass};
 use crate::input::{Answer, Failure, FailureKind};
 use crate::now::Now;
@@ -127,14 +128,47 @@ impl Pod {
         slot.restarts.granted(curve, failed_at, now.boot);
     }
 
+    /// Begins with the images that the container needs.
     fn begin_image(&mut self, name: &str, spec: &ContainerSpec, now: Now, out: &mut Vec<Effect>) {
-        let image = spec.image.clone().unwrap_or_default();
-        if pull_policy(spec) == "Always" {
-            self.ask_to_pull(name, now, out);
-        } else {
-            let op = self.call(out, Call::InspectImage { image });
-            self.set_work(name, Work::InspectingImage(op));
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.images.clear();
         }
+        self.next_image(name, spec, now, out);
+    }
+
+    /// Sees to the next image that is not known to be here; with all of them the container can be made.
+    fn next_image(&mut self, name: &str, spec: &ContainerSpec, now: Now, out: &mut Vec<Effect>) {
+        match self.image_in_turn(name, spec) {
+            None => {
+                let op = self.new_op();
+                self.set_work(name, Work::WaitingForSlot(op));
+                out.push(Effect::AskSlot { op, class: SlotClass::Container });
+            }
+            Some(needed) if needed.policy == "Always" => self.ask_to_pull(name, now, out),
+            Some(needed) => {
+                let op = self.call(out, Call::InspectImage { image: needed.image });
+                self.set_work(name, Work::InspectingImage(op));
+            }
+        }
+    }
+
+    fn image_in_turn(&self, name: &str, spec: &ContainerSpec) -> Option<Needed> {
+        let found = self.slots.get(name).map_or(0, |slot| slot.images.len());
+        container::needed_images(&self.pod, spec).into_iter().nth(found)
+    }
+
+    fn image_is_here(
+        &mut self,
+        name: &str,
+        spec: &ContainerSpec,
+        id: String,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.images.push(id);
+        }
+        self.next_image(name, spec, now, out);
     }
 
     fn ask_to_pull(&mut self, name: &str, now: Now, out: &mut Vec<Effect>) {
@@ -149,7 +183,11 @@ impl Pod {
             self.set_work(name, Work::Idle);
             return;
         };
-        let image = spec.image.clone().unwrap_or_default();
+        let Some(Needed { image, .. }) = self.image_in_turn(name, &spec) else {
+            out.push(Effect::ReturnSlot { op });
+            self.set_work(name, Work::Idle);
+            return;
+        };
         let text = format!("Pulling image \"{image}\"");
         self.event(out, EventType::Normal, "Pulling", text, Some(name));
         out.push(Effect::Call { op, call: Call::PullImage { image } });
@@ -158,16 +196,20 @@ impl Pod {
 
     /// Turns `ErrImagePull` into `ImagePullBackOff` once it has been seen.
     fn show_pull_backoff(&mut self, name: &str, spec: &ContainerSpec, now: Now, out: &mut Vec<Effect>) {
-        let Some(slot) = self.slots.get_mut(name) else { return };
-        let Some((at, failure)) = slot.pull_failure.clone() else { return };
+        let Some((at, failure)) = self.slots.get(name).and_then(|slot| slot.pull_failure.clone()) else {
+            return;
+        };
         if at + PULL_ERROR_SHOWN > now.boot {
             self.wake_at(at + PULL_ERROR_SHOWN);
             return;
         }
-        slot.pull_failure = None;
-        let text = format!("Back-off pulling image \"{}\"", spec.image.as_deref().unwrap_or_default());
+        let image = self.image_in_turn(name, spec).map(|n| n.image).unwrap_or_default();
+        let text = format!("Back-off pulling image \"{image}\"");
         let message = format!("{text}: {}: {}", failure.reason, failure.message);
-        slot.waiting = Some(Waiting::new("ImagePullBackOff", message));
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.pull_failure = None;
+            slot.waiting = Some(Waiting::new("ImagePullBackOff", message));
+        }
         self.event(out, EventType::Normal, "BackOff", text, Some(name));
         let error = "Error: ImagePullBackOff".to_owned();
         self.event(out, EventType::Warning, "Failed", error, Some(name));
@@ -187,8 +229,8 @@ impl Pod {
         let found = self.slots.iter().find(|(_, s)| s.work.op() == Some(op));
         match found.map(|(name, s)| (name.clone(), s.work.clone())) {
             Some((name, Work::WaitingToPull(_, wanted))) => self.pull(&name, wanted, op, now, out),
-            Some((name, Work::WaitingForSlot(_, image_id))) => {
-                if !self.create(&name, image_id, op, out) {
+            Some((name, Work::WaitingForSlot(_))) => {
+                if !self.create(&name, op, out) {
                     out.push(Effect::ReturnSlot { op });
                     self.set_work(&name, Work::Idle);
                 }
@@ -199,17 +241,33 @@ impl Pod {
     }
 
     /// Asks the runtime for the container, where there is a sandbox to make it in.
-    fn create(&mut self, name: &str, image_id: String, op: OpId, out: &mut Vec<Effect>) -> bool {
+    fn create(&mut self, name: &str, op: OpId, out: &mut Vec<Effect>) -> bool {
+        let Some((kind, spec)) = container::spec_named(&self.pod, name) else { return false };
         let Some(observation) = &self.observation else { return false };
+        let needed = container::needed_images(&self.pod, &spec);
+        let ids = self.slots.get(name).map(|slot| slot.images.clone()).unwrap_or_default();
+        // The spec has changed meanwhile.
+        if ids.len() != needed.len() {
+            return false;
+        }
+        let mut image_id = String::new();
+        let mut volume_images = BTreeMap::new();
+        for (needed, id) in needed.into_iter().zip(ids) {
+            match needed.volume {
+                None => image_id = id,
+                Some(volume) => drop(volume_images.insert(volume, id)),
+            }
+        }
         let Some(sandbox) = observation.newest_sandbox().filter(|s| s.ready) else { return false };
         let target = container::target_of(&self.pod, name);
         let target_id = target.and_then(|t| observation.newest_container(t)).map(|c| c.id.clone());
         let call = Call::CreateContainer {
             name: name.to_owned(),
-            kind: self.kind_of(name),
+            kind,
             restart_count: self.next_restart_count(observation, name),
             sandbox_id: sandbox.id.clone(),
             image_id,
+            volume_images,
             pod_ips: sandbox.ips.clone(),
             target_id,
             allocated: self.resize.allocated.get(name).cloned().map(Box::new),
@@ -245,7 +303,8 @@ impl Pod {
             self.stale = true;
             return;
         };
-        let image = spec.image.as_deref().unwrap_or_default();
+        let needed = self.image_in_turn(name, &spec);
+        let image = needed.map(|n| n.image).unwrap_or_default();
         match (work, outcome) {
             (Work::InspectingImage(_), outcome) => self.inspected(name, &spec, outcome, now, out),
             (Work::PullingImage { op, wanted, begun }, outcome) => {
@@ -262,10 +321,10 @@ impl Pod {
                             slot.pulls.reset();
                             slot.pull_failure = None;
                         }
-                        self.ask_slot(name, id, out);
+                        self.image_is_here(name, &spec, id, now, out);
                     }
                     Ok(_) => self.stale = true,
-                    Err(f) => self.pull_failed(name, image, f, now, out),
+                    Err(f) => self.pull_failed(name, &image, f, now, out),
                 }
             }
             (Work::Creating(op), Ok(Answer::Made { .. })) if !matches!(self.stage, Stage::Sync) => {
@@ -324,19 +383,22 @@ impl Pod {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        let image = spec.image.as_deref().unwrap_or_default();
-        let never = pull_policy(spec) == "Never";
+        let Some(Needed { image, policy, .. }) = self.image_in_turn(name, spec) else {
+            self.stale = true;
+            return;
+        };
+        let never = policy == "Never";
         match outcome {
             Ok(Answer::Image { id: Some(id) }) => {
                 let text = format!(
                     "Container image \"{image}\" already present on machine and can be accessed by the pod"
                 );
                 self.event(out, EventType::Normal, "Pulled", text, Some(name));
-                self.ask_slot(name, id, out);
+                self.image_is_here(name, spec, id, now, out);
             }
             Err(f) if f.kind == FailureKind::ImageNotAllowed && !never => self.ask_to_pull(name, now, out),
             Ok(_) if !never => self.ask_to_pull(name, now, out),
-            Err(f) if f.kind != FailureKind::ImageNotAllowed => self.image_failed(name, image, f, now, out),
+            Err(f) if f.kind != FailureKind::ImageNotAllowed => self.image_failed(name, &image, f, now, out),
             refused => {
                 let text = match refused {
                     Err(f) => f.message,
@@ -384,12 +446,6 @@ impl Pod {
             self.event(out, EventType::Warning, "Failed", error, Some(name));
         }
         self.runtime_failed(name, reason, failure, now);
-    }
-
-    fn ask_slot(&mut self, name: &str, image_id: String, out: &mut Vec<Effect>) {
-        let op = self.new_op();
-        self.set_work(name, Work::WaitingForSlot(op, image_id));
-        out.push(Effect::AskSlot { op, class: SlotClass::Container });
     }
 
     fn image_failed(&mut self, name: &str, image: &str, failure: Failure, now: Now, out: &mut Vec<Effect>) {
@@ -454,10 +510,6 @@ impl Pod {
         slot.waiting = Some(waiting);
         slot.retry_at = Some(now.boot + retry_delay(slot.failures + 3, 10));
     }
-}
-
-fn pull_policy(spec: &ContainerSpec) -> &str {
-    spec.image_pull_policy.as_deref().unwrap_or("IfNotPresent")
 }
 
 fn round_millis(d: Duration) -> Duration {

@@ -51,7 +51,7 @@ impl Pod {
         }
         match self.sandbox_verdict(observation) {
             SandboxVerdict::Keep(id) => {
-                if self.plan_restart_of_all(observation, &id, now, out) {
+                if self.plan_restart_of_all(observation, now, out) {
                     return;
                 }
                 self.remove_leftovers(observation, &id, out);

@@ -36,8 +36,10 @@ impl Volumes {
 }
 
 impl Pod {
+    /// Whether the pod has volumes to be made; images are mounted by the runtime.
     pub(super) fn has_volumes(&self) -> bool {
-        self.pod.spec.as_ref().and_then(|s| s.volumes.as_ref()).is_some_and(|v| !v.is_empty())
+        let volumes = self.pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default();
+        volumes.iter().any(|volume| volume.image.is_none())
     }
 
     /// Whether the pod's volumes are there; sees to it that they will be.

@@ -148,7 +148,7 @@ fn working(name: &str, work: &Work) -> Option<String> {
         Work::InspectingImage(_) => format!("the node's word whether it has the image of {name}"),
         Work::WaitingToPull(..) => format!("a free slot to pull the image of {name}"),
         Work::PullingImage { .. } => format!("the image of {name}"),
-        Work::WaitingForSlot(..) => format!("a free slot to start {name}"),
+        Work::WaitingForSlot(_) => format!("a free slot to start {name}"),
         Work::Creating(_) => format!("the runtime to create {name}"),
         Work::Starting(..) => format!("the runtime to start {name}"),
         Work::PostStart(..) => format!("the postStart hook of {name}"),

@@ -49,6 +49,7 @@ fn a_container_is_described_as_a_kubelet_describes_it() {
         etc_hosts: Some(PathBuf::from("/root/pods/u/etc-hosts")),
         termination_log: Some(PathBuf::from("/root/pods/u/containers/one/abc")),
         target_id: None,
+        volume_images: &Default::default(),
         node_memory: 32 << 30,
     };
     let config = container_config(&pod, container, &parts).unwrap();

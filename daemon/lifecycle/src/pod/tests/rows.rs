@@ -557,3 +557,26 @@ fn row_41_5_after_a_reboot_inits_run_again_and_containers_count_one_restart() {
     assert_eq!((world.starts("i"), world.phase()), (2, "Running"));
     assert!(reasons(&world).contains(&"SandboxChanged"));
 }
+
+#[test]
+fn row_13_9_an_image_volume_is_pulled_before_its_container_starts() {
+    let mut spec =
+        spec("Always", vec![], vec![with("c", json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}))]);
+    spec["volumes"] = json!([{"name": "v", "image": {"reference": "data"}}, {"name": "w", "image": {"reference": "unused"}}]);
+    let mut world = world(spec.clone());
+    world.until(secs(5), "running", running);
+    let told = world.told();
+    assert!(place(&told, "pull image data") < place(&told, "create c"));
+    assert!(!told.iter().any(|t| t.contains("unused") || t.contains("volumes")), "{told:?}");
+    let given = world.calls.iter().find_map(|c| match c {
+        crate::Call::CreateContainer { image_id, volume_images, .. } => Some((image_id, volume_images)),
+        _ => None,
+    });
+    let (image, volumes) = given.expect("it was made");
+    assert_eq!((image.as_str(), volumes["v"].as_str()), ("sha256:img", "sha256:data"));
+
+    spec["volumes"][0]["image"]["reference"] = json!("missing");
+    let mut world = self::world(spec);
+    world.run(secs(5));
+    assert_eq!((waiting(&world, "c").as_str(), world.starts("c")), ("ImagePullBackOff", 0));
+}
