@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! create  decode -> check (schema) -> prepare_create -> defaults -> admit_create -> validate_create -> store
-//! update  decode -> check (schema) -> prepare_update -> defaults -> admit_update -> validate_update -> store
+//! update  decode -> check (schema) -> prepare_update (and defaults) -> admit_update -> validate_update -> permit_update -> store
 //! patch   current in the request's version -> patch::apply -> check -> as update
 //! delete  deletion(object, requested grace) says what happens
 //! ```
@@ -91,11 +91,11 @@ impl Body {
     }
 }
 
-/// A sub-resource. What `status` does is generic; the others are the request path's.
+/// A sub-resource: a [`Part`] of the object, or something that the request path does itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subresource {
     pub(crate) name: &'static str,
-    /// What is sent to it. For `status` this is the kind itself.
+    /// What is sent to it. For a part of the object this is the kind itself.
     pub(crate) body: Body,
     pub(crate) verbs: &'static [&'static str],
 }
@@ -122,13 +122,31 @@ impl fmt::Debug for Storage {
     }
 }
 
-/// Which half of an object an update may change.
+/// Which part of an object an update may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Half {
+pub(crate) enum Part {
     /// The resource itself: the status stays as it was, if the kind has a status sub-resource.
     Main,
     /// `/status`: the spec stays as it was.
     Status,
+    /// `/ephemeralcontainers` of a pod: everything but `spec.ephemeralContainers` stays as it was.
+    EphemeralContainers,
+    /// `/resize` of a pod: everything but processor and memory of the pod and its containers stays as it was.
+    Resize,
+}
+
+impl Part {
+    /// What a request to this sub-resource, or to the resource itself, reads and writes; `None` for a sub-resource that is a
+    /// question or a command.
+    pub(crate) fn of(subresource: Option<&str>) -> Option<Self> {
+        match subresource {
+            None => Some(Self::Main),
+            Some("status") => Some(Self::Status),
+            Some("ephemeralcontainers") => Some(Self::EphemeralContainers),
+            Some("resize") => Some(Self::Resize),
+            Some(_) => None,
+        }
+    }
 }
 
 /// What a delete request does to an object that has no finalizers left.
@@ -179,14 +197,14 @@ pub(crate) trait Behaviour: Send + Sync + fmt::Debug {
     }
 
     /// Restores the fields that this kind's updates may not touch, beyond the generic split of spec and status.
-    fn prepare_update(&self, _new: &mut Value, _old: &Value, _half: Half) {}
+    fn prepare_update(&self, _new: &mut Value, _old: &Value, _part: Part) {}
 
     /// Looks at other objects: priority classes, runtime classes, free addresses.
     fn admit_create(&self, _object: &mut Value, _cluster: &dyn Cluster) -> Result<(), AdmissionError> {
         Ok(())
     }
 
-    /// The same for an update of the main half.
+    /// The same for an update of the main part.
     fn admit_update(
         &self,
         _new: &mut Value,
@@ -196,12 +214,23 @@ pub(crate) trait Behaviour: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Looks at other objects once a change of any part has been found valid.
+    fn permit_update(
+        &self,
+        _new: &Value,
+        _old: &Value,
+        _part: Part,
+        _cluster: &dyn Cluster,
+    ) -> Result<(), AdmissionError> {
+        Ok(())
+    }
+
     /// Everything but `metadata`, for a new object.
     fn validate(&self, _object: &Value, _errors: &mut Vec<FieldError>) {}
 
     /// Everything but `metadata`, for a changed object. A plain kind checks the new object as if it were created.
-    fn validate_update(&self, new: &Value, _old: &Value, half: Half, errors: &mut Vec<FieldError>) {
-        if half == Half::Main {
+    fn validate_update(&self, new: &Value, _old: &Value, part: Part, errors: &mut Vec<FieldError>) {
+        if part == Part::Main {
             self.validate(new, errors);
         }
     }
@@ -329,7 +358,7 @@ impl Kind {
         self.behaviour.admit_create(object, cluster)
     }
 
-    /// The same for an update of the main half.
+    /// The same for an update of the main part.
     pub(crate) fn admit_update(
         &self,
         new: &mut Value,
@@ -347,21 +376,35 @@ impl Kind {
         errors
     }
 
-    /// Puts back what an update of this half may not change (status or spec, uid, creation and deletion time) and counts the
-    /// generation. A `uid` or `resourceVersion` that differs is a conflict, which the request path has found before.
-    pub(crate) fn prepare_update(&self, new: &mut Value, old: &Value, half: Half) {
-        metadata::prepare_update(self, new, old, half);
-        self.behaviour.prepare_update(new, old, half);
+    /// Puts back what an update of this part may not change (status or spec, uid, creation and deletion time), fills in
+    /// defaults, and counts the generation. A `uid` or `resourceVersion` that differs is a conflict, which the request path has
+    /// found before.
+    pub(crate) fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
+        metadata::prepare_update(self, new, old, part);
+        self.behaviour.prepare_update(new, old, part);
+        // What a client leaves out and gets back is no change.
+        self.behaviour.defaults(new);
         metadata::count_generation(self, new, old);
     }
 
     /// Metadata, what is immutable, and the kind's own rules.
-    pub(crate) fn validate_update(&self, new: &Value, old: &Value, half: Half) -> Vec<FieldError> {
+    pub(crate) fn validate_update(&self, new: &Value, old: &Value, part: Part) -> Vec<FieldError> {
         let mut errors = Vec::new();
         metadata::validate(self, new, &mut errors);
         metadata::validate_update(new, old, &mut errors);
-        self.behaviour.validate_update(new, old, half, &mut errors);
+        self.behaviour.validate_update(new, old, part, &mut errors);
         errors
+    }
+
+    /// Admission that needs other objects and comes after validation.
+    pub(crate) fn permit_update(
+        &self,
+        new: &Value,
+        old: &Value,
+        part: Part,
+        cluster: &dyn Cluster,
+    ) -> Result<(), AdmissionError> {
+        self.behaviour.permit_update(new, old, part, cluster)
     }
 
     pub(crate) fn deletion(&self, object: &Value, requested: Option<i64>) -> Deletion {

@@ -14,7 +14,7 @@ use crate::answer::{Answer, Body, Presentation, encode, refuse, response, whole}
 use crate::api::{Api, Call, Received};
 use crate::authenticate::{User, authenticate};
 use crate::authorize::{Attributes, On, authorize};
-use crate::kinds::{Kind, lookup};
+use crate::kinds::{Kind, Part, lookup};
 use crate::patch::PatchType;
 use crate::pki::Subject;
 use crate::request::media::{Accepted, body_syntax, media_type};
@@ -222,7 +222,7 @@ async fn carry_out(
         ("pods", Some("eviction")) => evictions::evict(api, call, body).await,
         ("namespaces", Some("finalize")) => namespaces::finalize(api, call, body).await,
         ("selfsubjectaccessreviews", None) => reviews::review(call, body),
-        (_, None | Some("status")) => match patch_type {
+        (_, subresource) if Part::of(subresource).is_some() => match patch_type {
             Some(patch_type) => verbs::update::patch(api, call, body, patch_type).await,
             None => verbs::carry_out(api, call, verb, body).await,
         },

@@ -20,7 +20,7 @@ pub(crate) mod watch;
 pub(crate) const PATCH_TYPES: &str =
     "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
 
-/// Carries out a verb on a resource or on its `status`.
+/// Carries out a verb on a resource or on a part of it.
 pub(crate) async fn carry_out(
     api: &std::sync::Arc<Api>,
     call: &Call,

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::field::{FieldError, Path};
 use super::values::{entries, is_true};
-use super::{ALL_VERBS, Behaviour, Body, Half, Kind, NameRule, Scope, Storage, define, names};
+use super::{ALL_VERBS, Behaviour, Body, Kind, NameRule, Part, Scope, Storage, define, names};
 use crate::table::{AGE, Column, Columns, NAME, cells};
 
 /// All data of a config map or secret together, in bytes.
@@ -67,7 +67,7 @@ impl Behaviour for ConfigMaps {
         }
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, _half: Half, errors: &mut Vec<FieldError>) {
+    fn validate_update(&self, new: &Value, old: &Value, _part: Part, errors: &mut Vec<FieldError>) {
         immutable(new, old, &["data", "binaryData"], errors);
         self.validate(new, errors);
     }

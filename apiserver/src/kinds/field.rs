@@ -19,6 +19,11 @@ impl Path {
         Self(String::new())
     }
 
+    /// A path of one field without a name, with which upstream speaks of an object as a whole.
+    pub(crate) fn unnamed() -> Self {
+        Self("[]".to_owned())
+    }
+
     pub(crate) fn child(&self, name: &str) -> Self {
         if self.0.is_empty() {
             return Self(name.to_owned());
@@ -52,6 +57,7 @@ pub(crate) enum Reason {
     Forbidden,
     NotFound,
     TooLong,
+    TooMany,
 }
 
 impl Reason {
@@ -65,6 +71,7 @@ impl Reason {
             Self::Forbidden => "FieldValueForbidden",
             Self::NotFound => "FieldValueNotFound",
             Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
         }
     }
 }
@@ -118,6 +125,11 @@ impl FieldError {
 
     pub(crate) fn forbidden(path: &Path, detail: &str) -> Self {
         Self::with_detail(Reason::Forbidden, path, "Forbidden".to_owned(), detail)
+    }
+
+    /// A list of `count` items where at most `limit`, more than one, may be.
+    pub(crate) fn too_many(path: &Path, count: usize, limit: usize) -> Self {
+        Self::new(Reason::TooMany, path, format!("Too many: {count}: must have at most {limit} items"))
     }
 
     /// `limit` in bytes.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::field::{FieldError, Path};
-use super::{Half, Kind, NameRule, names, text, values};
+use super::{Kind, NameRule, Part, names, text, values};
 
 /// All annotations of an object together, keys and values, in bytes.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
@@ -43,7 +43,7 @@ pub(super) fn prepare_create(kind: &Kind, object: &mut Value) {
     }
 }
 
-pub(super) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, half: Half) {
+pub(super) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Part) {
     let old_metadata = old.get("metadata").and_then(Value::as_object);
     let metadata = of(new);
     metadata.remove("managedFields");
@@ -54,10 +54,16 @@ pub(super) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, half: Ha
         };
     }
     let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else { return };
-    match half {
-        Half::Main if kind.subresource("status").is_some() => restore(new, old, "status"),
-        Half::Main => {}
-        Half::Status => {
+    match part {
+        Part::Main if kind.subresource("status").is_some() => restore(new, old, "status"),
+        Part::Main => {}
+        // What of the spec may change is the kind's to say.
+        Part::EphemeralContainers | Part::Resize => {
+            for field in ["metadata", "status"] {
+                restore(new, old, field);
+            }
+        }
+        Part::Status => {
             let kept = |name: &str| !matches!(name, "metadata" | "status" | "apiVersion" | "kind");
             let restored: Vec<String> = new.keys().chain(old.keys()).filter(|n| kept(n)).cloned().collect();
             for field in restored {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::field::{FieldError, Path};
 use super::values::{child, items};
 use super::{
-    Behaviour, Body, Deletion, Half, Kind, NameRule, Scope, Storage, Subresource, define, metadata, names,
+    Behaviour, Body, Deletion, Kind, NameRule, Part, Scope, Storage, Subresource, define, metadata, names,
     text, values,
 };
 use crate::table::{AGE, Column, Columns, NAME, cells};
@@ -72,7 +72,7 @@ impl Behaviour for Namespaces {
     }
 
     /// The finalizers change through `/finalize` only.
-    fn prepare_update(&self, new: &mut Value, old: &Value, _half: Half) {
+    fn prepare_update(&self, new: &mut Value, old: &Value, _part: Part) {
         let finalizers = old.pointer("/spec/finalizers").cloned().unwrap_or_else(|| json!([]));
         child(new, "spec").insert("finalizers".to_owned(), finalizers);
     }
@@ -85,11 +85,11 @@ impl Behaviour for Namespaces {
         }
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, half: Half, errors: &mut Vec<FieldError>) {
+    fn validate_update(&self, new: &Value, old: &Value, part: Part, errors: &mut Vec<FieldError>) {
         self.validate(new, errors);
         let phase = text(new, "/status/phase");
         let deleted = !text(old, "/metadata/deletionTimestamp").is_empty();
-        if half == Half::Status && deleted != (phase == "Terminating") {
+        if part == Part::Status && deleted != (phase == "Terminating") {
             let path = Path::new("status").child("phase");
             let detail = if deleted {
                 "may only be 'Terminating' if `deletionTimestamp` is not empty"

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::field::{FieldError, Path};
 use super::values::{as_object, child, entries, is_true, items, string};
-use super::{ALL_VERBS, Behaviour, Body, Half, Kind, NameRule, Scope, Storage, Subresource, define, names};
+use super::{ALL_VERBS, Behaviour, Body, Kind, NameRule, Part, Scope, Storage, Subresource, define, names};
 use crate::table::nodes::COLUMNS;
 
 const NODE: Body = Body { group: "", version: "v1", kind: "Node", define: define::<Node> };
@@ -56,7 +56,7 @@ impl Behaviour for Nodes {
         status(node, errors);
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, _half: Half, errors: &mut Vec<FieldError>) {
+    fn validate_update(&self, new: &Value, old: &Value, _part: Part, errors: &mut Vec<FieldError>) {
         self.validate(new, errors);
         for field in ["podCIDR", "providerID"] {
             let before = old.get("spec").map_or("", |s| string(s, field));

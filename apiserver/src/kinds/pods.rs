@@ -1,7 +1,8 @@
 //! Pods: the kind with the most rules.
 //!
 //! `pods/defaults.rs` fills in what is left out, `pods/admission.rs` what depends on other objects, `pods/validation.rs` and what is
-//! below it checks, `pods/update.rs` says what may change later.
+//! below it checks. What may change later is said by `pods/update.rs`, and for the sub-resources by `pods/status.rs`,
+//! `pods/ephemeral.rs` and `pods/resize.rs`.
 
 use std::borrow::Cow;
 
@@ -10,16 +11,19 @@ use k8s_openapi::api::policy::v1::Eviction;
 use serde_json::{Value, json};
 
 use super::bindings::BINDING;
-use super::field::FieldError;
+use super::field::{FieldError, Path};
 use super::values::{child, number};
 use super::{
-    ALL_VERBS, AdmissionError, Behaviour, Body, CREATE_ONLY, Cluster, Deletion, Half, Kind, NameRule, Scope,
+    ALL_VERBS, AdmissionError, Behaviour, Body, CREATE_ONLY, Cluster, Deletion, Kind, NameRule, Part, Scope,
     Storage, Subresource, define, text,
 };
 use crate::table::pods::COLUMNS;
 
 mod admission;
 mod defaults;
+mod ephemeral;
+mod resize;
+mod status;
 mod update;
 mod validation;
 
@@ -29,6 +33,9 @@ const POD: Body = Body { group: "", version: "v1", kind: "Pod", define: define::
 /// The body of `pods/eviction`.
 pub(crate) const EVICTION: Body =
     Body { group: "policy", version: "v1", kind: "Eviction", define: define::<Eviction> };
+
+/// What can be done with a part of a pod.
+const PART_VERBS: &[&str] = &["get", "patch", "update"];
 
 pub(crate) static PODS: Kind = Kind {
     body: POD,
@@ -40,9 +47,11 @@ pub(crate) static PODS: Kind = Kind {
     verbs: ALL_VERBS,
     subresources: &[
         Subresource { name: "binding", body: BINDING, verbs: CREATE_ONLY },
+        Subresource { name: "ephemeralcontainers", body: POD, verbs: PART_VERBS },
         Subresource { name: "eviction", body: EVICTION, verbs: CREATE_ONLY },
         Subresource { name: "log", body: POD, verbs: &["get"] },
-        Subresource { name: "status", body: POD, verbs: &["get", "patch", "update"] },
+        Subresource { name: "resize", body: POD, verbs: PART_VERBS },
+        Subresource { name: "status", body: POD, verbs: PART_VERBS },
     ],
     storage: Storage::Own,
     name_rule: NameRule::Subdomain,
@@ -69,8 +78,13 @@ impl Behaviour for Pods {
         child(pod, "status").insert("phase".to_owned(), "Pending".into());
     }
 
-    fn prepare_update(&self, new: &mut Value, old: &Value, half: Half) {
-        update::prepare(new, old, half);
+    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
+        match part {
+            Part::Main => update::prepare(new, old),
+            Part::Status => status::prepare(new, old),
+            Part::EphemeralContainers => ephemeral::prepare(new, old),
+            Part::Resize => resize::prepare(new, old),
+        }
     }
 
     fn admit_create(&self, pod: &mut Value, cluster: &dyn Cluster) -> Result<(), AdmissionError> {
@@ -82,13 +96,29 @@ impl Behaviour for Pods {
 
     fn validate(&self, pod: &Value, errors: &mut Vec<FieldError>) {
         validation::pod(pod, errors);
+        if pod.pointer("/spec/ephemeralContainers").and_then(Value::as_array).is_some_and(|c| !c.is_empty()) {
+            let path = Path::new("spec").child("ephemeralContainers");
+            errors.push(FieldError::forbidden(&path, "cannot be set on create"));
+        }
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, half: Half, errors: &mut Vec<FieldError>) {
-        match half {
-            Half::Main => update::validate(new, old, errors),
-            Half::Status => update::validate_status(new, old, errors),
+    fn validate_update(&self, new: &Value, old: &Value, part: Part, errors: &mut Vec<FieldError>) {
+        match part {
+            Part::Main => update::validate(new, old, errors),
+            Part::Status => status::validate(new, old, errors),
+            Part::EphemeralContainers => ephemeral::validate(new, old, errors),
+            Part::Resize => resize::validate(new, old, errors),
         }
+    }
+
+    fn permit_update(
+        &self,
+        new: &Value,
+        old: &Value,
+        part: Part,
+        cluster: &dyn Cluster,
+    ) -> Result<(), AdmissionError> {
+        if part == Part::Resize { resize::permit(new, old, cluster) } else { Ok(()) }
     }
 
     fn field<'a>(&self, pod: &'a Value, field: &str) -> Option<Cow<'a, str>> {

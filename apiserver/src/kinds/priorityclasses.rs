@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::field::{FieldError, Path};
 use super::values::{default_text, is_true, number, string};
 use super::{
-    ALL_VERBS, AdmissionError, Behaviour, Body, Cluster, Deletion, Half, Kind, NameRule, Scope, Storage,
+    ALL_VERBS, AdmissionError, Behaviour, Body, Cluster, Deletion, Kind, NameRule, Part, Scope, Storage,
     define, text, values,
 };
 use crate::table::{AGE, Column, Columns, NAME, cells};
@@ -127,7 +127,7 @@ impl Behaviour for PriorityClasses {
         }
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, _half: Half, errors: &mut Vec<FieldError>) {
+    fn validate_update(&self, new: &Value, old: &Value, _part: Part, errors: &mut Vec<FieldError>) {
         const DETAIL: &str = "may not be changed in an update.";
         if number(new, "value").unwrap_or(0) != number(old, "value").unwrap_or(0) {
             errors.push(FieldError::forbidden(&Path::new("value"), DETAIL));

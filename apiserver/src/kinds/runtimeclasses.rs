@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::field::{FieldError, Path};
 use super::values::{entries, string};
 use super::{
-    ALL_VERBS, Behaviour, Body, Half, Kind, NameRule, Scope, Storage, define, metadata, names, text,
+    ALL_VERBS, Behaviour, Body, Kind, NameRule, Part, Scope, Storage, define, metadata, names, text,
 };
 use crate::table::{AGE, Column, Columns, NAME, cells};
 
@@ -64,7 +64,7 @@ impl Behaviour for RuntimeClasses {
         metadata::labels(selector, &Path::new("scheduling").child("nodeSelector"), errors);
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, _half: Half, errors: &mut Vec<FieldError>) {
+    fn validate_update(&self, new: &Value, old: &Value, _part: Part, errors: &mut Vec<FieldError>) {
         if string(new, "handler") != string(old, "handler") {
             errors.push(FieldError::invalid(
                 &Path::new("handler"),

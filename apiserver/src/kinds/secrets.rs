@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::configmaps::{DATA_LIMIT, immutable};
 use super::field::{FieldError, Path};
 use super::values::{default_text, entries, string};
-use super::{ALL_VERBS, Behaviour, Body, Half, Kind, NameRule, Scope, Storage, define, names, text, values};
+use super::{ALL_VERBS, Behaviour, Body, Kind, NameRule, Part, Scope, Storage, define, names, text, values};
 use crate::table::{AGE, Column, Columns, NAME, cells};
 
 pub(crate) static SECRETS: Kind = Kind {
@@ -98,7 +98,7 @@ impl Behaviour for Secrets {
         }
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, _half: Half, errors: &mut Vec<FieldError>) {
+    fn validate_update(&self, new: &Value, old: &Value, _part: Part, errors: &mut Vec<FieldError>) {
         if string(new, "type") != string(old, "type") {
             errors.push(FieldError::invalid(&Path::new("type"), string(new, "type"), "field is immutable"));
         }

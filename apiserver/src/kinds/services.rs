@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::field::{FieldError, Path};
 use super::values::{child, default, default_text, items, number, objects_mut, string};
 use super::{
-    ALL_VERBS, AdmissionError, Behaviour, Body, Cluster, Half, Kind, NameRule, Scope, Storage, Subresource,
+    ALL_VERBS, AdmissionError, Behaviour, Body, Cluster, Kind, NameRule, Part, Scope, Storage, Subresource,
     define, metadata, names, text,
 };
 use crate::table::services::COLUMNS;
@@ -92,8 +92,8 @@ impl Behaviour for Services {
     }
 
     /// An update that leaves the address out keeps it, and the ports of the nodes too; what its new type has no use for goes.
-    fn prepare_update(&self, new: &mut Value, old: &Value, half: Half) {
-        if half == Half::Status {
+    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
+        if part == Part::Status {
             return;
         }
         if text(new, "/spec/type") != text(old, "/spec/type") {
@@ -176,8 +176,8 @@ impl Behaviour for Services {
         }
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, half: Half, errors: &mut Vec<FieldError>) {
-        if half == Half::Status {
+    fn validate_update(&self, new: &Value, old: &Value, part: Part, errors: &mut Vec<FieldError>) {
+        if part == Part::Status {
             return;
         }
         let (before, after) = (text(old, "/spec/clusterIP"), text(new, "/spec/clusterIP"));

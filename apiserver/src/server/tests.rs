@@ -18,6 +18,7 @@ use crate::flags::{Credentials, Options};
 mod callers;
 mod deletion;
 mod lists;
+mod parts;
 mod watches;
 mod writes;
 

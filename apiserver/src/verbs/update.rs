@@ -1,4 +1,4 @@
-//! update and patch, of a resource and of its sub-resources that are halves of it.
+//! update and patch, of a resource and of its sub-resources that are parts of it.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::answer::{Answer, Content};
 use crate::api::{Api, Call, Received, in_form_of, key};
 use crate::authorize::restrict_node;
 use crate::cache::Object;
-use crate::kinds::{Half, Kind, metadata, text};
+use crate::kinds::{Kind, Part, metadata, text};
 use crate::patch::{self, PatchError, PatchType};
 use crate::request::options::WriteOptions;
 use crate::schema;
@@ -16,14 +16,6 @@ use crate::store::WriteError;
 
 /// How often a write whose client named no version is tried again after somebody else was quicker.
 const ATTEMPTS: usize = 8;
-
-/// The half of an object that a call is about.
-pub(crate) fn half_of(call: &Call) -> Half {
-    match call.subresource() {
-        Some("status") => Half::Status,
-        _ => Half::Main,
-    }
-}
 
 pub(crate) async fn update(api: &Api, call: &Call, body: &Received) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
@@ -99,6 +91,7 @@ async fn rewrite<T>(
     mut change: impl FnMut(&Value) -> Result<(Value, T), ApiError> + Send,
 ) -> Result<(Content, T), ApiError> {
     let (kind, name) = (call.kind, call.name());
+    let part = Part::of(call.subresource()).ok_or_else(ApiError::no_such_resource)?;
     let mut attempts = ATTEMPTS;
     loop {
         attempts -= 1;
@@ -110,7 +103,7 @@ async fn rewrite<T>(
         // A patched object carries the version that was just read; if the patch itself names one, it fits no other.
         let named = !patching && !text(&new, "/metadata/resourceVersion").is_empty();
         check_identity(kind, name, &new, &old)?;
-        match replace(api, kind, half_of(call), &current, &old, new, dry_run).await {
+        match replace(api, kind, part, &current, &old, new, dry_run).await {
             Err(WriteError::Conflict { .. }) if !named && attempts > 0 => {}
             Ok(content) => return Ok((content?, extra)),
             Err(error) => return Err(ApiError::of_write(error, kind, name)),
@@ -141,24 +134,26 @@ fn check_identity(kind: &Kind, name: &str, new: &Value, old: &Value) -> Result<(
 async fn replace(
     api: &Api,
     kind: &'static Kind,
-    half: Half,
+    part: Part,
     current: &Object,
     old: &Value,
     mut new: Value,
     dry_run: bool,
 ) -> Result<Result<Content, ApiError>, WriteError> {
     let name = text(old, "/metadata/name");
-    kind.prepare_update(&mut new, old, half);
-    kind.defaults(&mut new);
-    let _allocation = if half == Half::Main { api.allocation(kind).await } else { None };
-    if half == Half::Main
+    kind.prepare_update(&mut new, old, part);
+    let _allocation = if part == Part::Main { api.allocation(kind).await } else { None };
+    if part == Part::Main
         && let Err(error) = kind.admit_update(&mut new, old, api)
     {
         return Ok(Err(ApiError::of_admission(error, kind, name)));
     }
-    let errors = kind.validate_update(&new, old, half);
+    let errors = kind.validate_update(&new, old, part);
     if !errors.is_empty() {
         return Ok(Err(ApiError::invalid(kind, name, &errors)));
+    }
+    if let Err(error) = kind.permit_update(&new, old, part, api) {
+        return Ok(Err(ApiError::of_admission(error, kind, name)));
     }
     if dry_run {
         return Ok(Ok(Content::Object(new)));

@@ -22,6 +22,10 @@ pub(super) fn apply(pod: &mut Value) {
     default_text(spec, "dnsPolicy", "ClusterFirst");
     default_text(spec, "schedulerName", "default-scheduler");
     default(spec, "terminationGracePeriodSeconds", GRACE_SECONDS);
+    // What old clients wrote for "at once".
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|grace| grace < 0) {
+        spec.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+    }
     default(spec, "enableServiceLinks", true);
     default(spec, "securityContext", json!({}));
     // The account's older name is kept in step.

@@ -6,9 +6,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::PODS;
-use crate::kinds::{AdmissionError, Cluster, Half, Kind};
+use crate::kinds::{AdmissionError, Cluster, Kind, Part};
 
-/// A cluster of a few priority and runtime classes.
+mod ephemeral;
+mod lifecycle;
+mod resize;
+mod status;
+
+/// A cluster of a few priority and runtime classes, and a node.
 struct Classes;
 
 impl Cluster for Classes {
@@ -26,6 +31,10 @@ impl Cluster for Classes {
                 "metadata": { "name": "vm" },
                 "overhead": { "podFixed": { "cpu": "250m" } },
                 "scheduling": { "nodeSelector": { "vm": "yes" } },
+            })],
+            "nodes" => vec![json!({
+                "metadata": { "name": "n", "labels": { "kubernetes.io/os": "linux" } },
+                "status": { "allocatable": { "cpu": "3500m", "memory": "1Gi" } },
             })],
             _ => Vec::new(),
         };
@@ -115,10 +124,6 @@ fn every_mistake_is_named_by_its_path() {
             "spec.containers[0].livenessProbe: Required value: must specify a handler type",
         ),
         (
-            |p| p["spec"]["terminationGracePeriodSeconds"] = (-1).into(),
-            "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0",
-        ),
-        (
             |p| p["spec"]["tolerations"] = json!([{ "operator": "Exists", "value": "v" }]),
             "spec.tolerations[0].operator: Invalid value",
         ),
@@ -153,14 +158,23 @@ fn classes_decide_priority_and_overhead() {
     assert!(refused(|p| p["spec"]["priority"] = 7.into()).contains("must not be provided in pod spec"));
 }
 
-/// What is wrong with a change of a pod that exists.
-fn update(change: impl FnOnce(&mut Value)) -> Vec<String> {
-    let old = admitted(|_| ()).unwrap();
+/// What becomes of a pod by a change of one part, and what is wrong with it.
+fn changed(old: &Value, part: Part, change: impl FnOnce(&mut Value)) -> (Value, Vec<String>) {
     let mut new = old.clone();
     change(&mut new);
-    PODS.prepare_update(&mut new, &old, Half::Main);
-    PODS.defaults(&mut new);
-    PODS.validate_update(&new, &old, Half::Main).iter().map(ToString::to_string).collect()
+    PODS.check(&mut new).unwrap();
+    PODS.prepare_update(&mut new, old, part);
+    let errors = PODS.validate_update(&new, old, part).iter().map(ToString::to_string).collect();
+    (new, errors)
+}
+
+/// What is wrong with a change of a pod that exists.
+fn update(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    changed(&admitted(|_| ()).unwrap(), Part::Main, change).1
+}
+
+fn generation(pod: &Value) -> i64 {
+    pod["metadata"]["generation"].as_i64().unwrap()
 }
 
 #[test]
@@ -196,20 +210,11 @@ fn a_manifest_that_leaves_out_what_admission_added_may_replace_the_pod() {
         }
     });
     assert!(unchanged.is_empty(), "{unchanged:?}");
-}
-
-#[test]
-fn a_container_that_has_ended_for_good_stays_ended() {
-    let mut old = admitted(|p| p["spec"]["restartPolicy"] = "Never".into()).unwrap();
-    old["status"]["containerStatuses"] =
-        json!([{ "name": "c", "state": { "terminated": { "exitCode": 1 } } }]);
-    let mut new = old.clone();
-    new["status"]["containerStatuses"][0]["state"] = json!({ "running": {} });
-    let errors = PODS.validate_update(&new, &old, Half::Status);
-    assert_eq!(
-        errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"]
-    );
+    let old = admitted(|_| ()).unwrap();
+    let (new, _) = changed(&old, Part::Main, |p| {
+        p["spec"].as_object_mut().unwrap().remove("dnsPolicy");
+    });
+    assert_eq!(generation(&new), generation(&old), "nothing has changed");
 }
 
 #[test]
@@ -221,16 +226,24 @@ fn no_tree_makes_the_rules_panic() {
                 "name": "c", "image": "i", "ports": [{ "containerPort": 1 }], "env": [{ "name": "A", "value": "b" }],
                 "resources": { "requests": { "cpu": "1" }, "limits": { "cpu": "1" } },
                 "livenessProbe": { "httpGet": { "port": "http", "path": "/" } },
-                "lifecycle": { "preStop": { "exec": { "command": ["x"] } } },
+                "lifecycle": { "preStop": { "exec": { "command": ["x"] } }, "postStart": { "sleep": { "seconds": 1 } } },
+                "resizePolicy": [{ "resourceName": "cpu", "restartPolicy": "NotRequired" }],
+                "restartPolicy": "Never", "restartPolicyRules": [{ "action": "Restart", "exitCodes": { "operator": "In", "values": [1] } }],
                 "volumeMounts": [{ "name": "v", "mountPath": "/v" }],
                 "securityContext": { "runAsUser": 1, "capabilities": { "add": ["X"] } },
             }],
+            "initContainers": [{ "name": "d", "image": "i", "restartPolicy": "Always" }],
+            "ephemeralContainers": [{ "name": "e", "image": "i", "targetContainerName": "c" }],
+            "resources": { "requests": { "cpu": "1" } },
+            "nodeName": "n",
             "volumes": [{ "name": "v", "emptyDir": { "sizeLimit": "1Gi" } }],
             "tolerations": [{ "key": "k", "operator": "Exists" }],
             "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{}] } } },
             "topologySpreadConstraints": [{ "maxSkew": 1, "topologyKey": "t", "whenUnsatisfiable": "DoNotSchedule" }],
             "dnsConfig": { "nameservers": ["1.1.1.1"] }, "hostAliases": [{ "ip": "1.1.1.1" }],
         });
+        p["status"] =
+            json!({ "containerStatuses": [{ "name": "c", "state": { "terminated": { "exitCode": 1 } } }] });
     });
     let wrong = [
         json!(null),
@@ -257,9 +270,14 @@ fn no_tree_makes_the_rules_panic() {
             PODS.defaults(&mut pod);
             let _ = PODS.admit_create(&mut pod, &Classes);
             PODS.validate_create(&pod);
-            PODS.prepare_update(&mut pod, &old, Half::Main);
-            PODS.validate_update(&pod, &old, Half::Main);
-            PODS.validate_update(&pod, &old, Half::Status);
+            for part in [Part::Main, Part::Status, Part::EphemeralContainers, Part::Resize] {
+                for (old, new) in [(&full, &old), (&old, &full)] {
+                    let mut new = new.clone();
+                    PODS.prepare_update(&mut new, old, part);
+                    PODS.validate_update(&new, old, part);
+                    let _ = PODS.permit_update(&new, old, part, &Classes);
+                }
+            }
         }
     }
 }

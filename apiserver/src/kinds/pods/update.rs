@@ -1,12 +1,10 @@
 //! What may change in a pod that exists.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{admission, validation};
-use crate::kinds::Half;
 use crate::kinds::field::{FieldError, Path};
 use crate::kinds::values::{as_object, child, items, number, string};
-use crate::kinds::{metadata, text};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -20,28 +18,15 @@ pub(crate) fn is_mirror(pod: &Value) -> bool {
     mirror_annotation(pod).is_some()
 }
 
-pub(super) fn prepare(new: &mut Value, old: &Value, half: Half) {
-    match half {
-        Half::Main => {
-            // What admission computed stays, also if a manifest that is replaced does not know it.
-            let spec = child(new, "spec");
-            for field in ["priority", "preemptionPolicy"] {
-                if let Some(value) = old.pointer("/spec").and_then(|s| s.get(field)) {
-                    spec.entry(field).or_insert_with(|| value.clone());
-                }
-            }
-            admission::tolerations(new);
-        }
-        Half::Status => {
-            match old.pointer("/metadata/ownerReferences") {
-                Some(owners) => metadata::of(new).insert("ownerReferences".to_owned(), owners.clone()),
-                None => metadata::of(new).remove("ownerReferences"),
-            };
-            if text(new, "/status/qosClass").is_empty() && !text(old, "/status/qosClass").is_empty() {
-                child(new, "status").insert("qosClass".to_owned(), text(old, "/status/qosClass").into());
-            }
+/// What admission computed stays, also if a manifest that is replaced does not know it.
+pub(super) fn prepare(new: &mut Value, old: &Value) {
+    let spec = child(new, "spec");
+    for field in ["priority", "preemptionPolicy"] {
+        if let Some(value) = old.pointer("/spec").and_then(|s| s.get(field)) {
+            spec.entry(field).or_insert_with(|| value.clone());
         }
     }
+    admission::tolerations(new);
 }
 
 pub(super) fn validate(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
@@ -66,10 +51,12 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     active_deadline(new_spec, old_spec, &path, errors);
     tolerations(new_spec, old_spec, &path, errors);
     let known_gates = items(old_spec, "schedulingGates");
-    for gate in items(new_spec, "schedulingGates").iter().filter(|g| !known_gates.contains(g)) {
+    let gates = items(new_spec, "schedulingGates").iter().enumerate();
+    for (index, gate) in gates.filter(|(_, gate)| !known_gates.contains(gate)) {
         let detail =
             format!("only deletion is allowed, but found new scheduling gate '{}'", string(gate, "name"));
-        errors.push(FieldError::forbidden(&path.child("schedulingGates"), &detail));
+        let path = path.child("schedulingGates").index(index).child("name");
+        errors.push(FieldError::forbidden(&path, &detail));
     }
     let changed = changed_fields(new_spec, old_spec);
     if !changed.is_empty() {
@@ -106,7 +93,7 @@ fn tolerations(new: &Value, old: &Value, path: &Path, errors: &mut Vec<FieldErro
     }
 }
 
-/// A spec without what may change, and without the empty texts that stand for nothing.
+/// A spec without what may change.
 fn fixed_part(spec: &Value) -> Value {
     let mut spec = spec.clone();
     let fields = as_object(&mut spec);
@@ -118,14 +105,17 @@ fn fixed_part(spec: &Value) -> Value {
             as_object(container).remove("image");
         }
     }
-    drop_empty(&mut spec);
     spec
 }
 
+/// Takes away the empty texts and lists that stand for nothing.
 fn drop_empty(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|_, v| !v.is_null() && v.as_str() != Some(""));
+            let says = |v: &Value| {
+                !v.is_null() && v.as_str() != Some("") && v.as_array().is_none_or(|a| !a.is_empty())
+            };
+            fields.retain(|_, v| says(v));
             fields.values_mut().for_each(drop_empty);
         }
         Value::Array(items) => items.iter_mut().for_each(drop_empty),
@@ -143,8 +133,21 @@ fn changed_fields(new: &Value, old: &Value) -> Vec<String> {
     if number(&old, grace).is_some_and(|g| g < 0) && number(&new, grace) == Some(1) {
         new[grace] = old[grace].clone();
     }
+    differences(&new, &old, &Path::new("spec"))
+}
+
+/// Whether two values say the same.
+pub(super) fn same(new: &Value, old: &Value) -> bool {
+    differences(new, old, &Path::root()).is_empty()
+}
+
+/// Where two values differ, below this path.
+pub(super) fn differences(new: &Value, old: &Value, path: &Path) -> Vec<String> {
+    let (mut new, mut old) = (new.clone(), old.clone());
+    drop_empty(&mut new);
+    drop_empty(&mut old);
     let mut changed = Vec::new();
-    compare(&new, &old, &Path::new("spec"), &mut changed);
+    compare(&new, &old, path, &mut changed);
     changed.truncate(NAMED_LIMIT);
     changed
 }
@@ -163,40 +166,5 @@ fn compare(new: &Value, old: &Value, path: &Path, changed: &mut Vec<String>) {
             a.iter().zip(b).enumerate().for_each(|(i, (a, b))| compare(a, b, &path.index(i), changed));
         }
         _ => changed.push(path.to_string()),
-    }
-}
-
-/// What a status may not say.
-pub(super) fn validate_status(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    let path = Path::new("status");
-    let (before, after) = (text(old, "/status/qosClass"), text(new, "/status/qosClass"));
-    if !before.is_empty() && before != after {
-        errors.push(FieldError::invalid(&path.child("qosClass"), after, "field is immutable"));
-    }
-    let restart_policy = text(old, "/spec/restartPolicy");
-    if restart_policy == "Always" {
-        return;
-    }
-    for list in ["containerStatuses", "initContainerStatuses"] {
-        let spec_list = if list == "containerStatuses" { "containers" } else { "initContainers" };
-        let statuses = |pod: &Value| items(pod.get("status").unwrap_or(&Value::Null), list).to_vec();
-        let ended = statuses(old);
-        for (index, status) in statuses(new).iter().enumerate() {
-            let name = string(status, "name");
-            let own_policy = items(old.get("spec").unwrap_or(&Value::Null), spec_list)
-                .iter()
-                .any(|c| string(c, "name") == name && !string(c, "restartPolicy").is_empty());
-            let Some(terminated) =
-                ended.iter().find(|s| string(s, "name") == name).and_then(|s| s.pointer("/state/terminated"))
-            else {
-                continue;
-            };
-            let failed = terminated.get("exitCode") != Some(&json!(0));
-            let may_restart = own_policy || (failed && restart_policy == "OnFailure");
-            if !may_restart && status.pointer("/state/terminated").is_none() {
-                let path = path.child(list).index(index).child("state");
-                errors.push(FieldError::forbidden(&path, "may not be transitioned to non-terminated state"));
-            }
-        }
     }
 }

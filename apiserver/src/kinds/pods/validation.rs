@@ -9,8 +9,10 @@ use crate::kinds::values::{entries, is_true, items, number, string};
 use crate::kinds::{metadata, names};
 
 mod containers;
+mod ephemeral;
 mod handlers;
 mod resources;
+mod restarts;
 mod scheduling;
 mod security;
 mod sources;
@@ -43,7 +45,7 @@ pub(super) fn pod(pod: &Value, errors: &mut Errors) {
     security::pod(spec, &path, errors);
     scheduling::all(spec, &path, errors);
     host_aliases(spec, &path.child("hostAliases"), errors);
-    resources::pod_level(spec, &path.child("resources"), errors);
+    resources::pod_level(pod, &path.child("resources"), errors);
     for (name, amount) in entries(spec, "overhead") {
         resources::amount(amount, &path.child("overhead").key(name), errors);
     }
@@ -195,7 +197,6 @@ fn periods(spec: &Value, path: &Path, errors: &mut Errors) {
         let detail = format!("must be between 1 and {}, inclusive", i32::MAX);
         errors.push(FieldError::invalid(&path.child("activeDeadlineSeconds"), deadline, &detail));
     }
-    not_negative(spec, "terminationGracePeriodSeconds", path, errors);
     if is_true(spec, "shareProcessNamespace") && is_true(spec, "hostPID") {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.push(FieldError::invalid(&path.child("shareProcessNamespace"), true, detail));

@@ -1,10 +1,13 @@
-//! Containers of all kinds: names, images, ports, variables, mounts.
+//! Containers of all kinds: names, images, ports, variables, mounts. What only ephemeral ones have is in `ephemeral.rs`.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::{Errors, handlers, invalid_all, local_path, one_of, required, resources, security, sources};
+use super::{
+    Errors, ephemeral, handlers, invalid_all, local_path, one_of, required, resources, restarts, security,
+    sources,
+};
 use crate::kinds::field::{FieldError, Path};
 use crate::kinds::names;
 use crate::kinds::values::{is_true, items, number, string};
@@ -14,42 +17,83 @@ const MESSAGE_POLICIES: &[&str] = &["FallbackToLogsOnError", "File"];
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const PROPAGATIONS: &[&str] = &["Bidirectional", "HostToContainer", "None"];
 const RECURSIVE_READ_ONLY: &[&str] = &["Disabled", "Enabled", "IfPossible"];
-const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
 
 /// The volumes of a pod, by name.
 pub(super) type Volumes<'a> = HashMap<&'a str, &'a Value>;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Init,
-    Regular,
+/// What the rules for a container look at outside of it.
+pub(super) struct PodWide<'a> {
+    pub(super) volumes: &'a Volumes<'a>,
+    /// The pod's restart policy.
+    pub(super) restart_policy: &'a str,
+    /// How long the pod may take to end.
+    pub(super) grace_seconds: Option<i64>,
 }
 
 pub(super) fn all(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut Errors) {
-    let regular = items(spec, "containers");
-    if regular.is_empty() {
+    let wide = PodWide {
+        volumes,
+        restart_policy: string(spec, "restartPolicy"),
+        grace_seconds: number(spec, "terminationGracePeriodSeconds"),
+    };
+    if items(spec, "containers").is_empty() {
         errors.push(FieldError::required(&path.child("containers"), ""));
     }
-    let host_network = is_true(spec, "hostNetwork");
     let mut names = HashSet::new();
     let mut host_ports = HashSet::new();
-    for (list, place) in [("containers", Place::Regular), ("initContainers", Place::Init)] {
-        for (index, container) in items(spec, list).iter().enumerate() {
-            let path = path.child(list).index(index);
-            let name = string(container, "name");
-            if !name.is_empty() && !names.insert(name) {
-                errors.push(FieldError::duplicate(&path.child("name"), name));
-            }
-            one(container, place, volumes, &path, errors);
-            ports(container, host_network, &mut host_ports, &path.child("ports"), errors);
+    for (index, container) in items(spec, "containers").iter().enumerate() {
+        let path = path.child("containers").index(index);
+        any(container, &wide, &path, errors);
+        own_name(container, &mut names, &path, errors);
+        handlers::all(container, wide.grace_seconds, &path, errors);
+        restarts::container(container, &path, errors);
+        unique_host_ports(container, &mut host_ports, &path, errors);
+        if is_true(spec, "hostNetwork") {
+            same_ports_outside(container, &path, errors);
         }
     }
-    if !items(spec, "ephemeralContainers").is_empty() {
-        errors.push(FieldError::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
+    for (index, container) in items(spec, "initContainers").iter().enumerate() {
+        let path = path.child("initContainers").index(index);
+        any(container, &wide, &path, errors);
+        own_name(container, &mut names, &path, errors);
+        init(container, &wide, &path, errors);
+        restarts::container(container, &path, errors);
+        // One runs after the other.
+        unique_host_ports(container, &mut HashSet::new(), &path, errors);
+    }
+    ephemeral::all(spec, &wide, &names, path, errors);
+}
+
+fn own_name<'a>(container: &'a Value, names: &mut HashSet<&'a str>, path: &Path, errors: &mut Errors) {
+    let name = string(container, "name");
+    if !name.is_empty() && !names.insert(name) {
+        errors.push(FieldError::duplicate(&path.child("name"), name));
     }
 }
 
-fn one(container: &Value, place: Place, volumes: &Volumes<'_>, path: &Path, errors: &mut Errors) {
+/// What holds for init containers: only those that run on, as sidecars, can be probed and told to end.
+fn init(container: &Value, wide: &PodWide<'_>, path: &Path, errors: &mut Errors) {
+    if string(container, "restartPolicy") == "Always" {
+        handlers::all(container, wide.grace_seconds, path, errors);
+        return;
+    }
+    for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+        if container.get(field).is_some() {
+            let detail = "may not be set for init containers without restartPolicy=Always";
+            errors.push(FieldError::forbidden(&path.child(field), detail));
+        }
+    }
+    for (index, policy) in items(container, "resizePolicy").iter().enumerate() {
+        if string(policy, "restartPolicy") == "RestartContainer" {
+            let detail = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+            let path = path.child("resizePolicy").index(index).child("restartPolicy");
+            errors.push(FieldError::invalid(&path, "RestartContainer", detail));
+        }
+    }
+}
+
+/// What holds for containers of all kinds.
+pub(super) fn any(container: &Value, wide: &PodWide<'_>, path: &Path, errors: &mut Errors) {
     let name = required(container, "name", path, errors);
     if !name.is_empty() {
         invalid_all(&names::label(name), name, &path.child("name"), errors);
@@ -64,39 +108,19 @@ fn one(container: &Value, place: Place, volumes: &Volumes<'_>, path: &Path, erro
     }
     let policy = string(container, "terminationMessagePolicy");
     one_of(policy, MESSAGE_POLICIES, &path.child("terminationMessagePolicy"), errors);
-    let restart_policy = string(container, "restartPolicy");
-    if !restart_policy.is_empty() {
-        one_of(restart_policy, RESTART_POLICIES, &path.child("restartPolicy"), errors);
-    }
-    if place == Place::Init && restart_policy != "Always" {
-        for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
-            if container.get(field).is_some() {
-                let detail = "may not be set for init containers without restartPolicy=Always";
-                errors.push(FieldError::forbidden(&path.child(field), detail));
-            }
-        }
-    } else {
-        handlers::all(container, path, errors);
-    }
+    ports(container, &path.child("ports"), errors);
     sources::variables(container, path, errors);
-    mounts(container, volumes, &path.child("volumeMounts"), errors);
-    devices(container, volumes, &path.child("volumeDevices"), errors);
-    resources::container(container, path, errors);
+    mounts(container, wide.volumes, &path.child("volumeMounts"), errors);
+    devices(container, wide.volumes, &path.child("volumeDevices"), errors);
+    resources::container(container, wide.restart_policy, path, errors);
     security::container(container, &path.child("securityContext"), errors);
 }
 
-fn ports<'a>(
-    container: &'a Value,
-    host_network: bool,
-    host_ports: &mut HashSet<(&'a str, &'a str, i64)>,
-    path: &Path,
-    errors: &mut Errors,
-) {
+fn ports(container: &Value, path: &Path, errors: &mut Errors) {
     let mut seen = HashSet::new();
     for (index, port) in items(container, "ports").iter().enumerate() {
         let path = path.index(index);
-        let (name, protocol, host_ip) =
-            (string(port, "name"), string(port, "protocol"), string(port, "hostIP"));
+        let (name, host_ip) = (string(port, "name"), string(port, "hostIP"));
         if !name.is_empty() {
             let problems = names::port_name(name);
             invalid_all(&problems, name, &path.child("name"), errors);
@@ -111,23 +135,43 @@ fn ports<'a>(
         } else if let Some(problem) = names::port_number(inner) {
             errors.push(FieldError::invalid(&path.child("containerPort"), inner, problem));
         }
-        one_of(protocol, PROTOCOLS, &path.child("protocol"), errors);
+        if outer != 0
+            && let Some(problem) = names::port_number(outer)
+        {
+            errors.push(FieldError::invalid(&path.child("hostPort"), outer, problem));
+        }
+        one_of(string(port, "protocol"), PROTOCOLS, &path.child("protocol"), errors);
         if !host_ip.is_empty() {
             super::address(host_ip, &path.child("hostIP"), errors);
         }
-        if outer == 0 {
-            continue;
+    }
+}
+
+fn unique_host_ports<'a>(
+    container: &'a Value,
+    taken: &mut HashSet<(&'a str, &'a str, i64)>,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    for (index, port) in items(container, "ports").iter().enumerate() {
+        let (protocol, host_ip) = (string(port, "protocol"), string(port, "hostIP"));
+        let Some(outer) = number(port, "hostPort").filter(|p| *p != 0) else { continue };
+        if !taken.insert((protocol, host_ip, outer)) {
+            let path = path.child("ports").index(index).child("hostPort");
+            errors.push(FieldError::duplicate(&path, &format!("{protocol}/{host_ip}/{outer}")));
         }
-        if let Some(problem) = names::port_number(outer) {
-            errors.push(FieldError::invalid(&path.child("hostPort"), outer, problem));
-        }
-        if host_network && outer != inner {
-            let detail = "must match `hostPort` when `hostNetwork` is true";
-            errors.push(FieldError::invalid(&path.child("containerPort"), inner, detail));
-        }
-        if !host_ports.insert((protocol, host_ip, outer)) {
-            let shown = format!("{protocol}/{host_ip}/{outer}");
-            errors.push(FieldError::duplicate(&path.child("hostPort"), &shown));
+    }
+}
+
+/// In the host's network nothing stands between the ports.
+fn same_ports_outside(container: &Value, path: &Path, errors: &mut Errors) {
+    for (index, port) in items(container, "ports").iter().enumerate() {
+        let (inner, outer) =
+            (number(port, "containerPort").unwrap_or(0), number(port, "hostPort").unwrap_or(0));
+        if outer != inner {
+            let detail = "must match `containerPort` when `hostNetwork` is true";
+            let path = path.child("ports").index(index).child("hostPort");
+            errors.push(FieldError::invalid(&path, outer, detail));
         }
     }
 }

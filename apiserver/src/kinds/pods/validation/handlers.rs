@@ -10,42 +10,45 @@ use crate::kinds::values::{items, number, string};
 const PROBE_HANDLERS: &[&str] = &["exec", "httpGet", "tcpSocket", "grpc"];
 const HOOK_HANDLERS: &[&str] = &["exec", "httpGet", "tcpSocket", "sleep"];
 
-pub(super) fn all(container: &Value, path: &Path, errors: &mut Errors) {
+/// `grace_seconds` is how long the pod may take to end.
+pub(super) fn all(container: &Value, grace_seconds: Option<i64>, path: &Path, errors: &mut Errors) {
+    for name in ["postStart", "preStop"] {
+        if let Some(hook) = container.get("lifecycle").and_then(|l| l.get(name)) {
+            let path = path.child("lifecycle").child(name);
+            handler(hook, HOOK_HANDLERS, grace_seconds, &path, errors);
+        }
+    }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(value) = container.get(name) {
             probe(value, name, &path.child(name), errors);
         }
     }
-    for name in ["postStart", "preStop"] {
-        if let Some(hook) = container.get("lifecycle").and_then(|l| l.get(name)) {
-            handler(hook, HOOK_HANDLERS, &path.child("lifecycle").child(name), errors);
-        }
-    }
 }
 
 fn probe(probe: &Value, name: &str, path: &Path, errors: &mut Errors) {
-    handler(probe, PROBE_HANDLERS, path, errors);
+    handler(probe, PROBE_HANDLERS, None, path, errors);
     for field in
         ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
     {
         not_negative(probe, field, path, errors);
     }
+    let readiness = name == "readinessProbe";
     if let Some(grace) = number(probe, "terminationGracePeriodSeconds") {
         let path = path.child("terminationGracePeriodSeconds");
-        if name == "readinessProbe" {
-            errors.push(FieldError::invalid(&path, grace, "must not be set for readinessProbes"));
-        } else if grace <= 0 {
+        if grace <= 0 {
             errors.push(FieldError::invalid(&path, grace, "must be greater than 0"));
         }
+        if readiness {
+            errors.push(FieldError::invalid(&path, grace, "must not be set for readinessProbes"));
+        }
     }
-    if let Some(threshold) = number(probe, "successThreshold").filter(|t| *t > 1 && name != "readinessProbe")
-    {
+    if let Some(threshold) = number(probe, "successThreshold").filter(|t| *t != 1 && !readiness) {
         errors.push(FieldError::invalid(&path.child("successThreshold"), threshold, "must be 1"));
     }
 }
 
 /// Exactly one way to do it.
-fn handler(value: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
+fn handler(value: &Value, kinds: &[&str], grace_seconds: Option<i64>, path: &Path, errors: &mut Errors) {
     let mut found = false;
     for kind in kinds {
         let Some(handler) = value.get(*kind) else { continue };
@@ -61,7 +64,7 @@ fn handler(value: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
             }
             "httpGet" => http_get(handler, &path, errors),
             "tcpSocket" | "grpc" => port(handler, &path.child("port"), errors),
-            "sleep" => not_negative(handler, "seconds", &path, errors),
+            "sleep" => sleep(handler, grace_seconds, &path, errors),
             _ => {}
         }
     }
@@ -70,20 +73,24 @@ fn handler(value: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
     }
 }
 
+fn sleep(sleep: &Value, grace_seconds: Option<i64>, path: &Path, errors: &mut Errors) {
+    let (Some(grace), seconds) = (grace_seconds, number(sleep, "seconds").unwrap_or(0)) else { return };
+    if !(0..=grace).contains(&seconds) {
+        let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+        errors.push(FieldError::invalid(path, seconds, &detail));
+    }
+}
+
 fn http_get(get: &Value, path: &Path, errors: &mut Errors) {
     required(get, "path", path, errors);
     port(get, &path.child("port"), errors);
     one_of(string(get, "scheme"), &["HTTP", "HTTPS"], &path.child("scheme"), errors);
-    for (index, header) in items(get, "httpHeaders").iter().enumerate() {
+    for header in items(get, "httpHeaders") {
         let name = string(header, "name");
         let fine = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
         if !fine {
             let detail = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')";
-            errors.push(FieldError::invalid(
-                &path.child("httpHeaders").index(index).child("name"),
-                name,
-                detail,
-            ));
+            errors.push(FieldError::invalid(&path.child("httpHeaders"), name, detail));
         }
     }
 }

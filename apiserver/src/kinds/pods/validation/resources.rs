@@ -1,5 +1,6 @@
 //! Requests and limits.
 
+use std::collections::HashSet;
 use std::str::FromStr as _;
 
 use podspec::Quantity;
@@ -16,27 +17,58 @@ const POD_LEVEL: &[&str] = &["cpu", "memory"];
 const HUGE_PAGES: &str = "hugepages-";
 const RESIZE_POLICIES: &[&str] = &["NotRequired", "RestartContainer"];
 
-/// `path` is the container's.
-pub(super) fn container(container: &Value, path: &Path, errors: &mut Errors) {
+/// `path` is the container's, `restart_policy` the pod's.
+pub(super) fn container(container: &Value, restart_policy: &str, path: &Path, errors: &mut Errors) {
     if let Some(resources) = container.get("resources") {
         requirements(resources, STANDARD, &path.child("resources"), errors);
     }
+    let path = path.child("resizePolicy");
+    let mut seen = HashSet::new();
     for (index, policy) in items(container, "resizePolicy").iter().enumerate() {
-        let path = path.child("resizePolicy").index(index);
-        super::one_of(
-            string(policy, "resourceName"),
-            &["cpu", "memory"],
-            &path.child("resourceName"),
-            errors,
-        );
-        super::one_of(string(policy, "restartPolicy"), RESIZE_POLICIES, &path.child("restartPolicy"), errors);
+        let (resource, restart) = (string(policy, "resourceName"), string(policy, "restartPolicy"));
+        if !seen.insert(resource) {
+            errors.push(FieldError::duplicate(&path.index(index), resource));
+        }
+        super::one_of(resource, POD_LEVEL, &path, errors);
+        super::one_of(restart, RESIZE_POLICIES, &path, errors);
+        if restart_policy == "Never" && restart != "NotRequired" {
+            let detail = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(&path, restart, detail));
+        }
     }
 }
 
-/// `spec.resources`.
-pub(super) fn pod_level(spec: &Value, path: &Path, errors: &mut Errors) {
-    if let Some(resources) = spec.get("resources") {
-        requirements(resources, POD_LEVEL, path, errors);
+/// `spec.resources`: enough for all containers together, and no less than what each may have.
+pub(super) fn pod_level(pod: &Value, path: &Path, errors: &mut Errors) {
+    let Some(spec) = pod.get("spec") else { return };
+    let Some(resources) = spec.get("resources") else { return };
+    requirements(resources, POD_LEVEL, path, errors);
+    let mut apart = super::super::typed(pod);
+    if let Some(spec) = &mut apart.spec {
+        spec.resources = None;
+        spec.overhead = None;
+    }
+    let together = podspec::pod_requests(&apart);
+    for (name, request) in entries(resources, "requests") {
+        if let (Some(amount), Some(sum)) = (parsed(request), together.get(name))
+            && *sum > amount
+        {
+            let detail = format!("must be greater than or equal to aggregate container requests of {sum}");
+            errors.push(FieldError::invalid(&path.child("requests").key(name), request, &detail));
+        }
+    }
+    for (index, container) in items(spec, "containers").iter().enumerate() {
+        let own = container.get("resources").unwrap_or(&Value::Null);
+        for (name, limit) in entries(own, "limits") {
+            let whole = resources.get("limits").and_then(|l| l.get(name)).and_then(parsed);
+            if let (Some(amount), Some(whole)) = (parsed(limit), whole)
+                && amount > whole
+            {
+                let path = path.child("containers").index(index).key(name).child("limits");
+                let detail = format!("must be less than or equal to pod limits of {whole}");
+                errors.push(FieldError::invalid(&path, limit, &detail));
+            }
+        }
     }
 }
 
