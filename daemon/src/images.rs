@@ -89,6 +89,10 @@ pub(crate) enum ImageError {
     Name(#[from] ImageNameError),
     #[error(transparent)]
     Inspect(CallError),
+    /// It is there, and the pod has not shown that it could pull it. A pod that may not pull is told what it would be told of
+    /// one that is absent: what others run here is no business of its.
+    #[error("Container image \"{0}\" is not present with pull policy of Never")]
+    NotAllowed(String),
     #[error("Failed to record image pull intent for container image \"{image}\": {why}")]
     Intent { image: String, why: String },
     /// One for each credential that was tried, at least one.
@@ -146,13 +150,15 @@ impl Images {
         })))
     }
 
-    /// The id of an image that is on the node and that this pod may use. An image that it may not use is as good as absent:
-    /// that there is one is not told.
+    /// The id of an image that is on the node and that this pod may use; none of one that is absent.
     pub(crate) async fn inspect(&self, pod: &Pod, image: &str) -> Result<Option<String>, ImageError> {
         let name = normalized_image(image)?;
         let found = self.0.client.image_status(&name).await.map_err(ImageError::Inspect)?;
         let Some(found) = found else { return Ok(None) };
-        Ok(self.may_use(pod, image, &found.id).await.then_some(found.id))
+        if !self.may_use(pod, image, &found.id).await {
+            return Err(ImageError::NotAllowed(image.to_owned()));
+        }
+        Ok(Some(found.id))
     }
 
     async fn may_use(&self, pod: &Pod, image: &str, id: &str) -> bool {

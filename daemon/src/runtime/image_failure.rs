@@ -16,6 +16,7 @@ pub(super) fn image_failure(error: ImageError) -> Failure {
     let message = error.to_string();
     match error {
         ImageError::Name(_) => Failure { kind: FailureKind::InvalidImageName, message },
+        ImageError::NotAllowed(_) => Failure { kind: FailureKind::ImageNotAllowed, message },
         ImageError::Intent { .. } => Failure { kind: FailureKind::Refused, message },
         ImageError::Inspect(error) => failure(error),
         ImageError::Pull(errors) => {
