@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use harness::cluster::{Cluster, ClusterOptions, scenario};
-use harness::images;
+use harness::images::{self, BUSYBOX};
 use harness::registry::{Effect, Registry};
 use harness::wait::{self, Look};
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
@@ -71,6 +71,46 @@ async fn told(cluster: &Cluster, pod: &str, text: &str) -> String {
         if shown.contains(text) { Look::There(shown) } else { Look::NotYet(shown) }
     };
     wait::until(&format!("an event of pod {pod} that says {text:?}"), LIMIT, look).await.unwrap()
+}
+
+/// A pod that sees the files of `repository:1` below /data, once it has shown one of them.
+fn volume_pod(name: &str, repository: &str) -> String {
+    format!(
+        r#"
+---
+apiVersion: v1
+kind: Pod
+metadata: {{ name: {name} }}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+  - {{ name: data, image: {{ reference: "{HOST}/{repository}:1", pullPolicy: IfNotPresent }} }}
+  containers:
+  - name: c
+    image: {BUSYBOX}
+    command: [sh, -c, "cat /data/etc/variant; touch /data/x || echo read-only; exec sleep 1000"]
+    volumeMounts: [{{ name: data, mountPath: /data }}]
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_a_volume_that_cannot_be_written() {
+    scenario(ClusterOptions::for_test("images-volume").unwrap(), async |cluster| {
+        let registry = registry(cluster, &["open/files"]).await;
+        let manifests = [volume_pod("volume", "open/files"), volume_pod("absent", "open/absent")];
+        cluster.apply(&manifests.concat()).await.unwrap();
+        cluster.wait_ready("volume", LIMIT).await.unwrap();
+        let look = || async {
+            let log = cluster.kubectl_ok(&["logs", "volume"]).await.unwrap();
+            if log.contains("read-only\n") { Look::There(log) } else { Look::NotYet(log) }
+        };
+        let log = wait::until("the pod to have looked at the volume", LIMIT, look).await.unwrap();
+        assert!(log.contains(&format!("{HOST}/open/files:1\n")), "{log}");
+        assert!(!registry.seen("/open/files/blobs/").is_empty());
+        wait_for_reason(cluster, "absent", "ImagePullBackOff").await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
