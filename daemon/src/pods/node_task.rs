@@ -78,6 +78,8 @@ pub(super) async fn run(
     loop {
         let wake = task.node.next_wake().map(clock::instant_of);
         let inputs = tokio::select! {
+            // What is known of the node comes before those who are judged by it. Every step does what a tick does.
+            biased;
             // Cancel-safe: a level.
             Ok(()) = known.changed() => vec![NodeInput::Facts(Arc::clone(&known.borrow_and_update()))],
             // Cancel-safe: the future stays in `reading` until it is done.
@@ -197,3 +199,6 @@ async fn done(reading: &mut Option<BoxFuture<'static, Option<NodeView>>>) -> Opt
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
