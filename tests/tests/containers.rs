@@ -297,3 +297,82 @@ async fn a_pod_that_is_too_long_at_work_fails_and_a_daemon_that_is_killed_goes_o
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_mounted_as_a_volume() {
+    scenario(ClusterOptions::for_test("containers-image-volume").unwrap(), async |cluster| {
+        run(
+            cluster,
+            "reader",
+            r#"
+  restartPolicy: Never
+  volumes:
+  - { name: data, image: { reference: BOX, pullPolicy: Never } }
+  containers:
+  - name: main
+    image: BOX
+    command: [sh, -c, "ls /data/bin/busybox && ! touch /data/new"]
+    volumeMounts: [{ name: data, mountPath: /data }]
+"#,
+        )
+        .await;
+        let pod = until(cluster, "reader", "to succeed", |pod| phase(pod) == "Succeeded").await;
+        assert_eq!(logs(cluster, "reader", "main").await.lines().next(), Some("/data/bin/busybox"));
+        assert_eq!(status(&pod, "main").volume_mounts.as_ref().unwrap()[0].mount_path, "/data");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_container_gets_other_resources_without_a_restart_and_with_one_where_it_needs_it() {
+    scenario(ClusterOptions::for_test("containers-resize").unwrap(), async |cluster| {
+        let resources = "resources: { requests: { cpu: 100m, memory: 64Mi }, limits: { cpu: 200m, memory: 64Mi } }";
+        run(
+            cluster,
+            "grows",
+            &format!(
+                r#"
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: BOX
+    command: [sleep, "1000"]
+    {resources}
+  - name: restarts
+    image: BOX
+    command: [sleep, "1000"]
+    {resources}
+    resizePolicy: [{{ resourceName: memory, restartPolicy: RestartContainer }}]
+"#
+            ),
+        )
+        .await;
+        let before = cluster.wait_ready("grows", LIMIT).await.unwrap();
+        let patch = r#"{"spec":{"containers":[
+            {"name":"main","resources":{"requests":{"memory":"96Mi"},"limits":{"cpu":"300m","memory":"128Mi"}}},
+            {"name":"restarts","resources":{"requests":{"memory":"96Mi"},"limits":{"memory":"128Mi"}}}]}}"#;
+        cluster.kubectl_ok(&["patch", "pod", "grows", "--subresource", "resize", "-p", patch]).await.unwrap();
+        let limit = |pod: &Pod, container: &str, resource: &str| {
+            let limits = status(pod, container).resources.clone().unwrap_or_default().limits.unwrap_or_default();
+            limits.get(resource).map_or(String::new(), |q| q.0.clone())
+        };
+        let after = until(cluster, "grows", "to have what it asks for", |pod| {
+            let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+            limit(pod, "main", "memory") == "128Mi"
+                && limit(pod, "restarts", "memory") == "128Mi"
+                && status(pod, "restarts").ready
+                && !conditions.iter().any(|c| c.type_.starts_with("PodResize"))
+        })
+        .await;
+        assert_eq!(limit(&after, "main", "cpu"), "300m");
+        assert_eq!(status(&after, "main").container_id, status(&before, "main").container_id);
+        assert_eq!((restarts(&after, "main"), restarts(&after, "restarts")), (0, 1));
+        let id = status(&after, "main").container_id.clone().unwrap();
+        let id = id.rsplit('/').next().unwrap();
+        let told = cluster.node(0).cri().container_status(id).await.unwrap();
+        let linux = told.resources.unwrap().linux.unwrap();
+        assert_eq!((linux.memory_limit_in_bytes, linux.cpu_quota), (128 << 20, 30_000));
+        event(cluster, "grows", "ResizeCompleted").await;
+    })
+    .await;
+}

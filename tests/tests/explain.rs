@@ -38,7 +38,13 @@ spec:
             if text.contains("back-off 10s") { Look::There(text) } else { Look::NotYet(text) }
         };
         let told = wait::until("the back-off to be told", LIMIT, look).await.unwrap();
-        for part in ["it is to run", "container main: CrashLoopBackOff", "s from now)", "create main#0", "main#0 exited 3"] {
+        for part in [
+            "it is to run",
+            "container main: CrashLoopBackOff",
+            "s from now)",
+            "create main#0",
+            "main#0 exited 3",
+        ] {
             assert!(told.contains(part), "{part:?} is not in:\n{told}");
         }
         let again = explain(&root, &["--replay", save]);

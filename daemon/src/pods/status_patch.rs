@@ -3,6 +3,9 @@
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
 
+/// Conditions that are there only while they hold, and that nobody else writes.
+const PASSING: [&str; 3] = ["PodResizePending", "PodResizeInProgress", "AllContainersRestarting"];
+
 /// What must be sent so that the API's status `old` becomes `new`; `None` where they are alike.
 ///
 /// Conditions are merged by type, so that those of others stay; the address lists would be merged by address, so
@@ -61,6 +64,11 @@ fn changed_conditions(before: &[Value], after: &[Value]) -> Vec<Value> {
             _ => changed.push(condition.clone()),
         }
     }
+    let over = |condition: &&Value| {
+        let kind = condition.get("type").and_then(Value::as_str).unwrap_or_default();
+        PASSING.contains(&kind) && !after.iter().any(|c| same_type(c, condition))
+    };
+    changed.extend(before.iter().filter(over).map(|c| json!({"$patch": "delete", "type": c.get("type")})));
     changed
 }
 
@@ -87,6 +95,18 @@ mod tests {
             {"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}]}));
         let patch = status_patch(Some(&old), &new).expect("a patch");
         assert_eq!(patch, json!({"conditions": [{"type": "Ready", "status": "True", "reason": null}]}));
+    }
+
+    #[test]
+    fn a_condition_of_ours_that_is_over_is_deleted_and_one_of_others_stays() {
+        let old = status(json!({"conditions": [
+            {"type": "PodResizePending", "status": "True"}, {"type": "example.com/theirs", "status": "True"}]}));
+        let new = status(json!({"conditions": [{"type": "Ready", "status": "True"}]}));
+        let patch = status_patch(Some(&old), &new).expect("a patch");
+        assert_eq!(
+            patch,
+            json!({"conditions": [{"type": "Ready", "status": "True"}, {"$patch": "delete", "type": "PodResizePending"}]})
+        );
     }
 
     #[test]

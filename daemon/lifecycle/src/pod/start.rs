@@ -476,13 +476,18 @@ impl Pod {
         let text = format!("Failed to pull image \"{image}\": {}", failure.message);
         self.event(out, EventType::Warning, "Failed", text, about);
         // The runtime's word for it, where it has one (behaviour.md 13.7).
-        let reason = match failure.kind {
-            FailureKind::RegistryUnavailable => "RegistryUnavailable",
-            FailureKind::SignatureInvalid => "SignatureValidationFailed",
-            _ => "ErrImagePull",
+        let because = |why: &str| format!("image pull failed for {image} because {why}: {}", failure.message);
+        let (reason, message) = match failure.kind {
+            FailureKind::RegistryUnavailable => {
+                ("RegistryUnavailable", because("the registry is unavailable"))
+            }
+            FailureKind::SignatureInvalid => {
+                ("SignatureValidationFailed", because("the signature validation failed"))
+            }
+            _ => ("ErrImagePull", failure.message),
         };
         self.event(out, EventType::Warning, "Failed", format!("Error: {reason}"), about);
-        let waiting = Waiting::new(reason, failure.message);
+        let waiting = Waiting::new(reason, message);
         let Some(slot) = self.slots.get_mut(name) else { return };
         let curve = Curve::image();
         slot.pulls.granted(curve, now.boot, now.boot);
