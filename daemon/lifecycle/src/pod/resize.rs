@@ -38,6 +38,8 @@ pub(crate) struct Resize {
     /// Whether the node is to be asked, or has been.
     ask: Ask,
     update: Option<Update>,
+    /// Runs that are ended because their containers cannot be changed while they run, by the container's name.
+    ending: BTreeMap<String, String>,
     retry_at: Option<Duration>,
     failures: u32,
 }
@@ -115,7 +117,13 @@ impl Pod {
             self.resize.ask = Ask::Asked;
             out.push(Effect::AskResize);
         }
+        if self.resize.actuated.is_empty() {
+            return;
+        }
         self.forget_actuated(observation);
+        if self.resize.actuated.is_empty() {
+            self.resize_completed(out);
+        }
         if self.resize.actuated.is_empty() || self.resize.update.is_some() {
             return;
         }
@@ -131,25 +139,27 @@ impl Pod {
                     self.call(out, Call::UpdateResources { id, name: name.clone(), resource, resources });
                 self.resize.update = Some(Update { op, name, resource, wants });
             }
-            None if self.resize.actuated.is_empty() => {
-                self.event(
-                    out,
-                    EventType::Normal,
-                    "ResizeCompleted",
-                    "Pod resize completed".to_owned(),
-                    None,
-                );
-            }
+            None if self.resize.actuated.is_empty() => self.resize_completed(out),
             None => {}
         }
     }
 
+    fn resize_completed(&self, out: &mut Vec<Effect>) {
+        self.event(out, EventType::Normal, "ResizeCompleted", "Pod resize completed".to_owned(), None);
+    }
+
     /// What does not run has nothing that it could be brought to: it starts with what it is allowed.
     fn forget_actuated(&mut self, observation: &Observation) {
-        let runs = |name: &str| {
-            observation.newest_container(name).is_some_and(|c| c.state == ContainerState::Running)
+        let Resize { actuated, ending, .. } = &mut self.resize;
+        let running = |name: &str| {
+            let newest = observation.newest_container(name);
+            newest.filter(|c| c.state == ContainerState::Running).map(|c| c.id.as_str())
         };
-        self.resize.actuated.retain(|name, _| runs(name));
+        actuated.retain(|name, _| {
+            let id = running(name);
+            id.is_some() && ending.get(name).is_none_or(|ended| id == Some(ended.as_str()))
+        });
+        ending.retain(|name, _| actuated.contains_key(name));
     }
 
     /// Memory before processor time, and what becomes smaller before what becomes larger (behaviour.md 27.6).
@@ -161,6 +171,7 @@ impl Pod {
         let pod = std::sync::Arc::clone(&self.pod);
         let mut steps = Vec::new();
         let mut settled = Vec::new();
+        let mut ending = Vec::new();
         for (name, has) in &self.resize.actuated {
             let Some((_, spec)) = container::spec_named(&pod, name) else { continue };
             let wants = self.resize.allocated_of(&spec).cloned().unwrap_or_default();
@@ -169,24 +180,25 @@ impl Pod {
             let parts: Vec<Resource> =
                 [Resource::Memory, Resource::Cpu].into_iter().filter(|r| differs(*r, has, &wants)).collect();
             if parts.iter().any(|r| restarts_for(&spec, *r)) {
-                settled.push((name.clone(), Some(c.id.clone())));
+                ending.push((name.clone(), c.id.clone()));
                 continue;
             }
             if parts.is_empty() {
-                settled.push((name.clone(), None));
+                settled.push(name.clone());
             }
             for resource in parts {
                 let grows = amount(resource, &wants) > amount(resource, has);
                 steps.push(((resource, grows, name.clone()), c.id.clone(), wants.clone()));
             }
         }
-        for (name, restart) in settled {
+        for name in settled {
             self.resize.actuated.remove(&name);
-            if let Some(id) = restart {
-                let message = format!("Container {name} resize requires restart");
-                self.forced_restarts.insert(id.clone());
-                self.kill(&id, message, self.own_grace(), now);
-            }
+        }
+        for (name, id) in ending {
+            let message = format!("Container {name} resize requires restart");
+            self.forced_restarts.insert(id.clone());
+            self.kill(&id, message, self.own_grace(), now);
+            self.resize.ending.insert(name, id);
         }
         steps.sort_by(|a, b| a.0.cmp(&b.0));
         let ((resource, _, name), id, wants) = steps.into_iter().next()?;

@@ -522,6 +522,19 @@ fn row_27_8_a_resource_that_needs_it_restarts_the_container() {
     });
     world.until(secs(10), "a second run", |w| w.starts("c") == 2 && w.container("c").restart_count == 1);
     assert!(world.told().contains(&"stop c-s0-0 within 30s".to_owned()));
+    world.run(secs(2));
+    assert_eq!(world.condition("PodResizeInProgress"), None);
+    assert_eq!(
+        reasons(&world).iter().filter(|r| r.starts_with("Resize")).count(),
+        2,
+        "started and completed"
+    );
+    let early = world.published.iter().any(|s| {
+        let c = &s.container_statuses.as_ref().expect("containers")[0];
+        let shown = c.resources.as_ref().and_then(|r| r.requests.clone()).unwrap_or_default();
+        c.restart_count == 0 && shown.get("cpu").is_some_and(|q| q.0 == "2")
+    });
+    assert!(!early, "what runs is not said to have what it has not");
 }
 
 #[test]
