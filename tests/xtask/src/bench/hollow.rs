@@ -142,7 +142,7 @@ impl Hollow {
             first.push(called.saturating_duration_since(seen));
             watch.push(seen.duration_since(written));
             let ended = Instant::now();
-            ensure!(self.runtime.exit(&format!("default/{name}"), "c", 1), "nothing of {name} runs");
+            ensure!(self.runtime.exit(&name, "c", 1), "nothing of {name} runs");
             exit.push(until(&mut events, has_restarted).await?.duration_since(ended));
             let deleted = Instant::now();
             self.api().delete(&name, &DeleteParams::default()).await?;
