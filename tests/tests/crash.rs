@@ -13,6 +13,7 @@ use harness::wait::{self, Look};
 use serde_json::json;
 use tokio::process::{Child, Command};
 
+/// How often the daemon is killed, where `NODELET_KILLS` does not say otherwise.
 const KILLS: u32 = 200;
 const LONGEST_LIFE_MILLIS: u64 = 150;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -159,7 +160,8 @@ async fn a_daemon_that_is_killed_at_random_points_restarts_doubles_leaks_and_los
         bed.write(&format!("steady-{i}"), 0);
         wanted.insert(format!("steady-{i}-node"));
     }
-    for kill in 0..KILLS {
+    let kills = std::env::var("NODELET_KILLS").map_or(KILLS, |text| text.parse().unwrap());
+    for kill in 0..kills {
         let mut daemon = bed.daemon();
         // Pods come, change and go while the daemon lives and while it does not.
         let name = format!("moving-{}", bed.random(6));
@@ -176,7 +178,9 @@ async fn a_daemon_that_is_killed_at_random_points_restarts_doubles_leaks_and_los
         daemon.kill().await.unwrap();
     }
     let _daemon = bed.daemon();
+    let begun = tokio::time::Instant::now();
     bed.settles(&wanted).await;
+    println!("{kills} kills; the pods are those of the manifests {:?} after the last start", begun.elapsed());
     assert_eq!(bed.runtime.violations(), Vec::<String>::new());
     for i in 0..STEADY {
         bed.started_once(&format!("steady-{i}"));
