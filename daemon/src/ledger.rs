@@ -106,11 +106,18 @@ impl Ledger {
     pub(crate) fn assigned(&self, pod: &Arc<ApiPod>) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         let changed = self.with(|state| {
-            let old = state.records.get(&uid);
-            if old.is_some_and(|r| r.pod.spec == pod.spec && is_leaving(&r.pod) == is_leaving(pod)) {
-                return false;
-            }
-            let kept = old.map(|r| r.kept.clone()).unwrap_or_default();
+            let old = state.records.get_mut(&uid);
+            let kept = match old {
+                Some(r) if r.pod.spec == pod.spec && is_leaving(&r.pod) == is_leaving(pod) => {
+                    // The same for the disk; in memory the newest object is the one that everybody shares.
+                    if !has_ended(&r.pod) {
+                        r.pod = Arc::clone(pod);
+                    }
+                    return false;
+                }
+                Some(r) => r.kept.clone(),
+                None => Kept::default(),
+            };
             let record = Record { pod: Arc::clone(pod), kept, boot_id: self.shared.boot_id.clone() };
             state.records.insert(uid.clone(), record);
             state.dirty.insert(uid)
@@ -207,6 +214,11 @@ impl Ledger {
 
 fn is_leaving(pod: &ApiPod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
+}
+
+fn has_ended(pod: &ApiPod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// The deadline in this boot's time: the same instant, or, after a reboot, what the civil clock says, at most the whole grace

@@ -48,8 +48,10 @@ impl Verdict {
 /// The pod's conditions: ours in the kubelet's order, then those of others as they are.
 pub(crate) fn conditions(facts: &Facts<'_>) -> Vec<PodCondition> {
     let before = facts.previous.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    // What others wrote stands in the newest object, not in what was published last.
+    let theirs = facts.pod.status.as_ref().map_or(before, |s| s.conditions.as_deref().unwrap_or_default());
     let containers_ready = containers_ready(facts);
-    let ready = ready(facts, &containers_ready, before);
+    let ready = ready(facts, &containers_ready, theirs);
     let sandbox = Verdict { status: facts.sandbox_ready, reason: None, message: None };
     let verdicts = [sandbox, initialized(facts), ready, containers_ready, Verdict::met()];
     let mut all: Vec<PodCondition> =
@@ -66,7 +68,7 @@ pub(crate) fn conditions(facts: &Facts<'_>) -> Vec<PodCondition> {
             || PASSING.contains(&kind)
             || (kind == DISRUPTION && facts.disrupted.is_some())
     };
-    all.extend(before.iter().filter(|c| !ours(&c.type_)).cloned());
+    all.extend(theirs.iter().filter(|c| !ours(&c.type_)).cloned());
     all
 }
 
@@ -154,7 +156,7 @@ fn containers_ready(facts: &Facts<'_>) -> Verdict {
     Verdict::not("ContainersNotReady", Some(message))
 }
 
-fn ready(facts: &Facts<'_>, containers_ready: &Verdict, before: &[PodCondition]) -> Verdict {
+fn ready(facts: &Facts<'_>, containers_ready: &Verdict, theirs: &[PodCondition]) -> Verdict {
     if !containers_ready.status {
         return Verdict::not(
             containers_ready.reason.unwrap_or("ContainersNotReady"),
@@ -164,7 +166,7 @@ fn ready(facts: &Facts<'_>, containers_ready: &Verdict, before: &[PodCondition])
     let gates = facts.pod.spec.as_ref().and_then(|s| s.readiness_gates.as_deref()).unwrap_or_default();
     let mut unmet = Vec::new();
     for gate in gates {
-        match before.iter().find(|c| c.type_ == gate.condition_type) {
+        match theirs.iter().find(|c| c.type_ == gate.condition_type) {
             None => unmet.push(format!(
                 "corresponding condition of pod readiness gate \"{}\" does not exist.",
                 gate.condition_type

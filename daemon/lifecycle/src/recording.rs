@@ -136,8 +136,8 @@ fn line(input: &Input, now: Now, effects: &[Effect]) -> Option<Line> {
 fn size_of(input: &Input) -> usize {
     const SMALL: usize = 96;
     match input {
-        // An object that is held for longer than it is valid.
-        Input::Assigned(_) => 4096,
+        // An object that is held for longer than it is valid: at most one of them.
+        Input::Assigned(_) => 12 * 1024,
         Input::Answered { outcome: Ok(Answer::Observed(seen)), .. } => {
             SMALL + 512 * seen.containers.len() + 256 * seen.sandboxes.len()
         }

@@ -1,8 +1,9 @@
 //! How many starts the runtime is given at once.
 //!
 //! Additive increase, multiplicative decrease on throughput: after each window of finished starts the limit goes on in
-//! the direction that brought more starts per second and turns round where it brought fewer. A start that takes longer
-//! than the larger of one second and four times the running median gives its slot back; it stays counted as stuck.
+//! the direction that brought more starts per second and turns round where it brought fewer. A start that takes four times
+//! as long as the running median gives its slot back; it stays counted as stuck. While starts get stuck, as many more are lent
+//! beside them: twenty that hang hold the others up for a few medians and not for one after the other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,6 +16,10 @@ const FIRST_LIMIT: usize = 2;
 const MAX_LIMIT: usize = 16;
 /// Starts that may be stuck beside those in flight, before no more are lent.
 const MAX_STUCK: usize = 64;
+/// A start is given at least this long before its slot is lent to another.
+const LEAST_USUAL: Duration = Duration::from_millis(100);
+/// And this long while it is not known how long starts take.
+const UNKNOWN_USUAL: Duration = Duration::from_millis(500);
 /// Durations that the median is taken of.
 const SAMPLES: usize = 32;
 /// A change of throughput smaller than this is taken for noise.
@@ -26,6 +31,8 @@ pub(super) struct Limiter {
     rising: bool,
     lent: BTreeMap<Key, Duration>,
     stuck: BTreeMap<Key, Duration>,
+    /// Slots beyond the limit, because starts got stuck lately.
+    extra: usize,
     samples: VecDeque<Duration>,
     window: Window,
     last_rate: Option<f64>,
@@ -46,6 +53,7 @@ impl Default for Limiter {
             rising: true,
             lent: BTreeMap::new(),
             stuck: BTreeMap::new(),
+            extra: 0,
             samples: VecDeque::new(),
             window: Window::default(),
             last_rate: None,
@@ -55,7 +63,7 @@ impl Default for Limiter {
 
 impl Limiter {
     pub(super) fn has_room(&self) -> bool {
-        self.lent.len() < self.limit && self.stuck.len() < MAX_STUCK
+        self.lent.len() < self.limit + self.extra && self.stuck.len() < MAX_STUCK
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -76,7 +84,11 @@ impl Limiter {
     }
 
     pub(super) fn returned(&mut self, key: &Key, now: Duration) {
-        if let Some(since) = self.lent.remove(key).or_else(|| self.stuck.remove(key)) {
+        let in_time = self.lent.remove(key);
+        if in_time.is_some() {
+            self.extra /= 2;
+        }
+        if let Some(since) = in_time.or_else(|| self.stuck.remove(key)) {
             self.samples.push_back(now.saturating_sub(since));
             if self.samples.len() > SAMPLES {
                 self.samples.pop_front();
@@ -95,6 +107,7 @@ impl Limiter {
         let usual = self.usual();
         let overdue: Vec<Key> =
             self.lent.iter().filter(|(_, since)| now >= **since + usual).map(|(k, _)| k.clone()).collect();
+        self.extra = (self.extra + overdue.len()).min(MAX_LIMIT);
         for key in overdue {
             if let Some(since) = self.lent.remove(&key) {
                 self.stuck.insert(key, since);
@@ -109,8 +122,10 @@ impl Limiter {
     fn usual(&self) -> Duration {
         let mut sorted: Vec<Duration> = self.samples.iter().copied().collect();
         sorted.sort_unstable();
-        let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
-        (median * 4).max(Duration::from_secs(1))
+        match sorted.get(sorted.len() / 2) {
+            Some(median) => (*median * 4).max(LEAST_USUAL),
+            None => UNKNOWN_USUAL,
+        }
     }
 
     fn adapt(&mut self, now: Duration) {

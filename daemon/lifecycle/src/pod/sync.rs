@@ -124,6 +124,11 @@ impl Pod {
             left_over.then(|| Order { in_turn: false, ..Order::usual(c, ends_at) })
         };
         self.stop_containers(observation, unwanted, now, out);
+        if !self.unsupported.is_empty() {
+            // It was begun by somebody who could carry it out: what runs stays, and nothing is started.
+            self.refuse_fields(out);
+            return;
+        }
         if !self.volumes_mounted(now, out) {
             return;
         }

@@ -282,6 +282,8 @@ fn a_pod_that_uses_a_field_which_is_not_carried_out_waits_and_names_it() {
     assert_eq!(waiting.reason.as_deref(), Some("CreateContainerConfigError"));
     assert!(waiting.message.is_some_and(|m| m.contains("spec.hostPID")));
     assert_eq!(reasons(&world), ["Failed"]);
+    world.delete(30);
+    world.until(secs(5), "gone", |w| w.finished);
 }
 
 #[test]

@@ -36,8 +36,11 @@ impl Volumes {
 }
 
 impl Pod {
-    /// Whether the pod has volumes to be made; images are mounted by the runtime.
+    /// Whether the pod has volumes that are made here; images are mounted by the runtime.
     pub(super) fn has_volumes(&self) -> bool {
+        if !self.settings.supported.volumes {
+            return false;
+        }
         let volumes = self.pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default();
         volumes.iter().any(|volume| volume.image.is_none())
     }

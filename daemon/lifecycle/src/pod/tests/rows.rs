@@ -593,3 +593,22 @@ fn row_13_9_an_image_volume_is_pulled_before_its_container_starts() {
     world.run(secs(5));
     assert_eq!((waiting(&world, "c").as_str(), world.starts("c")), ("ImagePullBackOff", 0));
 }
+
+#[test]
+fn row_5_10_a_readiness_gate_is_met_by_what_somebody_else_writes_later() {
+    let mut spec = spec("Always", vec![], vec![container("c")]);
+    spec["readinessGates"] = json!([{"conditionType": "example.com/gate"}]);
+    let mut world = world(spec);
+    world.until(secs(5), "running", running);
+    assert_eq!(world.condition("Ready"), Some(("False".into(), "ReadinessGatesNotReady".into())));
+    assert_eq!(world.condition("ContainersReady"), Some(("True".into(), String::new())));
+    let published = world.last().clone();
+    world.assign(|pod| {
+        let mut status = published;
+        let gate = json!({"type": "example.com/gate", "status": "True"});
+        status.conditions.get_or_insert_default().push(serde_json::from_value(gate).expect("a condition"));
+        pod.status = Some(status);
+    });
+    world.until(secs(1), "ready", |w| w.condition("Ready") == Some(("True".into(), String::new())));
+    assert!(world.condition("example.com/gate").is_some(), "what others write stays");
+}
