@@ -86,6 +86,11 @@ impl Ledger {
         self.with(|state| state.records.values().map(|r| Arc::clone(&r.pod)).collect())
     }
 
+    /// Whether the pod was given to a daemon before.
+    pub(crate) fn knows(&self, uid: &str) -> bool {
+        self.with(|state| state.records.contains_key(uid))
+    }
+
     /// What the machine of `pod` is to go on from.
     pub(crate) fn kept(&self, pod: &ApiPod, now: Now) -> Kept {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();

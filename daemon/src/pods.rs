@@ -200,6 +200,7 @@ impl Pods {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         let origin = if sources::is_static(&pod) { Origin::Static } else { Origin::Api };
         let kept = self.shared.ledger.kept(&pod, clock::now());
+        let known = self.shared.ledger.knows(&uid);
         if origin == Origin::Api {
             self.shared.ledger.assigned(&pod);
         }
@@ -207,7 +208,7 @@ impl Pods {
         match self.handles.get_mut(&uid) {
             Some(handle) if handle.removed => handle.next = Some(assignment),
             Some(handle) => handle.mailbox.assign(assignment),
-            None => self.start(uid, Some(source), assignment),
+            None => self.start(uid, Some(source), assignment, known),
         }
     }
 
@@ -229,7 +230,7 @@ impl Pods {
         }
     }
 
-    fn start(&mut self, uid: String, source: Option<Source>, assignment: Assignment) {
+    fn start(&mut self, uid: String, source: Option<Source>, assignment: Assignment, known: bool) {
         let mailbox = Mailbox::default();
         let part = |s: &Option<String>| s.clone().unwrap_or_default();
         let handle = Handle {
@@ -243,7 +244,7 @@ impl Pods {
         let unknown = self.in_runtime.as_ref().is_some_and(|found| !found.contains_key(&uid));
         mailbox.assign(assignment.clone());
         let ips = self.host_ips.borrow().clone();
-        let task = PodTask::new(self.shared.clone(), mailbox, assignment, ips, unknown);
+        let task = PodTask::new(self.shared.clone(), mailbox, assignment, ips, unknown, known);
         self.handles.insert(uid, handle);
         self.tasks.spawn(task.run());
     }
@@ -256,7 +257,7 @@ impl Pods {
         let Some(handle) = self.handles.remove(uid) else { return };
         tracing::info!(pod = %format_args!("{}/{}", handle.namespace, handle.name), uid, "nothing is left of the pod");
         if let Some(next) = handle.next {
-            self.start(uid.to_owned(), handle.source, next);
+            self.start(uid.to_owned(), handle.source, next, false);
         }
     }
 
@@ -321,7 +322,7 @@ impl Pods {
                 },
                 ..ApiPod::default()
             });
-            self.start(uid, None, Assignment::new(pod, Origin::Orphan));
+            self.start(uid, None, Assignment::new(pod, Origin::Orphan), false);
         }
     }
 }

@@ -54,13 +54,15 @@ pub enum NodeInput {
     Facts(Arc<Facts>),
     /// The answer to [`NodeEffect::RereadNode`]: what could be read came as [`NodeInput::Facts`] before.
     NodeRead,
-    /// A pod has come that has not asked yet. Where its status says that it was admitted before, by an earlier daemon, it
+    /// A pod has come that has not asked yet. Where an earlier daemon had it, or its status says that it was admitted, it
     /// counts from now on.
     Expect {
         /// Its UID.
         uid: String,
         /// As the source has it.
         pod: Arc<ApiPod>,
+        /// Whether an earlier daemon had it.
+        known: bool,
     },
     /// A pod asks whether it may run.
     Admit {
@@ -210,7 +212,7 @@ impl Node {
         match input {
             NodeInput::Facts(facts) => self.admission.changed(facts, now.boot, out),
             NodeInput::NodeRead => self.admission.read(now.boot, out),
-            NodeInput::Expect { uid, pod } => self.admission.expect(uid, &pod),
+            NodeInput::Expect { uid, pod, known } => self.admission.expect(uid, &pod, known),
             NodeInput::Admit { uid, pod, adopt: true } => self.admission.adopt(uid, &pod, out),
             NodeInput::Admit { uid, pod, adopt: false } => self.admission.ask(uid, pod, now.boot, out),
             NodeInput::AskResize { uid, pod } => self.admission.ask_resize(uid, pod, out),

@@ -29,9 +29,10 @@ pub(crate) struct NodeSide {
 /// What a pod asks; the task adds who it is.
 #[derive(Debug)]
 pub(super) enum Question {
-    /// Nothing yet: the pod is there.
+    /// Nothing yet: the pod is there, and an earlier daemon may have had it.
     Expect {
         pod: Arc<ApiPod>,
+        known: bool,
     },
     Admit {
         pod: Arc<ApiPod>,
@@ -129,9 +130,9 @@ impl NodeTask {
             self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(pod) });
         };
         match question {
-            Question::Expect { pod } => {
+            Question::Expect { pod, known } => {
                 know(&pod);
-                NodeInput::Expect { uid, pod }
+                NodeInput::Expect { uid, pod, known }
             }
             Question::Admit { pod, adopt } => {
                 know(&pod);

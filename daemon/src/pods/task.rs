@@ -53,6 +53,8 @@ pub(super) struct PodTask {
     handles: Vec<(OpId, AbortHandle)>,
     /// Whether the runtime was read before this pod was known and had nothing of it: the first look is free.
     unknown_to_runtime: bool,
+    /// Whether an earlier daemon had the pod.
+    known: bool,
     pending: Option<Outgoing>,
     sending: Option<BoxFuture<'static, (Outgoing, Sent)>>,
     /// Boot time before which nothing is sent, after a failure.
@@ -67,6 +69,7 @@ impl PodTask {
         assignment: Assignment,
         host_ips: Vec<String>,
         unknown_to_runtime: bool,
+        known: bool,
     ) -> Self {
         let uid = assignment.pod.metadata.uid.clone().unwrap_or_default();
         let machine = Pod::new(Arc::clone(&shared.settings), assignment, host_ips);
@@ -79,6 +82,7 @@ impl PodTask {
             calls: FuturesUnordered::new(),
             handles: Vec::new(),
             unknown_to_runtime,
+            known,
             pending: None,
             sending: None,
             send_after: None,
@@ -89,7 +93,7 @@ impl PodTask {
     /// Runs until nothing is left of the pod; tells its UID.
     pub(super) async fn run(mut self) -> String {
         let pod = Arc::clone(self.machine.spec());
-        self.ask_node(Question::Expect { pod }).await;
+        self.ask_node(Question::Expect { pod, known: self.known }).await;
         while !self.machine.is_finished() {
             let input = self.next_input().await;
             self.take(input).await;

@@ -218,7 +218,7 @@ impl World {
         let expected = assignment.origin == Origin::Api;
         daemon.tasks.insert(key, Task::new(machine, assignment));
         if expected {
-            self.ask_node(NodeInput::Expect { uid: uid(key), pod });
+            self.ask_node(NodeInput::Expect { uid: uid(key), pod, known: false });
         }
         let truth = self.truth(key);
         truth.told_end = false;

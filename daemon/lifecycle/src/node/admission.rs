@@ -89,8 +89,12 @@ impl Admission {
     }
 
     /// A pod that may have been admitted before; it counts until it has asked or ended.
-    pub(super) fn expect(&mut self, uid: String, pod: &ApiPod) {
-        if was_admitted(pod) && !self.claims.contains_key(&uid) && !self.asking.contains_key(&uid) {
+    pub(super) fn expect(&mut self, uid: String, pod: &ApiPod, known: bool) {
+        if (known || has_started(pod))
+            && !is_over(pod)
+            && !self.claims.contains_key(&uid)
+            && !self.asking.contains_key(&uid)
+        {
             self.names.take(&podspec::pod_full_name(pod), &uid);
             self.claim(uid, pod);
         }
@@ -205,8 +209,8 @@ impl Admission {
 
     fn verdict(&self, uid: &str, pod: &ApiPod, settled: Settled) -> Verdict {
         let facts = &*self.facts;
-        // Labels and taints decide about a pod of the API: they are not guessed (behaviour.md 1.1).
-        if !facts.seen && !podspec::is_static(pod) && !was_admitted(pod) {
+        // Labels and taints decide about a new pod of the API: they are not guessed (behaviour.md 1.1).
+        if !facts.seen && !podspec::is_static(pod) && !self.claims.contains_key(uid) {
             return Verdict::Wait(Stage::Object);
         }
         let others = self.claims.iter().filter(|(other, _)| *other != uid);
@@ -339,11 +343,14 @@ enum Verdict {
     PutOut(Vec<String>),
 }
 
-/// Whether a daemon before this one has let the pod in: its status has a start time, and no end.
-fn was_admitted(pod: &ApiPod) -> bool {
-    let Some(status) = &pod.status else { return false };
-    let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    status.start_time.is_some() && !over
+/// Whether a daemon has begun with the pod.
+fn has_started(pod: &ApiPod) -> bool {
+    pod.status.as_ref().is_some_and(|status| status.start_time.is_some())
+}
+
+fn is_over(pod: &ApiPod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Pods are judged in this order where they ask together. Static pods, which nobody has created, come first.

@@ -133,13 +133,16 @@ fn of_pods_that_ask_together_the_oldest_is_judged_first() {
     assert_eq!(node.ask(&young), ["+young"]);
 }
 
+fn expect(pod: &Arc<ApiPod>, known: bool) -> NodeInput {
+    NodeInput::Expect { uid: uid(pod), pod: Arc::clone(pod), known }
+}
+
 #[test]
 fn a_pod_that_an_earlier_daemon_let_in_counts_before_it_has_asked() {
     let mut node = Told::new(Arc::new(facts()));
-    let expect = |pod: &Arc<ApiPod>| NodeInput::Expect { uid: uid(pod), pod: Arc::clone(pod) };
     let runs = started(&plain("runs", "3"), "Running");
     let over = started(&plain("over", "3"), "Succeeded");
-    node.tell(vec![expect(&runs), expect(&over), expect(&plain("new", "3"))]);
+    node.tell(vec![expect(&runs, false), expect(&over, true), expect(&plain("new", "3"), false)]);
     assert_eq!(node.ask(&plain("new", "3")), ["-new OutOfcpu"]);
     // Its own entry does not speak against it.
     assert_eq!(node.ask(&runs), ["+runs"]);
@@ -183,7 +186,9 @@ fn row_2_4_the_node_is_read_again_once_before_its_labels_refuse_a_pod() {
 fn a_new_pod_of_the_api_waits_until_the_node_has_been_seen_and_others_do_not() {
     let mut node = Told::new(facts_with(|f| f.seen = false));
     assert_eq!(node.ask(&plain("new", "1")), [""; 0]);
-    assert_eq!(node.ask(&started(&plain("known", "1"), "Running")), ["+known"]);
+    // After a reboot without an API server: nothing is known of the node but its name, and of the pod but its spec.
+    node.tell(vec![expect(&plain("new", "1"), false), expect(&plain("known", "1"), true)]);
+    assert_eq!(node.ask(&plain("known", "1")), ["+known"]);
     let mut fixed = ApiPod::clone(&plain("fixed", "1"));
     fixed.metadata.annotations = Some([("kubernetes.io/config.source".into(), "file".into())].into());
     assert_eq!(node.ask(&Arc::new(fixed)), ["+fixed"]);
