@@ -82,10 +82,13 @@ fn is_safe(name: &str, kernel_version: &str) -> bool {
     SAFE.iter().any(|(safe, since)| *safe == name && kernel.unwrap_or_default() >= *since)
 }
 
+/// A pattern of parameters that the whole node has allows nothing: a pod cannot set them for itself.
 fn is_allowed(name: &str, patterns: &[String]) -> bool {
-    patterns.iter().map(|p| dotted(p)).any(|pattern| match pattern.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => name == pattern,
+    patterns.iter().map(|p| dotted(p)).filter(|p| namespace(p).is_some()).any(|pattern| {
+        match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == pattern,
+        }
     })
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::testing::{facts, facts_with, pod};
@@ -273,4 +274,92 @@ fn row_27_5_a_resize_waits_for_room_and_less_is_granted_before_more() {
     assert_eq!(node.end("c"), ["a resized"]);
     assert_eq!(node.ask(&plain("d", "1")), ["-d OutOfcpu"]);
     assert_eq!(node.ask(&plain("e", "500m")), ["+e"]);
+}
+
+/// What may happen to the pods of a node.
+#[derive(Clone, Debug)]
+enum Happening {
+    Asks { pod: usize, cpu: u32, priority: i32 },
+    Ends { pod: usize },
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let priority = prop_oneof![3 => Just(0), 1 => Just(CRITICAL), 1 => Just(CRITICAL + 1)];
+    prop_oneof![
+        3 => (0_usize..12, 0_u32..3000, priority)
+            .prop_map(|(pod, cpu, priority)| Happening::Asks { pod, cpu, priority }),
+        2 => (0_usize..12).prop_map(|pod| Happening::Ends { pod }),
+    ]
+}
+
+/// What the pods have been told.
+#[derive(Default)]
+struct Pods {
+    /// Millis and priority of each that has come and not ended.
+    here: BTreeMap<String, (u32, i32)>,
+    waiting: BTreeSet<String>,
+    running: BTreeSet<String>,
+}
+
+impl Pods {
+    fn take(&mut self, told: Vec<String>) {
+        for word in told {
+            let uid = |rest: &str| rest.split(' ').next().unwrap_or_default().to_owned();
+            if let Some(rest) = word.strip_prefix('+') {
+                assert!(self.waiting.remove(&uid(rest)), "{word}: an answer to nobody");
+                self.running.insert(uid(rest));
+            } else if let Some(rest) = word.strip_prefix('-') {
+                assert!(self.waiting.remove(&uid(rest)), "{word}: an answer to nobody");
+                self.here.remove(&uid(rest));
+            } else if let Some(rest) = word.strip_prefix('!') {
+                let (_, priority) = self.here[&uid(rest)];
+                let for_somebody =
+                    |asks: &String| self.here[asks].1 >= CRITICAL && self.here[asks].1 > priority;
+                assert!(self.running.contains(&uid(rest)), "{word}: it does not run");
+                assert!(self.waiting.iter().any(for_somebody), "{word}: for nobody above it");
+            }
+        }
+        let used: u32 = self.running.iter().map(|uid| self.here[uid].0).sum();
+        assert!(used <= 4000, "{used} millis of 4000 are given away to {:?}", self.running);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_node_never_gives_away_more_than_it_has_and_everybody_gets_one_answer(
+        happenings in proptest::collection::vec(happening(), 0..60),
+    ) {
+        let mut node = Told::new(Arc::new(facts()));
+        let mut pods = Pods::default();
+        for happening in happenings {
+            match happening {
+                Happening::Asks { pod, cpu, priority } => {
+                    let uid = format!("p{pod}");
+                    if pods.here.contains_key(&uid) {
+                        continue;
+                    }
+                    pods.here.insert(uid.clone(), (cpu, priority));
+                    pods.waiting.insert(uid.clone());
+                    let pod = named(&uid, &format!("{cpu}m"), json!({"priority": priority}));
+                    let told = node.ask(&pod);
+                    pods.take(told);
+                }
+                Happening::Ends { pod } => {
+                    let uid = format!("p{pod}");
+                    pods.here.remove(&uid);
+                    pods.waiting.remove(&uid);
+                    pods.running.remove(&uid);
+                    let told = node.end(&uid);
+                    pods.take(told);
+                }
+            }
+        }
+        while let Some(uid) = pods.running.pop_first() {
+            pods.here.remove(&uid);
+            let told = node.end(&uid);
+            pods.take(told);
+        }
+        prop_assert!(pods.waiting.is_empty(), "{:?} have no answer", pods.waiting);
+        prop_assert_eq!(node.node.next_wake(), None);
+    }
 }

@@ -45,6 +45,10 @@ fn row_2_2_unsafe_parameters_need_the_configuration() {
     assert_eq!(refused(&Case { name: "kernel.msgmax", ..USUAL }), forbidden("kernel.msgmax"));
     assert_eq!(refused(&Case { name: "kernel.msgmax", allowed: &["kernel.msg*"], ..USUAL }), None);
     assert_eq!(refused(&Case { name: "kernel.sem", allowed: &["kernel.sem"], ..USUAL }), None);
+    assert_eq!(
+        refused(&Case { name: "vm.swappiness", allowed: &["vm.*", "vm.swappiness"], ..USUAL }),
+        forbidden("vm.swappiness")
+    );
     let other = Case { name: "kernel.shmmax", allowed: &["kernel.msg*", "kernel.shm"], ..USUAL };
     assert_eq!(refused(&other), forbidden("kernel.shmmax"));
 }
