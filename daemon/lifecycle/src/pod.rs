@@ -164,6 +164,8 @@ pub struct Pod {
 
     cleanup: Cleanup,
     cleanup_op: Option<OpId>,
+    /// The container or sandbox that `cleanup_op` removes: the runtime's id.
+    cleanup_id: Option<String>,
     cleanup_retry: Option<Duration>,
     cleanup_failures: u32,
     finished: bool,
@@ -173,6 +175,8 @@ pub struct Pod {
     acknowledged: u64,
     /// Whether the API has no such object (any more).
     gone: bool,
+    /// Whether the source has it no more, whatever brought it to its end before.
+    removed: bool,
     kept: Kept,
     wake: Option<Duration>,
 }
@@ -210,6 +214,7 @@ impl Pod {
             probed: Vec::new(),
             cleanup: Cleanup::Volumes,
             cleanup_op: None,
+            cleanup_id: None,
             cleanup_retry: None,
             cleanup_failures: 0,
             finished: false,
@@ -217,6 +222,7 @@ impl Pod {
             version: 0,
             acknowledged: 0,
             gone: assignment.origin == Origin::Orphan,
+            removed: false,
             kept: assignment.kept,
             wake: None,
         };
@@ -299,9 +305,11 @@ impl Pod {
                 self.origin = assignment.origin;
                 self.take_spec(assignment.pod);
                 self.consider_end(now);
+                self.tell_end_again(out);
             }
             Input::Removed { grace } => {
                 self.gone |= self.origin == Origin::Api;
+                self.removed = true;
                 let grace = grace.unwrap_or_else(|| self.own_grace());
                 self.terminate(Cause::Removed, grace, now);
             }
@@ -324,6 +332,16 @@ impl Pod {
             Input::Probed { id, kind, success } => self.probe_told(id, kind, success, now),
             Input::Resized(verdict) => self.resize_told(verdict, out),
             Input::Tick => {}
+        }
+    }
+
+    /// A machine that was made from what an earlier daemon kept took its end for known; the API shows that it is not.
+    fn tell_end_again(&mut self, out: &mut Vec<Effect>) {
+        let terminal = |s: &PodStatus| matches!(s.phase.as_deref(), Some("Succeeded" | "Failed"));
+        let Some(status) = self.status.as_ref().filter(|s| self.version == 0 && terminal(s)) else { return };
+        if !self.pod.status.as_ref().is_some_and(terminal) {
+            self.version += 1;
+            out.push(Effect::Publish { version: self.version, status: Arc::clone(status) });
         }
     }
 
@@ -492,6 +510,7 @@ impl Pod {
         match &self.stage {
             Stage::Terminating(Termination { cause, .. }) | Stage::Terminated(cause) => {
                 *cause == Cause::Removed
+                    || self.removed
                     || self.gone
                     || (self.origin == Origin::Api && self.pod.metadata.deletion_timestamp.is_some())
             }

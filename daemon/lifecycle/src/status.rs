@@ -57,6 +57,13 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
         status.message = Some(message.clone());
         return status;
     }
+    if cause == Some(&Cause::AlreadyTerminal)
+        && view.observation.is_some_and(|o| o.containers.is_empty())
+        && let Some(previous) = view.previous
+    {
+        // Whoever ended it has said all there is to say; nothing here knows better (behaviour.md 4.3).
+        return previous.clone();
+    }
     let mut inits = container_statuses(view, &[ContainerKind::Init, ContainerKind::Sidecar]);
     let mut regulars = container_statuses(view, &[ContainerKind::Regular]);
     let mut ephemerals = container_statuses(view, &[ContainerKind::Ephemeral]);

@@ -75,7 +75,10 @@ fn is_own(call: &Call) -> bool {
 
 /// Whether it changes what is on the node.
 fn changes_something(call: &Call) -> bool {
-    !is_look(call)
+    // What is mounted already stays, and what is dead may be removed at any time.
+    let harmless =
+        matches!(call, Call::MountVolumes | Call::RemoveContainer { .. } | Call::RemoveSandbox { .. });
+    !is_look(call) && !harmless
 }
 
 fn not_found() -> Outcome {
@@ -156,7 +159,11 @@ impl World {
             }
             Fate::Works | Fate::AnswerLost => {}
         }
-        if changes_something(&call) {
+        let stopped_before = match &call {
+            Call::StopSandbox { id } => !self.runtime.pod(key).sandbox_is_ready(id),
+            _ => false,
+        };
+        if changes_something(&call) && !stopped_before {
             self.changes_made += 1;
         }
         let time = match &call {
@@ -325,6 +332,7 @@ impl World {
     pub(crate) fn end_process(&mut self, key: Key, id: &str, code: i32, reason: &str) {
         self.note(|| format!("pod {key}: {id} has ended with {code} {reason}"));
         let (time, now) = (self.time, self.wall_nanos());
+        self.exits += 1;
         if let Some(c) = self.runtime.pod(key).container_mut(id) {
             c.state = ContainerState::Exited;
             c.exit_code = code;
@@ -586,11 +594,17 @@ impl World {
         let Some(outcome) = outcome.filter(|_| life == self.life) else { return Ok(()) };
         let Some(task) = self.daemon.as_mut().and_then(|d| d.tasks.get_mut(&key)) else { return Ok(()) };
         task.calls.remove(&op);
+        let time = self.time;
         if let Call::RunHook { id, hook, .. } = &call
             && let Some(run) = self.truth(key).runs.get_mut(id)
         {
             match hook {
-                Hook::PostStart => run.post_start = PostStart::Returned,
+                Hook::PostStart => {
+                    run.post_start = PostStart::Returned;
+                    if outcome.is_err() {
+                        run.stop_began.get_or_insert(time);
+                    }
+                }
                 Hook::PreStop => run.pre_stop_over = true,
             }
         }
@@ -602,6 +616,14 @@ impl World {
     pub(crate) fn abandon(&mut self, number: u64, killed: bool) -> Check {
         let Some(in_flight) = self.calls.get(&number) else { return Ok(()) };
         if !in_flight.arrived || in_flight.outcome.is_some() || in_flight.fate == Fate::Hangs {
+            self.drop_call(number);
+            return Ok(());
+        }
+        if matches!(in_flight.call, Call::MountVolumes) {
+            let key = in_flight.key;
+            let done = self.random.percent(50);
+            self.runtime.pod(key).volumes_mounted |= done;
+            self.runtime.pod(key).has_dirs |= done;
             self.drop_call(number);
             return Ok(());
         }

@@ -64,8 +64,14 @@ impl FaultKind {
 }
 
 /// A set of kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FaultSet(u32);
+
+impl std::fmt::Debug for FaultSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(FaultKind::ALL.iter().filter(|kind| self.has(**kind))).finish()
+    }
+}
 
 impl FaultSet {
     /// Of all kinds.

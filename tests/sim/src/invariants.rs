@@ -90,6 +90,7 @@ impl World {
                 if *success || *kind == ProbeKind::Readiness {
                     return;
                 }
+                run.stop_began.get_or_insert(time);
                 let name = run.name.clone();
                 let Some((_, spec, _)) = crate::calls::spec_of(&object, &name) else { return };
                 let probe =
@@ -106,13 +107,27 @@ impl World {
         self.stop_overtakes_work(key, call)?;
         match call {
             Call::StopContainer { id, grace } => {
+                self.note_stop(key, id);
                 self.the_deadline_is_kept_before_anything_is_stopped(key)?;
                 self.the_deadline_only_shrinks(key, id, *grace)
             }
-            Call::RunHook { hook: Hook::PreStop, .. } => {
+            Call::RunHook { hook: Hook::PreStop, id, .. } => {
+                self.note_stop(key, id);
+                let time = self.time;
+                if let Some(run) = self.truth(key).runs.get_mut(id) {
+                    run.pre_stop_began.get_or_insert(time);
+                }
                 self.the_deadline_is_kept_before_anything_is_stopped(key)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The first step towards the end of a run.
+    fn note_stop(&mut self, key: Key, id: &str) {
+        let time = self.time;
+        if let Some(run) = self.truth(key).runs.get_mut(id) {
+            run.stop_began.get_or_insert(time);
         }
     }
 

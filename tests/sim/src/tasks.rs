@@ -87,7 +87,8 @@ impl World {
         {
             let version = self.api.get(key).map_or(0, |o| o.version);
             let pod = Arc::clone(&assignment.pod);
-            if let Some(daemon) = &mut self.daemon {
+            // What the daemon has kept itself is no news of the API.
+            if let Some(daemon) = self.daemon.as_mut().filter(|d| d.listed) {
                 daemon.seen(key, &pod, version);
             }
         }
@@ -187,6 +188,18 @@ impl World {
             Effect::AskResize => self.ask_resize(key),
             Effect::Keep(kept) => {
                 let boot = self.boot_number;
+                if kept.ends_at.is_none() {
+                    // The pod goes on.
+                    self.truth(key).deadline = None;
+                }
+                if let Some(end) = kept.ends_at {
+                    // An end that the machine has seen to by itself.
+                    let at = self.time_of(end.boot);
+                    let truth = self.truth(key);
+                    if !truth.told_end {
+                        truth.ends_by(at);
+                    }
+                }
                 self.ledger.keep(key, kept, boot);
             }
             Effect::Event(_) => {}
@@ -273,6 +286,8 @@ impl World {
         }
         self.note(|| "the pods of the last run are taken up".to_owned());
         for (key, pod) in self.ledger.pods() {
+            let truth = self.truth(key);
+            truth.blind = true;
             self.assign(key, &pod, Origin::Api);
         }
         Ok(())

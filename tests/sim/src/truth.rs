@@ -70,6 +70,8 @@ pub(crate) struct Truth {
     pub(crate) observed: bool,
     /// Sandboxes that were found or made not ready.
     pub(crate) lost_sandboxes: BTreeSet<String>,
+    /// Whether the present machine began without the status that the API has: the API was away.
+    pub(crate) blind: bool,
     /// Whether a terminal phase was published.
     pub(crate) over: bool,
     /// Whether the API has taken one.

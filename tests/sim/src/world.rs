@@ -171,6 +171,8 @@ pub(crate) struct World {
     audit_every: Duration,
     /// Writes that changed an object, and calls that changed the runtime, since the last restart of a daemon at rest.
     pub(crate) changes_made: u64,
+    /// Processes that have ended since then.
+    pub(crate) exits: u64,
 }
 
 impl World {
@@ -210,6 +212,7 @@ impl World {
             steps: 0,
             audit_every: Duration::from_secs(mood.pick(&[10, 60])),
             changes_made: 0,
+            exits: 0,
             scenario,
         };
         for (index, deed) in world.workload.deeds.clone().iter().enumerate() {
@@ -392,7 +395,15 @@ impl World {
         for call in self.calls.keys().copied().collect::<Vec<_>>() {
             self.abandon(call, true)?;
         }
-        for truth in self.truths.values_mut() {
+        for (key, truth) in &mut self.truths {
+            // What the API was not told, nobody else knows; and who was not told of an end by the API goes on.
+            let object = self.api.get(*key).map(|o| &o.pod);
+            truth.published = object.and_then(|pod| pod.status.clone()).map(Arc::new);
+            truth.over = crate::api::is_terminal(truth.published.as_deref());
+            let goes_on = object.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none());
+            if goes_on || self.files.contains(key) || !self.ledger.has_deadline(*key) {
+                truth.deadline = None;
+            }
             for run in truth.runs.values_mut().filter(|r| r.is_running()) {
                 run.daemon_killed |= run.stop_began.is_some();
                 if run.post_start == crate::truth::PostStart::Running {
@@ -414,6 +425,7 @@ impl World {
         for truth in self.truths.values_mut() {
             truth.told_end = false;
             truth.observed = false;
+            truth.blind = false;
         }
         let life = self.life;
         self.note(|| format!("daemon {life} begins"));

@@ -21,7 +21,11 @@ impl Pod {
             return;
         }
         let call = match self.cleanup {
-            Cleanup::Volumes => self.has_volumes().then_some(Call::UnmountVolumes),
+            Cleanup::Volumes => {
+                // Nobody knows what a pod had that no source has any more.
+                let unknown = self.origin == Origin::Orphan && self.settings.supported.volumes;
+                (unknown || self.has_volumes()).then_some(Call::UnmountVolumes)
+            }
             Cleanup::Dirs => Some(Call::RemoveDirs { logs: false }),
             Cleanup::Object if has_object => Some(Call::DeleteObject),
             Cleanup::Containers => {
@@ -46,7 +50,13 @@ impl Pod {
             Cleanup::Object => None,
         };
         match call {
-            Some(call) => self.cleanup_op = Some(self.call(out, call)),
+            Some(call) => {
+                self.cleanup_id = match &call {
+                    Call::RemoveContainer { id, .. } | Call::RemoveSandbox { id } => Some(id.clone()),
+                    _ => None,
+                };
+                self.cleanup_op = Some(self.call(out, call));
+            }
             None => {
                 self.cleanup = self.cleanup.next();
                 self.plan_cleanup(now, out);
@@ -67,13 +77,11 @@ impl Pod {
         }
         self.cleanup_failures = 0;
         self.cleanup_retry = None;
-        match (self.cleanup, &mut self.observation) {
-            // Taken off one by one; what was removed is not looked for again.
-            (Cleanup::Containers, Some(o)) if !o.containers.is_empty() => {
-                o.containers.remove(0);
-            }
-            (Cleanup::Sandboxes, Some(o)) if !o.sandboxes.is_empty() => {
-                o.sandboxes.remove(0);
+        match (self.cleanup_id.take(), &mut self.observation) {
+            // Taken off one by one; what was removed is not looked for again. It may be off already: somebody has looked.
+            (Some(id), Some(o)) => {
+                o.containers.retain(|c| c.id != id);
+                o.sandboxes.retain(|s| s.id != id);
             }
             _ => {
                 if self.cleanup == Cleanup::Object {

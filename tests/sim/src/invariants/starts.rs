@@ -1,4 +1,4 @@
-use lifecycle::{Call, ContainerKind, Hook};
+use lifecycle::{Call, ContainerKind, Hook, Origin};
 
 use super::{Check, must};
 use crate::calls::spec_of;
@@ -86,8 +86,9 @@ impl World {
                 }
                 let hook = before.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
                 use crate::truth::PostStart;
+                // A hook that a lost answer or a killed daemon has kept from running is not made up for.
                 (before.startup_probe.is_none() || r.told_started)
-                    && (!hook || matches!(r.post_start, PostStart::Returned | PostStart::Unknown))
+                    && (!hook || r.post_start != PostStart::Running)
             });
             must("a_container_waits_for_its_gates", open, || {
                 format!("pod {key}: {} was started before {} had done its part", run.name, before.name)
@@ -117,8 +118,14 @@ impl World {
     pub(super) fn one_uid_of_a_name_runs(&mut self, key: Key) -> Check {
         let name = &self.workload.pods[key].object.metadata.name;
         let others = self.workload.pods.iter().filter(|p| p.key != key && p.object.metadata.name == *name);
+        // What no source has is ended under its UID alone, whoever has its name (4.14).
+        let known = |key: &Key| {
+            let task = self.daemon.as_ref().and_then(|d| d.tasks.get(key));
+            task.is_some_and(|t| t.origin != Origin::Orphan)
+        };
         let other = others
             .map(|p| p.key)
+            .filter(known)
             .find(|other| self.runtime.pods.get(other).is_some_and(|p| p.running().count() > 0));
         must("one_uid_of_a_name_runs", other.is_none(), || {
             format!("pod {key} starts while pod {other:?} of the same name runs")

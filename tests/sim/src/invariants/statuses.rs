@@ -98,7 +98,7 @@ impl World {
             let truth = self.truth(key);
             let run = id_of(old).and_then(|id| truth.runs.get(id));
             let evidence = run.is_none_or(|r| r.told_unready || r.ended.is_some());
-            must("ready_turns_false_only_with_evidence", evidence || is_static, || {
+            must("ready_turns_false_only_with_evidence", evidence || is_static || truth.blind, || {
                 format!("pod {key}: {} was ready, runs on, and is not ready any more", old.name)
             })?;
         }
@@ -108,11 +108,11 @@ impl World {
     /// The start time, the addresses, and that the generation counts up (behaviour.md 5.12, 5.13, 5.15).
     pub(super) fn what_is_set_once_stays(&mut self, key: Key, status: &PodStatus) -> Check {
         let Some(before) = self.truth(key).published.clone() else { return Ok(()) };
-        if self.workload.pods[key].origin == Origin::Static {
+        if self.workload.pods[key].origin == Origin::Static || self.truth(key).blind {
             return Ok(());
         }
         let rule = "what_is_set_once_stays";
-        must(rule, before.start_time == status.start_time, || {
+        must(rule, before.start_time.is_none() || before.start_time == status.start_time, || {
             format!("pod {key}: the start time was {:?} and is {:?}", before.start_time, status.start_time)
         })?;
         must(rule, before.pod_ip.is_none() || status.pod_ip.is_some(), || {

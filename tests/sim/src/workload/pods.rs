@@ -67,7 +67,7 @@ pub(crate) fn pod(random: &mut Random, key: Key, name: u64, origin: Origin) -> A
         ..PodStatus::default()
     });
     let metadata = ObjectMeta {
-        name: Some(format!("web-{name}")),
+        name: Some(format!("{}-{name}", if origin == Origin::Static { "static" } else { "web" })),
         namespace: Some("ns".to_owned()),
         uid: Some(uid(key)),
         generation: Some(1),
