@@ -15,7 +15,7 @@
 
 mod file;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -46,8 +46,15 @@ struct Record {
 #[derive(Debug, Default)]
 struct State {
     records: HashMap<String, Record>,
-    /// UIDs whose file is not what `records` says.
-    dirty: BTreeSet<String>,
+    /// UIDs whose file is not what `records` says, and whether it has to be synced: what only a kill of the daemon could lose
+    /// is in the kernel's hands, and what a reboot ends need not survive one.
+    dirty: BTreeMap<String, bool>,
+}
+
+impl State {
+    fn touch(&mut self, uid: &str, synced: bool) {
+        *self.dirty.entry(uid.to_owned()).or_default() |= synced;
+    }
 }
 
 #[derive(Debug)]
@@ -73,7 +80,7 @@ impl Ledger {
     pub(crate) fn open(root_dir: &Path, boot_id: String) -> Result<Self, LedgerError> {
         let dir = root_dir.join("nodelet/pods");
         let records = file::read_all(&dir)?;
-        let state = Mutex::new(State { records, dirty: BTreeSet::new() });
+        let state = Mutex::new(State { records, dirty: BTreeMap::new() });
         Ok(Self { shared: Arc::new(Shared { dir, boot_id, state, changed: Notify::new() }) })
     }
 
@@ -81,14 +88,27 @@ impl Ledger {
         change(&mut self.shared.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The pods that were assigned when the last daemon ended.
+    /// The pods that the API server had assigned when the last daemon ended.
     pub(crate) fn pods(&self) -> Vec<Arc<ApiPod>> {
-        self.with(|state| state.records.values().map(|r| Arc::clone(&r.pod)).collect())
+        let all = |state: &mut State| -> Vec<Arc<ApiPod>> {
+            state.records.values().map(|r| Arc::clone(&r.pod)).collect()
+        };
+        let mut pods = self.with(all);
+        pods.retain(|pod| !crate::sources::is_static(pod));
+        pods
     }
 
     /// Whether the pod was given to a daemon before.
     pub(crate) fn knows(&self, uid: &str) -> bool {
         self.with(|state| state.records.contains_key(uid))
+    }
+
+    /// The hash of the manifest that this program has run under the UID `uid`, where it has.
+    pub(crate) fn manifest(&self, uid: &str) -> Option<String> {
+        self.with(|state| {
+            let pod = &state.records.get(uid)?.pod;
+            pod.metadata.annotations.as_ref()?.get(crate::sources::CONFIG_HASH).cloned()
+        })
     }
 
     /// What the machine of `pod` is to go on from.
@@ -124,19 +144,32 @@ impl Ledger {
                 None => Kept::default(),
             };
             let record = Record { pod: Arc::clone(pod), kept, boot_id: self.shared.boot_id.clone() };
-            state.records.insert(uid.clone(), record);
-            state.dirty.insert(uid)
+            let resynced =
+                state.records.insert(uid.clone(), record).is_none_or(|old| old.pod.spec != pod.spec);
+            state.touch(&uid, resynced);
+            true
         });
         if changed {
             self.shared.changed.notify_one();
         }
     }
 
+    /// Writes a pod at once, so that a kill finds it; it is synced with the others. For static pods, before the runtime is told
+    /// of them: who has started one decides whether a changed manifest is seen.
+    pub(crate) fn write_now(&self, uid: &str) {
+        let Some(record) = self.with(|state| state.records.get(uid).cloned()) else { return };
+        if let Err(error) = file::write(&self.shared.dir, uid, &record) {
+            tracing::warn!(%error, uid, "a static pod is not on the disk yet");
+        }
+    }
+
     /// What the pod's machine wants kept.
     pub(crate) fn keep(&self, uid: &str, kept: Kept) {
         self.change(uid, |record| {
+            let resized = record.kept.allocated != kept.allocated || record.kept.actuated != kept.actuated;
             record.kept = kept;
             record.boot_id.clone_from(&self.shared.boot_id);
+            resized
         });
     }
 
@@ -146,14 +179,18 @@ impl Ledger {
             let mut pod = ApiPod::clone(&record.pod);
             pod.status = Some(PodStatus::clone(status));
             record.pod = Arc::new(pod);
+            // It would be run a second time.
+            true
         });
     }
 
-    fn change(&self, uid: &str, change: impl FnOnce(&mut Record)) {
+    /// Changes a record that there is; `change` tells whether it has to be synced.
+    fn change(&self, uid: &str, change: impl FnOnce(&mut Record) -> bool) {
         let known = self.with(|state| {
             let Some(record) = state.records.get_mut(uid) else { return false };
-            change(record);
-            state.dirty.insert(uid.to_owned())
+            let synced = change(record);
+            state.touch(uid, synced);
+            true
         });
         if known {
             self.shared.changed.notify_one();
@@ -163,10 +200,11 @@ impl Ledger {
     /// Nothing is left of the pod.
     pub(crate) fn forget(&self, uid: &str) {
         let known = self.with(|state| {
-            state.records.remove(uid).is_some() && {
-                state.dirty.insert(uid.to_owned());
-                true
+            let known = state.records.remove(uid).is_some();
+            if known {
+                state.touch(uid, false);
             }
+            known
         });
         if known {
             self.shared.changed.notify_one();
@@ -199,19 +237,27 @@ impl Ledger {
     }
 
     async fn write(&self) -> Result<(), LedgerError> {
-        let batch: Vec<(String, Option<Record>)> = self.with(|state| {
+        let batch: Vec<file::Change> = self.with(|state| {
             let dirty = std::mem::take(&mut state.dirty);
-            dirty.into_iter().map(|uid| (uid.clone(), state.records.get(&uid).cloned())).collect()
+            let change = |(uid, synced): (String, bool)| {
+                let record = state.records.get(&uid).cloned();
+                file::Change { uid, record, synced }
+            };
+            dirty.into_iter().map(change).collect()
         });
         if batch.is_empty() {
             return Ok(());
         }
         let dir = self.shared.dir.clone();
-        let uids: Vec<String> = batch.iter().map(|(uid, _)| uid.clone()).collect();
+        let dirty: Vec<(String, bool)> = batch.iter().map(|c| (c.uid.clone(), c.synced)).collect();
         let written = tokio::task::spawn_blocking(move || file::write_all(&dir, &batch)).await;
         let written = written.unwrap_or_else(|error| Err(LedgerError::Panicked(error.to_string())));
         if written.is_err() {
-            self.with(|state| state.dirty.extend(uids));
+            self.with(|state| {
+                for (uid, synced) in dirty {
+                    state.touch(&uid, synced);
+                }
+            });
         }
         written
     }

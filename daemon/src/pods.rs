@@ -92,6 +92,10 @@ pub(crate) struct Pods {
     swept: bool,
     /// UIDs that the runtime had when it was first read; `None` until then.
     in_runtime: Option<HashMap<String, Found>>,
+    /// Static pods that came before the runtime was read: they may run under another UID.
+    early: Vec<(Source, Arc<ApiPod>)>,
+    /// The UID that a static pod runs under, where a kubelet has started it, by the one that its manifest gives it.
+    adopted: HashMap<String, String>,
     /// Assignments that came before the runtime could be read.
     host_ips: watch::Receiver<Vec<String>>,
 }
@@ -109,6 +113,8 @@ impl Pods {
             awaited: inputs.sources.iter().copied().collect(),
             swept: false,
             in_runtime: None,
+            early: Vec::new(),
+            adopted: HashMap::new(),
             host_ips: inputs.host_ips.clone(),
         }
     }
@@ -162,7 +168,12 @@ impl Pods {
     fn updated(&mut self, update: Update) {
         match update {
             Update::Listed { source, pods } => {
-                let listed: HashSet<&str> = pods.iter().filter_map(|p| p.metadata.uid.as_deref()).collect();
+                let given: HashSet<&str> = pods.iter().filter_map(|p| p.metadata.uid.as_deref()).collect();
+                self.early.retain(|(from, pod)| {
+                    *from != source || pod.metadata.uid.as_deref().is_some_and(|uid| given.contains(uid))
+                });
+                let listed: HashSet<&str> =
+                    given.iter().map(|uid| self.adopted.get(*uid).map_or(*uid, String::as_str)).collect();
                 for (uid, handle) in &mut self.handles {
                     if handle.source == Some(source) && !listed.contains(uid.as_str()) {
                         handle.removed = true;
@@ -187,6 +198,8 @@ impl Pods {
             }
             Update::Applied { source, pod } => self.assign(source, pod),
             Update::Removed { source, uid, grace, .. } => {
+                self.early.retain(|(_, pod)| pod.metadata.uid.as_ref() != Some(&uid));
+                let uid = self.adopted.get(&uid).cloned().unwrap_or(uid);
                 if let Some(handle) = self.handles.get_mut(&uid).filter(|h| h.source == Some(source)) {
                     handle.removed = true;
                     handle.next = None;
@@ -197,12 +210,16 @@ impl Pods {
     }
 
     fn assign(&mut self, source: Source, pod: Arc<ApiPod>) {
-        let Some(uid) = pod.metadata.uid.clone() else { return };
         let origin = if sources::is_static(&pod) { Origin::Static } else { Origin::Api };
+        let pod = if origin == Origin::Static { self.as_it_runs(source, pod) } else { Some(pod) };
+        let Some((pod, uid)) = pod.and_then(|pod| pod.metadata.uid.clone().map(|uid| (pod, uid))) else {
+            return;
+        };
         let kept = self.shared.ledger.kept(&pod, clock::now());
         let known = self.shared.ledger.knows(&uid);
-        if origin == Origin::Api {
-            self.shared.ledger.assigned(&pod);
+        self.shared.ledger.assigned(&pod);
+        if origin == Origin::Static {
+            self.shared.ledger.write_now(&uid);
         }
         let assignment = Assignment { pod, origin, kept };
         match self.handles.get_mut(&uid) {
@@ -210,6 +227,35 @@ impl Pods {
             Some(handle) => handle.mailbox.assign(assignment),
             None => self.start(uid, Some(source), assignment, known),
         }
+    }
+
+    /// A static pod under the UID that it runs under; `None` as long as that is not known.
+    ///
+    /// A kubelet gives static pods other UIDs than this program does. One that it has left running, with the same full name
+    /// and the same containers, goes on under its own. Of what this program has run the ledger knows the manifest: another
+    /// one is run anew.
+    fn as_it_runs(&mut self, source: Source, pod: Arc<ApiPod>) -> Option<Arc<ApiPod>> {
+        let uid = pod.metadata.uid.clone()?;
+        let Some(found) = &self.in_runtime else {
+            self.early.retain(|(_, early)| early.metadata.uid.as_ref() != Some(&uid));
+            self.early.push((source, pod));
+            return None;
+        };
+        if !self.adopted.contains_key(&uid) && !self.handles.contains_key(&uid) {
+            let fits = |(running, found): &(&String, &Found)| {
+                is_made_from(&pod, found)
+                    && !self.handles.contains_key(*running)
+                    && self.shared.ledger.manifest(running).is_none_or(|hash| hash == uid)
+            };
+            if let Some((running, _)) = found.iter().find(fits) {
+                tracing::info!(uid = running, "a static pod that a kubelet has started goes on");
+                self.adopted.insert(uid.clone(), running.clone());
+            }
+        }
+        let Some(running) = self.adopted.get(&uid) else { return Some(pod) };
+        let mut own = ApiPod::clone(&pod);
+        own.metadata.uid = Some(running.clone());
+        Some(Arc::new(own))
     }
 
     /// After a start without an API server: the pods of the last run go on, or come up again after a reboot. The first list
@@ -254,6 +300,7 @@ impl Pods {
             found.remove(uid);
         }
         self.shared.ledger.forget(uid);
+        self.adopted.retain(|_, running| running != uid);
         let Some(handle) = self.handles.remove(uid) else { return };
         tracing::info!(pod = %format_args!("{}/{}", handle.namespace, handle.name), uid, "nothing is left of the pod");
         if let Some(next) = handle.next {
@@ -280,6 +327,9 @@ impl Pods {
                     }
                 }
                 self.in_runtime = Some(found);
+                for (source, pod) in std::mem::take(&mut self.early) {
+                    self.assign(source, pod);
+                }
                 self.take_orphans();
             }
         }
@@ -325,4 +375,16 @@ impl Pods {
             self.start(uid, None, Assignment::new(pod, Origin::Orphan), false);
         }
     }
+}
+
+/// Whether what the runtime has comes from a manifest of this pod's name, with containers of the same definitions.
+fn is_made_from(pod: &ApiPod, found: &Found) -> bool {
+    let (Some(hashes), Some(spec)) = (&found.manifest, &pod.spec) else { return false };
+    let same = |(name, hash): (&String, &String)| {
+        podspec::containers(spec).any(|(_, c)| c.name == *name && podspec::container_hash(c) == *hash)
+    };
+    pod.metadata.namespace.as_ref() == Some(&found.namespace)
+        && pod.metadata.name.as_ref() == Some(&found.name)
+        && !hashes.is_empty()
+        && hashes.iter().all(same)
 }

@@ -1,7 +1,7 @@
 //! The daemon is killed at random points, over and over, beside a runtime made of state alone: nothing is restarted, doubled, leaked or lost.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -262,4 +262,106 @@ async fn calls_that_hang_for_some_pods_hold_up_no_other_and_not_their_own_end() 
         if left == wanted.len() { Look::There(()) } else { Look::NotYet(format!("{left} directories")) }
     };
     wait::until("nothing to be left of those that hung", LIMIT, look).await.unwrap();
+}
+
+/// A pod of a manifest as a kubelet starts it, under a UID that only a kubelet computes; the container's id.
+async fn started_by_a_kubelet(bed: &Bed, name: &str) -> String {
+    let uid = format!("5f3b2d0e-{name}");
+    let labels = |more: &[(&str, &str)]| {
+        let mut labels = HashMap::from([
+            ("io.kubernetes.pod.name".to_owned(), format!("{name}-node")),
+            ("io.kubernetes.pod.namespace".to_owned(), "default".to_owned()),
+            ("io.kubernetes.pod.uid".to_owned(), uid.clone()),
+        ]);
+        labels.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        labels
+    };
+    let sandbox = v1::PodSandboxConfig {
+        metadata: Some(v1::PodSandboxMetadata {
+            name: format!("{name}-node"),
+            uid: uid.clone(),
+            namespace: "default".to_owned(),
+            attempt: 0,
+        }),
+        log_directory: bed.path("pods").join(format!("default_{name}-node_{uid}")).display().to_string(),
+        labels: labels(&[]),
+        annotations: HashMap::from([
+            ("kubernetes.io/config.source".to_owned(), "file".to_owned()),
+            ("kubernetes.io/config.hash".to_owned(), uid.clone()),
+        ]),
+        ..Default::default()
+    };
+    let spec = serde_json::from_value(json!({ "name": "c", "image": "img:1" })).unwrap();
+    let hash = podspec::container_hash(&spec);
+    let container = v1::ContainerConfig {
+        metadata: Some(v1::ContainerMetadata { name: "c".to_owned(), attempt: 0 }),
+        image: Some(v1::ImageSpec { image: "img:1".to_owned(), ..Default::default() }),
+        labels: labels(&[("io.kubernetes.container.name", "c")]),
+        annotations: HashMap::from([
+            ("io.kubernetes.container.hash".to_owned(), hash),
+            ("io.kubernetes.container.restartCount".to_owned(), "0".to_owned()),
+        ]),
+        log_path: "c/0.log".to_owned(),
+        ..Default::default()
+    };
+    let id = bed.cri.run_pod_sandbox(sandbox.clone(), String::new()).await.unwrap();
+    let container = bed.cri.create_container(&id, container, sandbox).await.unwrap();
+    bed.cri.start_container(&container).await.unwrap();
+    container
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_pod_that_a_kubelet_has_started_goes_on_until_its_manifest_changes() {
+    let bed = Bed::new(3);
+    let _server = bed.runtime.serve(&bed.path("cri.sock")).unwrap();
+    let same = started_by_a_kubelet(&bed, "same").await;
+    let plain = |image: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": "same", "namespace": "default" },
+            "spec": { "terminationGracePeriodSeconds": 1, "containers": [{ "name": "c", "image": image }] },
+        })
+    };
+    std::fs::write(bed.manifest("same"), plain("img:1").to_string()).unwrap();
+    let mut daemon = bed.daemon();
+    // It has been taken up once its hosts file could be looked for and another pod runs.
+    bed.write("other", 0);
+    let look = || async {
+        let running = bed.running().await;
+        if running.len() == 2 { Look::There(()) } else { Look::NotYet(format!("{running:?}")) }
+    };
+    wait::until("another pod to run beside", LIMIT, look).await.unwrap();
+    daemon.kill().await.unwrap();
+    let _daemon = bed.daemon();
+    bed.write("third", 0);
+    let look = || async {
+        let running = bed.running().await;
+        if running.len() == 3 { Look::There(()) } else { Look::NotYet(format!("{running:?}")) }
+    };
+    wait::until("a third one after a restart", LIMIT, look).await.unwrap();
+    let status = bed.cri.container_status(&same).await.unwrap();
+    assert_eq!(
+        status.state,
+        v1::ContainerState::ContainerRunning as i32,
+        "{}",
+        tail(&bed.path("nodelet.log"))
+    );
+
+    std::fs::write(bed.path("new.json"), plain("img:2").to_string()).unwrap();
+    std::fs::rename(bed.path("new.json"), bed.manifest("same")).unwrap();
+    let look = || async {
+        let containers = bed.cri.list_containers([].into()).await.unwrap();
+        let of_it: Vec<_> = containers
+            .iter()
+            .filter(|c| c.labels["io.kubernetes.pod.name"] == "same-node")
+            .map(|c| (c.id.clone(), c.state))
+            .collect();
+        match &of_it[..] {
+            [(id, 1)] if *id != same => Look::There(()),
+            other => Look::NotYet(format!("{other:?}")),
+        }
+    };
+    wait::until("the changed manifest to run instead", LIMIT, look).await.unwrap();
+    assert_eq!(bed.runtime.violations(), Vec::<String>::new());
 }

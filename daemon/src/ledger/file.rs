@@ -104,12 +104,21 @@ fn checksum(bytes: &[u8]) -> String {
     Md5::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Brings the files of a batch to their records; those without one are removed.
-pub(super) fn write_all(dir: &Path, batch: &[(String, Option<Record>)]) -> Result<(), LedgerError> {
-    for (uid, record) in batch {
+/// A file that is to be brought to its record; without one it is removed.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) uid: String,
+    pub(super) record: Option<Record>,
+    /// Whether it must survive the machine, and not only the daemon.
+    pub(super) synced: bool,
+}
+
+/// Brings the files of a batch to their records.
+pub(super) fn write_all(dir: &Path, batch: &[Change]) -> Result<(), LedgerError> {
+    for Change { uid, record, synced } in batch {
         let path = dir.join(uid);
         match record {
-            Some(record) => replace(&path, &encode(record))?,
+            Some(record) => replace(&path, &encode(record), *synced)?,
             None => match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(file("removing", &path)(error));
@@ -118,16 +127,24 @@ pub(super) fn write_all(dir: &Path, batch: &[(String, Option<Record>)]) -> Resul
             },
         }
     }
+    if !batch.iter().any(|change| change.synced) {
+        return Ok(());
+    }
     File::open(dir).and_then(|d| d.sync_all()).map_err(file("syncing", dir))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
+/// Writes one file without syncing it.
+pub(super) fn write(dir: &Path, uid: &str, record: &Record) -> Result<(), LedgerError> {
+    replace(&dir.join(uid), &encode(record), false)
+}
+
+fn replace(path: &Path, bytes: &[u8], synced: bool) -> Result<(), LedgerError> {
     let unfinished = path.with_added_extension(&UNFINISHED[1..]);
     let write = || -> io::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(bytes)?;
-        file.sync_data()
+        if synced { file.sync_data() } else { Ok(()) }
     };
     write().map_err(file("writing", &unfinished))?;
     fs::rename(&unfinished, path).map_err(file("replacing", path))

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::status_patch::status_patch;
 use crate::cause::chain;
 use crate::events::Recorder;
+use crate::sources::CONFIG_HASH;
 use crate::sources::mirror::Mirrors;
 
 /// Status writes and deletions under way at once, of all pods.
@@ -117,7 +118,9 @@ impl Publisher {
         let (namespace, name, uid) =
             (part(&pod.metadata.namespace), part(&pod.metadata.name), part(&pod.metadata.uid));
         if crate::sources::is_static(pod) {
-            self.mirrors.forget(&namespace, &name, &uid);
+            // The source knows it by what its manifest says, whatever UID it runs under.
+            let hash = pod.metadata.annotations.as_ref().and_then(|a| a.get(CONFIG_HASH));
+            self.mirrors.forget(&namespace, &name, hash.unwrap_or(&uid));
         }
         self.forget(&uid);
     }

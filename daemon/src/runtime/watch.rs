@@ -4,7 +4,7 @@
 //! where the runtime has none (design.md 2.2). Events only say which pod is to be looked at. Beside both, the runtime's
 //! own conditions are asked for every ten seconds, for the node's status.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -12,12 +12,15 @@ use cri_client::{Client, Event, v1};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::container_config::{HASH, NAME_LABEL};
+use crate::sources::CONFIG_SOURCE;
 use crate::stop::stopped;
 
 const AUDIT_WITH_EVENTS: Duration = Duration::from_secs(60);
 const AUDIT_WITHOUT_EVENTS: Duration = Duration::from_secs(1);
 /// After a reading that failed.
 const AUDIT_RETRY: Duration = Duration::from_millis(500);
+const RUNNING: i32 = v1::ContainerState::ContainerRunning as i32;
 const POD_UID: &str = "io.kubernetes.pod.uid";
 
 /// A pod that the runtime has something of.
@@ -27,6 +30,8 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// Differs where anything that the lists show differs.
     pub(crate) digest: u64,
+    /// Of a pod that was made from a manifest: the hashes of the containers that run, by their names.
+    pub(crate) manifest: Option<BTreeMap<String, String>>,
 }
 
 /// What is told about the runtime.
@@ -136,6 +141,8 @@ struct Part {
     name: String,
     /// Ids with their states.
     states: Vec<(String, i32)>,
+    from_manifest: bool,
+    hashes: BTreeMap<String, String>,
 }
 
 fn found(sandboxes: &[v1::PodSandbox], containers: &[v1::Container]) -> HashMap<String, Found> {
@@ -146,6 +153,8 @@ fn found(sandboxes: &[v1::PodSandbox], containers: &[v1::Container]) -> HashMap<
         part.namespace.clone_from(&meta.namespace);
         part.name.clone_from(&meta.name);
         part.states.push((s.id.clone(), s.state));
+        let source = s.annotations.get(CONFIG_SOURCE).map(String::as_str);
+        part.from_manifest |= source.is_some_and(|source| source != "api");
     }
     for c in containers {
         let Some(uid) = c.labels.get(POD_UID) else { continue };
@@ -156,6 +165,9 @@ fn found(sandboxes: &[v1::PodSandbox], containers: &[v1::Container]) -> HashMap<
             part.name = label("io.kubernetes.pod.name");
         }
         part.states.push((c.id.clone(), c.state));
+        if let Some(hash) = c.annotations.get(HASH).filter(|_| c.state == RUNNING) {
+            part.hashes.insert(label(NAME_LABEL), hash.clone());
+        }
     }
     parts
         .into_iter()
@@ -164,7 +176,8 @@ fn found(sandboxes: &[v1::PodSandbox], containers: &[v1::Container]) -> HashMap<
             part.states.sort_unstable();
             let mut hasher = DefaultHasher::new();
             part.states.hash(&mut hasher);
-            (uid, Found { namespace: part.namespace, name: part.name, digest: hasher.finish() })
+            let manifest = part.from_manifest.then_some(part.hashes);
+            (uid, Found { namespace: part.namespace, name: part.name, digest: hasher.finish(), manifest })
         })
         .collect()
 }
