@@ -522,6 +522,10 @@ impl Pod {
         if self.gone || self.origin == Origin::Orphan {
             return;
         }
+        if !matches!(self.cleanup, Cleanup::Volumes | Cleanup::Dirs | Cleanup::Object) {
+            // All is told: what has been removed one by one since says nothing about the pod.
+            return;
+        }
         let refused = matches!(
             &self.stage,
             Stage::Terminating(Termination { cause: Cause::Refused { .. }, .. })
@@ -538,6 +542,7 @@ impl Pod {
             slots: &self.slots,
             stopped: &self.stopped,
             stage: &self.stage,
+            settled: self.is_fresh() && !self.is_making(),
             forced_restarts: &self.forced_restarts,
             resize: &self.resize,
             previous: self.status.as_deref().or(self.pod.status.as_ref()),

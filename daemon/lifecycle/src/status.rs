@@ -32,6 +32,8 @@ pub(crate) struct View<'a> {
     pub(crate) slots: &'a BTreeMap<String, Slot>,
     pub(crate) stopped: &'a BTreeSet<String>,
     pub(crate) stage: &'a Stage,
+    /// Whether the observation shows everything that was begun.
+    pub(crate) settled: bool,
     pub(crate) forced_restarts: &'a BTreeSet<String>,
     pub(crate) resize: &'a Resize,
     pub(crate) previous: Option<&'a PodStatus>,
@@ -71,7 +73,7 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
         finish(view.pod, &mut inits, &mut regulars);
     }
     // What has ended on its own is told at once; what is being deleted only when its sandbox is gone too.
-    let ending = terminated || (cause == Some(&Cause::Completed) && !may_run);
+    let ending = terminated || (cause == Some(&Cause::Completed) && !may_run && view.settled);
     let mut computed = phase::phase(view.pod, &inits, &regulars, ending);
     let before = view.previous.and_then(|s| s.phase.as_deref());
     if terminated && !matches!(computed, "Succeeded" | "Failed") {

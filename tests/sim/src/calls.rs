@@ -52,6 +52,13 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
+    /// A call that hangs waits on, until the runtime goes away.
+    pub(crate) fn hang_up(&mut self) {
+        if self.fate == Fate::Hangs && !is_own(&self.call) {
+            self.outcome = None;
+        }
+    }
+
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned
     }

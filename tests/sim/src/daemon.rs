@@ -192,9 +192,9 @@ impl Ledger {
         }
     }
 
-    /// Whether the end of a grace period is kept.
-    pub(crate) fn has_deadline(&self, key: Key) -> bool {
-        self.0.get(&key).is_some_and(|r| r.kept.ends_at.is_some())
+    /// The boot time of the end of a grace period that is kept.
+    pub(crate) fn deadline(&self, key: Key) -> Option<Duration> {
+        self.0.get(&key)?.kept.ends_at.map(|end| end.boot)
     }
 
     pub(crate) fn ended(&mut self, key: Key, status: &PodStatus) {

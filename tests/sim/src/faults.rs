@@ -157,10 +157,6 @@ impl Faults {
         now < self.until && self.on.has(kind) && drawn < self.chances[index]
     }
 
-    pub(crate) fn are_over(&self, now: Duration) -> bool {
-        now >= self.until
-    }
-
     /// The stream of one kind, for what else there is to draw about it.
     pub(crate) fn random(&mut self, kind: FaultKind) -> &mut Random {
         let index = FaultKind::ALL.iter().position(|k| *k == kind).unwrap_or(0);

@@ -49,16 +49,16 @@ impl World {
             task.is_some_and(|t| is_terminal(t.machine.status().map(|s| &**s)))
         };
         let resized = self.workload.deeds.iter().any(|d| matches!(d.deed, Deed::Resize(..)));
-        if self.files.iter().any(ended) || resized {
+        if self.files.iter().any(ended) || resized || self.anything_waits() {
             // Why a static pod has ended is known to nobody else: a new daemon may begin it anew, as a kubelet does. And what
             // the node said to a resize is asked for again.
             return Ok(());
         }
+        self.exits = 0;
         self.kill_daemon(Duration::from_secs(2))?;
         let down = self.time + Duration::from_secs(1);
         self.run_until(down)?;
         self.changes_made = 0;
-        self.exits = 0;
         let rested = self.time + REST;
         self.run_until(rested)?;
         let (changes, exits) = (self.changes_made, self.exits);
@@ -68,6 +68,21 @@ impl World {
         let missing = self.missing();
         must("every_pod_reaches_its_goal", missing.is_none() || exits > 0, || {
             format!("after a restart of the daemon: {}", missing.unwrap_or_default())
+        })
+    }
+
+    /// Whether a container of a pod that goes on is dead: its back-off, which a new daemon does not know, may hold it.
+    fn anything_waits(&self) -> bool {
+        let tasks = self.daemon.iter().flat_map(|d| &d.tasks);
+        let mut going_on = tasks.filter(|(_, task)| !is_terminal(task.machine.status().map(|s| &**s)));
+        going_on.any(|(key, task)| {
+            let containers = self.runtime.pods.get(key).map(|p| p.containers.as_slice()).unwrap_or_default();
+            let spec = task.machine.spec().spec.as_ref();
+            let mut names = spec.into_iter().flat_map(|s| &s.containers).map(|c| &c.name);
+            names.any(|name| {
+                let newest = containers.iter().filter(|c| c.name == *name).max_by_key(|c| c.restart_count);
+                newest.is_none_or(|c| c.state != ContainerState::Running)
+            })
         })
     }
 

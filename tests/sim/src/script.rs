@@ -60,7 +60,9 @@ impl Script {
                 random.percent(60).then_some((exit_after, code, oom))
             }
             // By the name, so that it does not change from run to run.
-            (ContainerKind::Regular, "OnFailure") if spec.name.len() % 2 == 0 => Some((exit_after, 0, false)),
+            (ContainerKind::Regular, "OnFailure") if spec.name.len().is_multiple_of(2) => {
+                Some((exit_after, 0, false))
+            }
             (ContainerKind::Regular, _) => (wild && random.percent(40)).then_some((exit_after, code, oom)),
         };
         let on_term = match random.below(20) {

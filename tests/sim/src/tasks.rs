@@ -229,14 +229,20 @@ impl World {
         let Some(daemon) = &mut self.daemon else { return };
         let pod = Arc::clone(&assignment.pod);
         let expected = assignment.origin == Origin::Api;
-        daemon.tasks.insert(key, Task::new(machine, assignment));
+        let mut task = Task::new(machine, assignment);
+        // What a source says of an orphan is about a pod of that UID to be started anew.
+        task.removed = task.origin == Origin::Orphan;
+        daemon.tasks.insert(key, task);
         if expected {
             self.ask_node(NodeInput::Expect { uid: uid(key), pod, known: false });
         }
+        let is_static = self.workload.pods[key].origin == Origin::Static;
+        let nothing =
+            is_static && self.runtime.pod(key).containers.is_empty() && self.runtime.pod(key).logs.is_empty();
         let truth = self.truth(key);
         truth.told_end = false;
         truth.observed = false;
-        if truth.finished {
+        if truth.finished || nothing {
             // Another life of the same UID, with nothing left of the one before.
             *truth = Truth::default();
         }
@@ -464,6 +470,7 @@ impl World {
             && task.verdicts.insert(target, success) != Some(success)
         {
             let input = Input::Probed { id: id.clone(), kind, success };
+            self.exits += u64::from(!success);
             self.post(key, |letters| letters.answers.push_back(input));
         }
         if let Some(changes) = changes {

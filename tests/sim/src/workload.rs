@@ -100,11 +100,9 @@ impl Workload {
             let deed = if origin == Origin::Static { Self::static_deed(random) } else { Self::deed(random) };
             self.deeds.push(Planned { at, key, deed });
             match deed {
-                Deed::Vanish => {
-                    if random.percent(60) {
-                        at += random.millis(10, 20_000);
-                        self.deeds.push(Planned { at, key, deed: Deed::Return });
-                    }
+                Deed::Vanish if random.percent(60) => {
+                    at += random.millis(10, 20_000);
+                    self.deeds.push(Planned { at, key, deed: Deed::Return });
                 }
                 Deed::Delete(_) | Deed::ForceDelete => {
                     if random.percent(30) {

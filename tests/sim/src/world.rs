@@ -32,6 +32,9 @@ use crate::workload::{Deed, Key, Workload};
 /// How long the API server may take to tell its pods before those of the last run are taken up.
 const API_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a node has run when anything begins on it.
+const BOOTED_BEFORE: Duration = Duration::from_secs(7);
+
 /// Something that is going to happen. What belongs to one life of the daemon carries its number.
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -229,7 +232,7 @@ impl World {
     }
 
     pub(crate) fn boot(&self) -> Duration {
-        self.time.saturating_sub(self.boot_began) + Duration::from_secs(7)
+        self.time.saturating_sub(self.boot_began) + BOOTED_BEFORE
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -244,7 +247,7 @@ impl World {
 
     /// The true time of a boot time.
     pub(crate) fn time_of(&self, boot: Duration) -> Duration {
-        (boot + self.boot_began).saturating_sub(Duration::from_secs(7))
+        (boot + self.boot_began).saturating_sub(BOOTED_BEFORE)
     }
 
     fn at(&mut self, time: Duration, what: Happening) {
@@ -383,6 +386,10 @@ impl World {
         self.note(|| "no more faults from here on".to_owned());
         self.doom = None;
         // Whoever hangs is cut off: the runtime is restarted once more.
+        let up = self.runtime.up;
+        for call in self.calls.values_mut().filter(|_| up) {
+            call.hang_up();
+        }
         self.runtime_down(Duration::from_millis(100))
     }
 
@@ -395,15 +402,14 @@ impl World {
         for call in self.calls.keys().copied().collect::<Vec<_>>() {
             self.abandon(call, true)?;
         }
+        let began = self.boot_began;
+        let time_of = |boot: Duration| (boot + began).saturating_sub(BOOTED_BEFORE);
         for (key, truth) in &mut self.truths {
             // What the API was not told, nobody else knows; and who was not told of an end by the API goes on.
             let object = self.api.get(*key).map(|o| &o.pod);
             truth.published = object.and_then(|pod| pod.status.clone()).map(Arc::new);
             truth.over = crate::api::is_terminal(truth.published.as_deref());
-            let goes_on = object.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none());
-            if goes_on || self.files.contains(key) || !self.ledger.has_deadline(*key) {
-                truth.deadline = None;
-            }
+            truth.deadline = self.ledger.deadline(*key).map(time_of);
             for run in truth.runs.values_mut().filter(|r| r.is_running()) {
                 run.daemon_killed |= run.stop_began.is_some();
                 if run.post_start == crate::truth::PostStart::Running {
