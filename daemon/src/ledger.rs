@@ -179,8 +179,8 @@ impl Ledger {
             let mut pod = ApiPod::clone(&record.pod);
             pod.status = Some(PodStatus::clone(status));
             record.pod = Arc::new(pod);
-            // It would be run a second time.
-            true
+            // It would be run a second time, but for one that is on its way out.
+            !is_leaving(&record.pod)
         });
     }
 

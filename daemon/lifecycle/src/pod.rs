@@ -148,7 +148,8 @@ pub struct Pod {
     stopped: BTreeSet<String>,
     volumes: Volumes,
     /// By the container's name.
-    slots: BTreeMap<String, Slot>,
+    /// Boxed: a map of few entries makes room for many.
+    slots: BTreeMap<String, Box<Slot>>,
     /// By the container's id.
     stops: BTreeMap<String, Stop>,
     /// Running containers that are to end while the pod goes on, by id.

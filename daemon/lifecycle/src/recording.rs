@@ -1,8 +1,8 @@
 //! What a pod's machine was told lately, so that it can be told again.
 //!
 //! A recording is a machine as it once was and the inputs since. The machine is deterministic: the same inputs at the same
-//! times bring the same effects. When the inputs take more room than they may, the machine of now becomes the beginning,
-//! and of what was before a line for each decision remains.
+//! times bring the same effects. When the inputs take more room than they may, or the source has another object, the machine
+//! of now becomes the beginning, and of what was before a line for each decision remains.
 
 use std::collections::VecDeque;
 
@@ -68,7 +68,9 @@ impl Recording {
     /// Notes that `pod` was told `input` at `now`, which brought `effects`; `pod` is the machine after it.
     pub fn note(&mut self, pod: &Pod, input: Input, now: Now, effects: &[Effect]) {
         let size = size_of(&input);
-        if self.bytes + size > MAX_BYTES {
+        // An assignment brings a new object: with the machine of now as the beginning the old one is not held for longer.
+        let assigned = matches!(input, Input::Assigned(_)) && !self.steps.is_empty();
+        if assigned || self.bytes + size > MAX_BYTES {
             self.move_forward(pod, &input, now, effects);
             return;
         }
@@ -136,8 +138,6 @@ fn line(input: &Input, now: Now, effects: &[Effect]) -> Option<Line> {
 fn size_of(input: &Input) -> usize {
     const SMALL: usize = 96;
     match input {
-        // An object that is held for longer than it is valid: at most one of them.
-        Input::Assigned(_) => 12 * 1024,
         Input::Answered { outcome: Ok(Answer::Observed(seen)), .. } => {
             SMALL + 512 * seen.containers.len() + 256 * seen.sandboxes.len()
         }

@@ -29,7 +29,7 @@ pub(crate) struct View<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) host_ips: &'a [String],
     pub(crate) observation: Option<&'a Observation>,
-    pub(crate) slots: &'a BTreeMap<String, Slot>,
+    pub(crate) slots: &'a BTreeMap<String, Box<Slot>>,
     pub(crate) stopped: &'a BTreeSet<String>,
     pub(crate) stage: &'a Stage,
     /// Whether the observation shows everything that was begun.
@@ -235,7 +235,7 @@ fn container_status(
 ) -> ContainerStatus {
     let previous = view.previous.and_then(|s| status_named(s, &spec.name));
     let found = view.observation.map(|o| o.containers_named(&spec.name)).unwrap_or_default();
-    let slot = view.slots.get(&spec.name);
+    let slot = view.slots.get(&spec.name).map(Box::as_ref);
     let runtime = &view.settings.runtime_name;
 
     let mut status = ContainerStatus {

@@ -55,7 +55,7 @@ impl Pod {
 
     /// Whether a running container has come up: its startup probe has succeeded, or it has none.
     pub(super) fn has_started(&self, spec: &ContainerSpec, c: &Container) -> bool {
-        let slot = self.slots.get(&spec.name);
+        let slot = self.slots.get(&spec.name).map(Box::as_ref);
         let previous = self.status.as_deref().or(self.pod.status.as_ref());
         status::has_started(spec, c, slot, previous, &self.settings.runtime_name)
     }
