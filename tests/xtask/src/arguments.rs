@@ -21,6 +21,8 @@ pub(crate) enum Command {
         dir: Option<PathBuf>,
     },
     Test(Test),
+    /// The simulator, with its own arguments.
+    Sim(Vec<String>),
     /// Without parts: all of them.
     Bench {
         parts: Vec<String>,
@@ -78,6 +80,9 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
         }),
         Some(("down", matches)) => Command::Down { dir: matches.get_one("dir").cloned() },
         Some(("status", matches)) => Command::Status { dir: matches.get_one("dir").cloned() },
+        Some(("sim", matches)) => {
+            Command::Sim(matches.get_many("argument").into_iter().flatten().cloned().collect())
+        }
         Some(("bench", matches)) => Command::Bench {
             parts: matches.get_many::<String>("part").into_iter().flatten().cloned().collect(),
         },
@@ -158,6 +163,13 @@ fn command() -> clap::Command {
                         .value_parser(["pods", "burst", "hollow", "store"])
                         .help("Only these: pods and bursts on containerd, the daemon alone, the API server"),
                 ),
+        )
+        .subcommand(
+            clap::Command::new("sim")
+                .about("Runs the pod machines in a simulated world with faults: `cargo xtask sim -- --seeds 1000000`")
+                .arg(Arg::new("argument").num_args(0..).allow_hyphen_values(true).trailing_var_arg(true).help(
+                    "--seeds N, --first S, --threads N; --seed S tells one run that fails, in its smallest form",
+                )),
         )
         .subcommand(
             clap::Command::new("test")

@@ -7,6 +7,7 @@
 //! | `up` | a cluster on this machine, in the foreground or the background |
 //! | `report` | what runs where |
 //! | `bench` | the figures of SPECIFICATION.md |
+//! | `sim` | the simulator of the pod machines |
 //! | `test` | all checks and tests, with one summary line |
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,7 @@ mod arguments;
 mod bench;
 mod build;
 mod report;
+mod sim;
 mod test;
 mod up;
 
@@ -55,6 +57,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Supervise(options) => up::supervise(options).await,
         Command::Down { dir } => up::down(&dir).await,
         Command::Status { dir } => up::status(&dir).await,
+        Command::Sim(arguments) => sim::run(&arguments).await,
         Command::Test(options) => test::run(options).await,
         Command::Bench { parts } => bench::run(&parts).await,
     }

@@ -112,7 +112,10 @@ async fn check(suite: &str) -> anyhow::Result<Totals> {
                 "--lib",
                 "--bins",
             ]);
-            Ok(others + tests(&mut cargo).await?)
+            let rest = tests(&mut cargo).await?;
+            let seeds = crate::sim::TESTED_SEEDS.to_string();
+            let simulated = passes(&mut crate::sim::command(&["--seeds".to_owned(), seeds])).await?;
+            Ok(others + rest + simulated)
         }
     }
 }
