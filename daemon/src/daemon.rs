@@ -29,7 +29,7 @@ use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capaci
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
 use crate::sources::mirror::Mirrors;
-use crate::sources::{self, Source, UPDATE_QUEUE, files};
+use crate::sources::{self, Source, UPDATE_QUEUE, files, url};
 use crate::stop::stopped;
 
 /// What the runtime says that may wait for the supervisor.
@@ -344,9 +344,20 @@ fn start_sources(
     tasks: &mut JoinSet<()>,
 ) -> Vec<Source> {
     let mut started = Vec::new();
-    if config.static_pod_path.is_empty() {
-        mirrors.files_listed();
-    } else {
+    let given = [&config.static_pod_path, &config.static_pod_url];
+    mirrors.await_sources(given.into_iter().filter(|text| !text.is_empty()).count());
+    if !config.static_pod_url.is_empty() {
+        let source = url::UrlSource {
+            url: config.static_pod_url.clone(),
+            headers: config.static_pod_url_header.clone(),
+            check_frequency: config.http_check_frequency.to_std(),
+            node_name: node_name.to_owned(),
+            refuse_references: config.gate("PreventStaticPodAPIReferences"),
+        };
+        tasks.spawn(url::run(source, updates.clone(), mirrors.clone(), stop.clone()));
+        started.push(Source::Http);
+    }
+    if !config.static_pod_path.is_empty() {
         let source = files::FileSource {
             path: PathBuf::from(&config.static_pod_path),
             check_frequency: config.file_check_frequency.to_std(),

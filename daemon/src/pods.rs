@@ -140,7 +140,7 @@ impl Pods {
                 }
                 // Cancel-safe: a level.
                 Ok(()) = inputs.mirrors.changed() => {
-                    for handle in self.handles.values().filter(|h| h.source == Some(Source::File)) {
+                    for handle in self.handles.values().filter(|h| matches!(h.source, Some(Source::File | Source::Http))) {
                         handle.mailbox.republish();
                     }
                 }

@@ -25,6 +25,7 @@ pub mod files;
 mod manifest;
 pub mod mirror;
 mod references;
+pub mod url;
 mod validation;
 pub(crate) mod watcher;
 
@@ -55,6 +56,7 @@ pub const UPDATE_QUEUE: usize = 256;
 pub enum Source {
     Api,
     File,
+    Http,
 }
 
 impl Source {
@@ -64,6 +66,7 @@ impl Source {
         match self {
             Self::Api => "api",
             Self::File => "file",
+            Self::Http => "http",
         }
     }
 }

@@ -146,9 +146,9 @@ settings! {
     now zero pod_logs_dir "podLogsDir": String = text("/var/log/pods");
     none zero sync_frequency "syncFrequency": GoDuration = GoDuration::from_secs(60);
     now zero file_check_frequency "fileCheckFrequency": GoDuration = GoDuration::from_secs(20);
-    later zero http_check_frequency "httpCheckFrequency": GoDuration = GoDuration::from_secs(20);
-    later keep static_pod_url "staticPodURL": String = text("");
-    later keep static_pod_url_header "staticPodURLHeader": BTreeMap<String, Vec<String>> = BTreeMap::new();
+    now zero http_check_frequency "httpCheckFrequency": GoDuration = GoDuration::from_secs(20);
+    now keep static_pod_url "staticPodURL": String = text("");
+    now keep static_pod_url_header "staticPodURLHeader": BTreeMap<String, Vec<String>> = BTreeMap::new();
     now zero address "address": String = text("0.0.0.0");
     now zero port "port": i32 = 10250;
     later keep read_only_port "readOnlyPort": i32 = 0;

@@ -79,7 +79,9 @@ pub async fn run(
                 // An update that is not taken is lost only together with the daemon.
                 sent = updates.send(Update::Listed { source: Source::File, pods: pods.clone() }) => if sent.is_err() { return },
             }
-            mirrors.files_listed();
+            if told.is_none() {
+                mirrors.source_listed();
+            }
             told = Some(pods);
         }
         let next_check = Instant::now() + source.check_frequency;
@@ -205,6 +207,7 @@ impl Listing {
             let context = Context {
                 node_name: &self.source.node_name,
                 refuse_references: self.source.refuse_references,
+                source: Source::File,
             };
             manifest::read(&text, path, context).map_err(|error| error.to_string())
         });

@@ -30,6 +30,8 @@ pub(super) struct Context<'a> {
     pub(super) node_name: &'a str,
     /// `PreventStaticPodAPIReferences`.
     pub(super) refuse_references: bool,
+    /// Where the manifest comes from: its path is a URL where that is [`Source::Http`].
+    pub(super) source: Source,
 }
 
 pub(super) fn read(text: &str, path: &Path, context: Context<'_>) -> Result<Manifest, ManifestError> {
@@ -49,7 +51,7 @@ pub(super) fn read(text: &str, path: &Path, context: Context<'_>) -> Result<Mani
     let unknown_fields =
         unknown_fields(&document, &pod).iter().map(|field| located(field, "is no field of a pod")).collect();
 
-    complete(&mut pod, path, context.node_name);
+    complete(&mut pod, path, context);
     let mut problems = validation::problems(&pod);
     if context.refuse_references
         && let Some(field) = pod.spec.as_ref().and_then(references::find)
@@ -64,7 +66,8 @@ pub(super) fn read(text: &str, path: &Path, context: Context<'_>) -> Result<Mani
 }
 
 /// Fills in what a kubelet fills in, in its order: the UID is computed before name and namespace are changed.
-fn complete(pod: &mut Pod, path: &Path, node_name: &str) {
+fn complete(pod: &mut Pod, path: &Path, context: Context<'_>) {
+    let Context { node_name, source, .. } = context;
     defaults::apply(pod);
     let metadata = &mut pod.metadata;
     metadata.managed_fields = None;
@@ -72,7 +75,7 @@ fn complete(pod: &mut Pod, path: &Path, node_name: &str) {
     metadata.creation_timestamp = None;
     if metadata.uid.as_deref().is_none_or(str::is_empty) {
         metadata.uid = None;
-        let uid = uid(pod, path, node_name);
+        let uid = uid(pod, path, context);
         pod.metadata.uid = Some(uid);
     }
     let metadata = &mut pod.metadata;
@@ -84,27 +87,30 @@ fn complete(pod: &mut Pod, path: &Path, node_name: &str) {
     if let Some(spec) = &mut pod.spec {
         spec.node_name = Some(node_name.to_owned());
         // It comes with the node and stays with it, whatever taints the node gets.
-        spec.tolerations.get_or_insert_default().push(Toleration {
-            operator: Some("Exists".to_owned()),
-            effect: Some("NoExecute".to_owned()),
-            ..Toleration::default()
-        });
+        if source == Source::File {
+            spec.tolerations.get_or_insert_default().push(Toleration {
+                operator: Some("Exists".to_owned()),
+                effect: Some("NoExecute".to_owned()),
+                ..Toleration::default()
+            });
+        }
     }
     let hash = pod.metadata.uid.clone().unwrap_or_default();
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.retain(|name, _| !super::LOCAL_ANNOTATIONS.contains(&name.as_str()));
     annotations.insert(CONFIG_HASH.to_owned(), hash);
-    stamp(pod, Source::File);
+    stamp(pod, source);
     pod.status = Some(PodStatus { phase: Some("Pending".to_owned()), ..PodStatus::default() });
 }
 
 /// MD5 over the defaulted pod, the node and the file. A kubelet dumps its Go object where this takes the JSON form, so the UID
 /// is as stable but not the same one.
-fn uid(pod: &Pod, path: &Path, node_name: &str) -> String {
+fn uid(pod: &Pod, path: &Path, context: Context<'_>) -> String {
     let mut hash = Md5::new();
     hash.update(serde_json::to_vec(pod).expect("a pod has a JSON form: its maps have text keys"));
-    hash.update(format!("host:{node_name}"));
-    hash.update(format!("file:{}", path.display()));
+    hash.update(format!("host:{}", context.node_name));
+    let kind = if context.source == Source::Http { "url" } else { "file" };
+    hash.update(format!("{kind}:{}", path.display()));
     hash.finalize().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -5,7 +5,7 @@
 //! time; an object that it made and the watch has not shown yet is remembered from the call's answer.
 //!
 //! A mirror is deleted with grace 0 and its UID as precondition: when its hash differs, when somebody deletes it (the
-//! static pod goes on, and gets a new mirror), and when nothing wants it. The last only after the file source has listed once.
+//! static pod goes on, and gets a new mirror), and when nothing wants it. The last only after every source of static pods has listed once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +41,7 @@ struct State {
     wanted: BTreeMap<FullName, Arc<Pod>>,
     in_api: BTreeMap<FullName, Image>,
     /// Until then nothing is taken for an orphan.
-    files_listed: bool,
+    awaited: Option<usize>,
     /// Until then it is not known what exists.
     api_listed: bool,
 }
@@ -102,9 +102,14 @@ impl Mirrors {
         });
     }
 
-    /// The file source has listed all its pods once.
-    pub fn files_listed(&self) {
-        self.change(|state| state.files_listed = true);
+    /// So many sources of static pods are to list their pods before a mirror is taken for one that nobody wants.
+    pub fn await_sources(&self, count: usize) {
+        self.change(|state| state.awaited = Some(count));
+    }
+
+    /// A source of static pods has listed all its pods for the first time.
+    pub fn source_listed(&self) {
+        self.change(|state| state.awaited = state.awaited.map(|count| count.saturating_sub(1)));
     }
 
     /// Tells when a mirror was made: it has no status yet.
@@ -293,7 +298,7 @@ fn steps(state: &State, node: Option<&NodeView>) -> Vec<Step> {
             None => {}
         }
     }
-    if state.files_listed {
+    if state.awaited == Some(0) {
         let orphans = state.in_api.iter().filter(|(full_name, _)| !state.wanted.contains_key(*full_name));
         deletions.extend(orphans.map(|(full_name, image)| (full_name.clone(), image.uid.clone())));
     }

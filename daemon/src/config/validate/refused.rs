@@ -37,11 +37,4 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             "not carried out yet: the server offers the suites of its TLS library",
         );
     }
-    if !config.static_pod_url.is_empty() {
-        push(
-            problems,
-            "staticPodURL",
-            "not carried out yet: no pods are fetched from URLs; use staticPodPath",
-        );
-    }
 }

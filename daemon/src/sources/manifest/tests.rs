@@ -9,7 +9,7 @@ fn read_with(text: &str, refuse_references: bool) -> Result<Manifest, ManifestEr
     read(
         text,
         Path::new("/etc/kubernetes/manifests/web.yaml"),
-        Context { node_name: "Node1", refuse_references },
+        Context { node_name: "Node1", refuse_references, source: Source::File },
     )
 }
 
@@ -51,7 +51,7 @@ fn a_manifest_gets_what_the_api_server_and_the_kubelet_would_fill_in() {
 #[test]
 fn the_uid_is_stable_and_depends_on_content_and_file() {
     let uid = |text: &str, path: &str| {
-        let context = Context { node_name: "node1", refuse_references: true };
+        let context = Context { node_name: "node1", refuse_references: true, source: Source::File };
         read(text, Path::new(path), context).unwrap().pod.metadata.uid.unwrap()
     };
     let first = uid(WEB, "/a.yaml");

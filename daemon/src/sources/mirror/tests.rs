@@ -117,7 +117,9 @@ async fn orphans_go_only_after_all_manifests_are_known_and_the_pod_has_ended() {
     settle().await;
     assert!(api.is_idle(), "the manifests are not known yet");
     mirrors.ensure(&static_pod("h1"));
-    mirrors.files_listed();
+    mirrors.await_sources(2);
+    mirrors.source_listed();
+    mirrors.source_listed();
     settle().await;
     assert!(api.is_idle());
     mirrors.forget("kube-system", "web-node1", "another");
