@@ -455,8 +455,8 @@ impl Pod {
         let mut ends_at = now.boot + grace;
         match &mut self.stage {
             Stage::Sync => {
-                // What an earlier daemon began to count is counted on, unless the pod has gone on since.
-                if let Some(kept) = self.kept.ends_at.filter(|_| self.admission == Admission::NotAsked) {
+                // What an earlier daemon began to count is counted on; see `keep` for a pod that has gone on since.
+                if let Some(kept) = self.kept.ends_at {
                     ends_at = ends_at.min(kept.boot);
                 }
                 self.stage = Stage::Terminating(Termination { cause, ends_at });
