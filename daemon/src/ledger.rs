@@ -154,16 +154,16 @@ impl Ledger {
         }
     }
 
-    /// Writes a pod at once, so that a kill finds it; it is synced with the others. For static pods, before the runtime is told
-    /// of them: who has started one decides whether a changed manifest is seen.
+    /// Writes a pod at once, so that a kill of the daemon finds it; it is synced with the others. For static pods, before the
+    /// runtime is told of them: who has started one decides whether a changed manifest is seen.
     pub(crate) fn write_now(&self, uid: &str) {
         let Some(record) = self.with(|state| state.records.get(uid).cloned()) else { return };
         if let Err(error) = file::write(&self.shared.dir, uid, &record) {
-            tracing::warn!(%error, uid, "a static pod is not on the disk yet");
+            tracing::warn!(%error, uid, "a pod is not on the disk yet");
         }
     }
 
-    /// What the pod's machine wants kept.
+    /// What the pod's machine wants kept. It is written at once: what follows relies on it.
     pub(crate) fn keep(&self, uid: &str, kept: Kept) {
         self.change(uid, |record| {
             let resized = record.kept.allocated != kept.allocated || record.kept.actuated != kept.actuated;
@@ -171,6 +171,7 @@ impl Ledger {
             record.boot_id.clone_from(&self.shared.boot_id);
             resized
         });
+        self.write_now(uid);
     }
 
     /// The pod has ended for good: it is not run again, whatever the API server says, or if it says nothing.

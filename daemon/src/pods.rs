@@ -52,8 +52,9 @@ struct Handle {
     source: Option<Source>,
     namespace: String,
     name: String,
-    /// What the source said after the pod had gone from it: a pod of the same UID to be started anew.
-    next: Option<Assignment>,
+    /// What a source said after the pod had gone from it, or had been taken for an orphan: a pod of the same UID to be
+    /// started anew.
+    next: Option<(Source, Assignment)>,
     removed: bool,
 }
 
@@ -177,7 +178,9 @@ impl Pods {
                 for (uid, handle) in &mut self.handles {
                     if handle.source == Some(source) && !listed.contains(uid.as_str()) {
                         handle.removed = true;
+                        handle.next = None;
                         handle.mailbox.remove(None);
+                        self.shared.ledger.forget(uid);
                     }
                 }
                 if source == Source::Api {
@@ -204,6 +207,10 @@ impl Pods {
                     handle.removed = true;
                     handle.next = None;
                     handle.mailbox.remove(grace);
+                    // Also where a kill comes in between it is not run again.
+                    self.shared.ledger.forget(&uid);
+                } else if let Some(handle) = self.handles.get_mut(&uid) {
+                    handle.next = None;
                 }
             }
         }
@@ -223,7 +230,9 @@ impl Pods {
         }
         let assignment = Assignment { pod, origin, kept };
         match self.handles.get_mut(&uid) {
-            Some(handle) if handle.removed => handle.next = Some(assignment),
+            Some(handle) if handle.removed || handle.source.is_none() => {
+                handle.next = Some((source, assignment));
+            }
             Some(handle) => handle.mailbox.assign(assignment),
             None => self.start(uid, Some(source), assignment, known),
         }
@@ -303,8 +312,9 @@ impl Pods {
         self.adopted.retain(|_, running| running != uid);
         let Some(handle) = self.handles.remove(uid) else { return };
         tracing::info!(pod = %format_args!("{}/{}", handle.namespace, handle.name), uid, "nothing is left of the pod");
-        if let Some(next) = handle.next {
-            self.start(uid.to_owned(), handle.source, next, false);
+        if let Some((source, next)) = handle.next {
+            self.shared.ledger.assigned(&next.pod);
+            self.start(uid.to_owned(), Some(source), next, false);
         }
     }
 

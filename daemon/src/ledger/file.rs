@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use md5::{Digest as _, Md5};
 use thiserror::Error;
@@ -16,6 +17,7 @@ const MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// What is being written, and what was damaged.
 const UNFINISHED: &str = ".new";
 const DAMAGED: &str = ".damaged";
+static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// Why the ledger cannot be used.
 #[derive(Debug, Error)]
@@ -139,7 +141,9 @@ pub(super) fn write(dir: &Path, uid: &str, record: &Record) -> Result<(), Ledger
 }
 
 fn replace(path: &Path, bytes: &[u8], synced: bool) -> Result<(), LedgerError> {
-    let unfinished = path.with_added_extension(&UNFINISHED[1..]);
+    // Two threads may write the same pod: neither writes into the other's file.
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    let unfinished = path.with_added_extension(format!("{number}{UNFINISHED}"));
     let write = || -> io::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
