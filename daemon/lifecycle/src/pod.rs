@@ -129,7 +129,6 @@ pub struct Pod {
     pod: Arc<ApiPod>,
     host_ips: Vec<String>,
     unsupported: Vec<(Option<String>, String)>,
-    unsupported_told: bool,
     next_op: u64,
     stage: Stage,
     admission: Admission,
@@ -191,7 +190,6 @@ impl Pod {
             pod: Arc::clone(&assignment.pod),
             host_ips,
             unsupported: Vec::new(),
-            unsupported_told: false,
             next_op: 0,
             stage: Stage::Sync,
             admission: Admission::NotAsked,
@@ -280,9 +278,6 @@ impl Pod {
 
     fn take_spec(&mut self, pod: Arc<ApiPod>) {
         self.unsupported = unsupported::unsupported_fields(&pod, self.settings.supported);
-        if pod.metadata.generation != self.pod.metadata.generation {
-            self.unsupported_told = false;
-        }
         self.resize.spec_changed(&self.pod, &pod);
         for (_, spec) in container::specs(&pod) {
             let key = container::restart_key(&spec);

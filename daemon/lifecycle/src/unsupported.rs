@@ -95,7 +95,9 @@ fn container_fields(spec: &PodSpec, container: &Container, supported: Supported)
     note(set(&container.volume_mounts) && !supported.volumes && !only_images, "volumeMounts");
     note(set(&container.volume_devices), "volumeDevices");
     let security = container.security_context.clone().unwrap_or_default();
-    note(security != SecurityContext::default(), "securityContext");
+    // Capabilities are passed on; kubectl debug asks for some.
+    let beyond = SecurityContext { capabilities: None, ..security };
+    note(beyond != SecurityContext::default(), "securityContext");
     if let Some(resources) = &container.resources {
         note(set(&resources.claims), "resources.claims");
         let extended = |name: &String| !matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage");

@@ -84,6 +84,7 @@ pub(crate) fn container_config(
             resources: Some(resources(pod, container, parts.node_memory)),
             security_context: Some(v1::LinuxContainerSecurityContext {
                 namespace_options: Some(namespaces(&spec, parts.target_id)),
+                capabilities: capabilities(container),
                 masked_paths: MASKED.iter().map(|p| (*p).to_owned()).collect(),
                 readonly_paths: READ_ONLY.iter().map(|p| (*p).to_owned()).collect(),
                 seccomp: Some(v1::SecurityProfile {
@@ -93,6 +94,15 @@ pub(crate) fn container_config(
                 ..Default::default()
             }),
         }),
+        ..Default::default()
+    })
+}
+
+fn capabilities(container: &Container) -> Option<v1::Capability> {
+    let wanted = container.security_context.as_ref()?.capabilities.as_ref()?;
+    Some(v1::Capability {
+        add_capabilities: wanted.add.clone().unwrap_or_default(),
+        drop_capabilities: wanted.drop.clone().unwrap_or_default(),
         ..Default::default()
     })
 }

@@ -29,8 +29,11 @@ impl Pod {
         out: &mut Vec<Effect>,
     ) {
         let name = spec.name.as_str();
+        if self.cut_starts.iter().any(|c| c.name == name) || self.is_refused(name) {
+            return;
+        }
         let slot = self.slots.entry(name.to_owned()).or_default();
-        if !slot.is_idle() || self.cut_starts.iter().any(|c| c.name == name) {
+        if !slot.is_idle() {
             return;
         }
         let retry_at = slot.retry_at.filter(|at| *at > now.boot);

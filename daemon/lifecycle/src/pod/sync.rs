@@ -1,5 +1,6 @@
 //! The plan of a pod that is to run: admission, sandbox, then containers in order.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +41,10 @@ impl Pod {
         if self.end_at_deadline(now, out) {
             return;
         }
-        if !self.unsupported.is_empty() && !observation.may_run() {
-            self.refuse_fields(out);
+        let refused = self.refused_containers();
+        if !refused.is_empty() && !observation.may_run() {
+            let all = container::specs(&self.pod).map(|(_, c)| c.name.clone()).collect();
+            self.refuse_fields(&all, out);
             return;
         }
         self.remove_cut_start(out);
@@ -80,26 +83,41 @@ impl Pod {
         true
     }
 
-    /// Nothing is started without a field that is not carried out: the pod waits and says so.
-    fn refuse_fields(&mut self, out: &mut Vec<Effect>) {
-        let told = std::mem::replace(&mut self.unsupported_told, true);
-        let names: Vec<String> = container::specs(&self.pod).map(|(_, c)| c.name.clone()).collect();
+    /// The containers that are not started because they, or the pod, use what is not carried out; ephemeral ones hold up
+    /// nothing but themselves and are not among them.
+    fn refused_containers(&self) -> BTreeSet<String> {
+        let whole = self.unsupported.iter().any(|(container, _)| container.is_none());
+        container::specs(&self.pod)
+            .filter(|(kind, spec)| {
+                *kind != ContainerKind::Ephemeral && (whole || self.is_refused(&spec.name))
+            })
+            .map(|(_, spec)| spec.name.clone())
+            .collect()
+    }
+
+    /// Whether a container uses what is not carried out.
+    pub(super) fn is_refused(&self, name: &str) -> bool {
+        self.unsupported.iter().any(|(container, _)| container.as_deref().is_none_or(|c| c == name))
+    }
+
+    /// Nothing is started without a field that is not carried out: the container waits and says so.
+    fn refuse_fields(&mut self, names: &BTreeSet<String>, out: &mut Vec<Effect>) {
         for name in names {
             let mut paths: Vec<&str> = self
                 .unsupported
                 .iter()
-                .filter(|(container, _)| container.as_ref().is_none_or(|c| *c == name))
+                .filter(|(container, _)| container.as_ref().is_none_or(|c| c == name))
                 .map(|(_, path)| path.as_str())
                 .collect();
             if paths.is_empty() {
                 paths = self.unsupported.iter().map(|(_, path)| path.as_str()).collect();
             }
             let message = format!("not supported by this version of nodelet: {}", paths.join(", "));
-            if !told {
-                self.event(out, EventType::Warning, "Failed", format!("Error: {message}"), Some(&name));
+            let waiting = Waiting::new("CreateContainerConfigError", message.clone());
+            let slot = self.slots.entry(name.clone()).or_default();
+            if slot.waiting.replace(waiting.clone()) != Some(waiting) {
+                self.event(out, EventType::Warning, "Failed", format!("Error: {message}"), Some(name));
             }
-            let slot = self.slots.entry(name).or_default();
-            slot.waiting = Some(Waiting::new("CreateContainerConfigError", message));
         }
     }
 
@@ -124,11 +142,15 @@ impl Pod {
             left_over.then(|| Order { in_turn: false, ..Order::usual(c, ends_at) })
         };
         self.stop_containers(observation, unwanted, now, out);
-        if !self.unsupported.is_empty() {
-            // It was begun by somebody who could carry it out: what runs stays, and nothing is started.
-            self.refuse_fields(out);
-            return;
-        }
+        // What was begun by somebody who could carry it out stays as it is.
+        let refused: BTreeSet<String> = container::specs(&pod)
+            .filter(|(_, spec)| self.is_refused(&spec.name))
+            .filter(|(_, spec)| {
+                observation.newest_container(&spec.name).is_none_or(|c| c.state != ContainerState::Running)
+            })
+            .map(|(_, spec)| spec.name.clone())
+            .collect();
+        self.refuse_fields(&refused, out);
         if !self.volumes_mounted(now, out) {
             return;
         }

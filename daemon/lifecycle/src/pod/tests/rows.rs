@@ -612,3 +612,25 @@ fn row_5_10_a_readiness_gate_is_met_by_what_somebody_else_writes_later() {
     world.until(secs(1), "ready", |w| w.condition("Ready") == Some(("True".into(), String::new())));
     assert!(world.condition("example.com/gate").is_some(), "what others write stays");
 }
+
+#[test]
+fn an_ephemeral_container_that_cannot_be_carried_out_holds_up_no_other() {
+    let mut world = world(one("Always"));
+    world.until(secs(5), "running", running);
+    world.assign(|pod| {
+        let debug = json!([{"name": "e", "image": "img", "securityContext": {"privileged": true}}]);
+        pod.spec.as_mut().expect("a spec").ephemeral_containers =
+            Some(serde_json::from_value(debug).expect("ephemeral containers"));
+    });
+    world.run(secs(2));
+    assert_eq!((waiting(&world, "e").as_str(), world.starts("e")), ("CreateContainerConfigError", 0));
+    for c in &mut world.runtime.containers {
+        c.state = ContainerState::Exited;
+        c.exit_code = 1;
+        c.finished_at = c.started_at + 1;
+    }
+    world.deliver(Input::RuntimeChanged);
+    world.until(secs(5), "a second run", |w| w.starts("c") == 2);
+    let told = reasons(&world).iter().filter(|r| **r == "Failed").count();
+    assert_eq!(told, 1, "it is told once");
+}
