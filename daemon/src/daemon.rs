@@ -168,6 +168,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let origins = node::facts::Origins { node: node.clone(), pressures, runtime: Some(runtime.clone()) };
     let side = NodeSide {
         facts: node::facts::follow(local, origins, stop.clone(), &mut tasks),
+        groups: node::shutdown::groups(&config),
+        over: watch::Sender::new(0),
         reader: clients.as_ref().map(|clients| node::facts::Reader {
             client: clients.general.clone(),
             node_name: node_name.clone(),

@@ -5,17 +5,18 @@
 //!   <root-dir>/nodelet/pods/<uid>      one file a pod: a line with the checksum of the rest, then JSON
 //! ```
 //!
-//! A file is replaced in one step and synced, in batches and away from the path of a start. One that is damaged is put
-//! aside: the pod comes from the API again, and what runs is adopted from the runtime.
+//! A file is replaced in one step, in batches and away from the path of a start; what must survive the machine is synced. One
+//! that is damaged is put aside: the pod comes from the API again, and what runs is adopted from the runtime.
 //!
 //! | who | writes | reads |
 //! |---|---|---|
 //! | supervisor | pods as they are assigned, and that they are gone | the pods, where the API server does not answer after a start |
-//! | pod tasks | grace period and resources (`lifecycle::Kept`), a terminal status | through the supervisor, in the assignment |
+//! | pod tasks | grace period and resources (`lifecycle::Kept`), statuses | through the supervisor, in the assignment |
 
 mod file;
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,10 +38,19 @@ const RETRY: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
     pod: Arc<ApiPod>,
+    /// The status that was told last.
+    #[serde(default)]
+    status: Option<Arc<PodStatus>>,
     #[serde(default)]
     kept: Kept,
+    /// Whether its source has it no more, so that only its end is left to be carried out.
+    #[serde(default)]
+    removed: bool,
     /// The boot that the deadline's boot time counts from.
     boot_id: String,
+    /// Counts the changes of this daemon.
+    #[serde(skip)]
+    version: u64,
 }
 
 #[derive(Debug, Default)]
@@ -49,11 +59,21 @@ struct State {
     /// UIDs whose file is not what `records` says, and whether it has to be synced: what only a kill of the daemon could lose
     /// is in the kernel's hands, and what a reboot ends need not survive one.
     dirty: BTreeMap<String, bool>,
+    changes: u64,
 }
 
 impl State {
     fn touch(&mut self, uid: &str, synced: bool) {
+        self.changes += 1;
+        if let Some(record) = self.records.get_mut(uid) {
+            record.version = self.changes;
+        }
         *self.dirty.entry(uid.to_owned()).or_default() |= synced;
+    }
+
+    /// Which version of a pod is to be on the disk; `None` for no file.
+    fn version(&self, uid: &str) -> Option<u64> {
+        self.records.get(uid).map(|record| record.version)
     }
 }
 
@@ -80,7 +100,7 @@ impl Ledger {
     pub(crate) fn open(root_dir: &Path, boot_id: String) -> Result<Self, LedgerError> {
         let dir = root_dir.join("nodelet/pods");
         let records = file::read_all(&dir)?;
-        let state = Mutex::new(State { records, dirty: BTreeMap::new() });
+        let state = Mutex::new(State { records, ..State::default() });
         Ok(Self { shared: Arc::new(Shared { dir, boot_id, state, changed: Notify::new() }) })
     }
 
@@ -88,14 +108,31 @@ impl Ledger {
         change(&mut self.shared.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The pods that the API server had assigned when the last daemon ended.
+    /// The pods that the API server had assigned when the last daemon ended, with the statuses that it told last.
     pub(crate) fn pods(&self) -> Vec<Arc<ApiPod>> {
-        let all = |state: &mut State| -> Vec<Arc<ApiPod>> {
-            state.records.values().map(|r| Arc::clone(&r.pod)).collect()
+        let with_status = |record: &Record| match &record.status {
+            Some(status) => {
+                let mut pod = ApiPod::clone(&record.pod);
+                pod.status = Some(PodStatus::clone(status));
+                Arc::new(pod)
+            }
+            None => Arc::clone(&record.pod),
         };
-        let mut pods = self.with(all);
-        pods.retain(|pod| !crate::sources::is_static(pod));
-        pods
+        self.with(|state| {
+            let assigned =
+                state.records.values().filter(|r| !r.removed && !crate::sources::is_static(&r.pod));
+            assigned.map(with_status).collect()
+        })
+    }
+
+    /// The pods that their sources had taken away, and that were not gone from the node when the last daemon ended.
+    pub(crate) fn removed_pods(&self) -> Vec<Arc<ApiPod>> {
+        self.with(|state| state.records.values().filter(|r| r.removed).map(|r| Arc::clone(&r.pod)).collect())
+    }
+
+    /// The pod of this UID, where its source had taken it away and it was not gone from the node.
+    pub(crate) fn removed_pod(&self, uid: &str) -> Option<Arc<ApiPod>> {
+        self.with(|state| state.records.get(uid).filter(|r| r.removed).map(|r| Arc::clone(&r.pod)))
     }
 
     /// Whether the pod was given to a daemon before.
@@ -131,22 +168,30 @@ impl Ledger {
     pub(crate) fn assigned(&self, pod: &Arc<ApiPod>) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         let changed = self.with(|state| {
-            let old = state.records.get_mut(&uid);
-            let kept = match old {
-                Some(r) if r.pod.spec == pod.spec && is_leaving(&r.pod) == is_leaving(pod) => {
-                    // The same for the disk; in memory the newest object is the one that everybody shares.
-                    if !has_ended(&r.pod) {
-                        r.pod = Arc::clone(pod);
+            let synced = match state.records.get_mut(&uid) {
+                Some(record) => {
+                    // In memory the newest object is the one that everybody shares.
+                    let old = std::mem::replace(&mut record.pod, Arc::clone(pod));
+                    let same = old.spec == pod.spec && old.metadata.generation == pod.metadata.generation;
+                    if same && is_leaving(&old) == is_leaving(pod) {
+                        return false;
                     }
-                    return false;
+                    !same
                 }
-                Some(r) => r.kept.clone(),
-                None => Kept::default(),
+                None => {
+                    let record = Record {
+                        pod: Arc::clone(pod),
+                        status: None,
+                        kept: Kept::default(),
+                        removed: false,
+                        boot_id: self.shared.boot_id.clone(),
+                        version: 0,
+                    };
+                    state.records.insert(uid.clone(), record);
+                    true
+                }
             };
-            let record = Record { pod: Arc::clone(pod), kept, boot_id: self.shared.boot_id.clone() };
-            let resynced =
-                state.records.insert(uid.clone(), record).is_none_or(|old| old.pod.spec != pod.spec);
-            state.touch(&uid, resynced);
+            state.touch(&uid, synced);
             true
         });
         if changed {
@@ -158,7 +203,8 @@ impl Ledger {
     /// runtime is told of them: who has started one decides whether a changed manifest is seen.
     pub(crate) fn write_now(&self, uid: &str) {
         let Some(record) = self.with(|state| state.records.get(uid).cloned()) else { return };
-        if let Err(error) = file::write(&self.shared.dir, uid, &record) {
+        let change = file::Change { uid: uid.to_owned(), record: Some(record), synced: false };
+        if let Err(error) = file::write(&self.shared.dir, &change, &|change, act| self.guard(change, act)) {
             tracing::warn!(%error, uid, "a pod is not on the disk yet");
         }
     }
@@ -174,14 +220,12 @@ impl Ledger {
         self.write_now(uid);
     }
 
-    /// The pod has ended for good: it is not run again, whatever the API server says, or if it says nothing.
-    pub(crate) fn ended(&self, uid: &str, status: &Arc<PodStatus>) {
+    /// What is told of the pod from now on, so that a daemon that begins without an API server goes on from it.
+    pub(crate) fn told(&self, uid: &str, status: &Arc<PodStatus>) {
         self.change(uid, |record| {
-            let mut pod = ApiPod::clone(&record.pod);
-            pod.status = Some(PodStatus::clone(status));
-            record.pod = Arc::new(pod);
-            // It would be run a second time, but for one that is on its way out.
-            !is_leaving(&record.pod)
+            record.status = Some(Arc::clone(status));
+            // One that has ended would be run a second time, but for one that is on its way out.
+            has_ended(status) && !is_leaving(&record.pod)
         });
     }
 
@@ -198,6 +242,15 @@ impl Ledger {
         }
     }
 
+    /// The pod's source has it no more: no later daemon runs it, however soon this one is killed.
+    pub(crate) fn removed(&self, uid: &str) {
+        self.change(uid, |record| {
+            record.removed = true;
+            true
+        });
+        self.write_now(uid);
+    }
+
     /// Nothing is left of the pod.
     pub(crate) fn forget(&self, uid: &str) {
         let known = self.with(|state| {
@@ -210,6 +263,15 @@ impl Ledger {
         if known {
             self.shared.changed.notify_one();
         }
+    }
+
+    /// Lets a file take its place unless another version of it has become due: that one is on the disk already, or in the
+    /// next batch.
+    fn guard(&self, change: &file::Change, act: &dyn Fn() -> io::Result<()>) -> io::Result<bool> {
+        self.with(|state| {
+            let newest = state.version(&change.uid) == change.record.as_ref().map(|record| record.version);
+            if newest { act().map(|()| true) } else { Ok(false) }
+        })
     }
 
     /// Writes what has changed, until `stop` and once more then.
@@ -251,7 +313,9 @@ impl Ledger {
         }
         let dir = self.shared.dir.clone();
         let dirty: Vec<(String, bool)> = batch.iter().map(|c| (c.uid.clone(), c.synced)).collect();
-        let written = tokio::task::spawn_blocking(move || file::write_all(&dir, &batch)).await;
+        let ledger = self.clone();
+        let write = move || file::write_all(&dir, &batch, &|change, act| ledger.guard(change, act));
+        let written = tokio::task::spawn_blocking(write).await;
         let written = written.unwrap_or_else(|error| Err(LedgerError::Panicked(error.to_string())));
         if written.is_err() {
             self.with(|state| {
@@ -268,9 +332,8 @@ fn is_leaving(pod: &ApiPod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-fn has_ended(pod: &ApiPod) -> bool {
-    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+fn has_ended(status: &PodStatus) -> bool {
+    matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
 }
 
 /// The deadline in this boot's time: the same instant, or, after a reboot, what the civil clock says, at most the whole grace

@@ -31,6 +31,7 @@ pub mod lease;
 pub mod name;
 pub mod pressure;
 mod registration;
+pub(crate) mod shutdown;
 mod status;
 mod view;
 mod writer;

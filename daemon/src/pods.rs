@@ -38,6 +38,7 @@ use crate::ledger::Ledger;
 use crate::runtime::{Executor, Found, RuntimeEvent};
 use crate::sources::{self, Source, Update};
 use crate::stop::stopped;
+use node_task::Ask;
 use task::{PodTask, Shared};
 
 /// Questions to the node task that may wait; pods wait beyond that.
@@ -131,8 +132,8 @@ impl Pods {
                 // Cancel-safe: a level.
                 () = stopped(&mut stop) => return,
                 // Cancel-safe: receiving takes nothing until it returns.
-                Some(update) = inputs.updates.recv() => self.updated(update),
-                Some(event) = inputs.runtime.recv() => self.runtime(event),
+                Some(update) = inputs.updates.recv() => self.updated(update).await,
+                Some(event) = inputs.runtime.recv() => self.runtime(event).await,
                 Ok(()) = inputs.host_ips.changed() => {
                     let ips = inputs.host_ips.borrow_and_update().clone();
                     for handle in self.handles.values() {
@@ -155,18 +156,18 @@ impl Pods {
                 // Cancel-safe: a deadline.
                 () = &mut patience, if waits => {
                     waits = false;
-                    self.take_up_kept();
+                    self.take_up_kept().await;
                 }
                 // Cancel-safe: as JoinSet says.
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
-                    Ok(uid) => self.ended(&uid),
+                    Ok(uid) => self.ended(&uid).await,
                     Err(error) => tracing::error!(%error, "a pod's task has ended by itself"),
                 },
             }
         }
     }
 
-    fn updated(&mut self, update: Update) {
+    async fn updated(&mut self, update: Update) {
         match update {
             Update::Listed { source, pods } => {
                 let given: HashSet<&str> = pods.iter().filter_map(|p| p.metadata.uid.as_deref()).collect();
@@ -180,7 +181,7 @@ impl Pods {
                         handle.removed = true;
                         handle.next = None;
                         handle.mailbox.remove(None);
-                        self.shared.ledger.forget(uid);
+                        self.shared.ledger.removed(uid);
                     }
                 }
                 if source == Source::Api {
@@ -194,12 +195,12 @@ impl Pods {
                     }
                 }
                 for pod in pods {
-                    self.assign(source, pod);
+                    self.assign(source, pod).await;
                 }
                 self.awaited.remove(&source);
-                self.take_orphans();
+                self.take_orphans().await;
             }
-            Update::Applied { source, pod } => self.assign(source, pod),
+            Update::Applied { source, pod } => self.assign(source, pod).await,
             Update::Removed { source, uid, grace, .. } => {
                 self.early.retain(|(_, pod)| pod.metadata.uid.as_ref() != Some(&uid));
                 let uid = self.adopted.get(&uid).cloned().unwrap_or(uid);
@@ -208,7 +209,7 @@ impl Pods {
                     handle.next = None;
                     handle.mailbox.remove(grace);
                     // Also where a kill comes in between it is not run again.
-                    self.shared.ledger.forget(&uid);
+                    self.shared.ledger.removed(&uid);
                 } else if let Some(handle) = self.handles.get_mut(&uid) {
                     handle.next = None;
                 }
@@ -216,12 +217,22 @@ impl Pods {
         }
     }
 
-    fn assign(&mut self, source: Source, pod: Arc<ApiPod>) {
+    async fn assign(&mut self, source: Source, pod: Arc<ApiPod>) {
         let origin = if sources::is_static(&pod) { Origin::Static } else { Origin::Api };
         let pod = if origin == Origin::Static { self.as_it_runs(source, pod) } else { Some(pod) };
         let Some((pod, uid)) = pod.and_then(|pod| pod.metadata.uid.clone().map(|uid| (pod, uid))) else {
             return;
         };
+        if !self.handles.contains_key(&uid)
+            && let Some(left) = self.shared.ledger.removed_pod(&uid)
+        {
+            self.end_left(uid.clone(), left).await;
+        }
+        if let Some(handle) = self.handles.get_mut(&uid).filter(|h| h.removed || h.source.is_none()) {
+            // Its end comes first, and then another life of it.
+            handle.next = Some((source, Assignment::new(pod, origin)));
+            return;
+        }
         let kept = self.shared.ledger.kept(&pod, clock::now());
         let known = self.shared.ledger.knows(&uid);
         self.shared.ledger.assigned(&pod);
@@ -230,11 +241,8 @@ impl Pods {
         }
         let assignment = Assignment { pod, origin, kept };
         match self.handles.get_mut(&uid) {
-            Some(handle) if handle.removed || handle.source.is_none() => {
-                handle.next = Some((source, assignment));
-            }
             Some(handle) => handle.mailbox.assign(assignment),
-            None => self.start(uid, Some(source), assignment, known),
+            None => self.start(uid, Some(source), assignment, known).await,
         }
     }
 
@@ -269,7 +277,7 @@ impl Pods {
 
     /// After a start without an API server: the pods of the last run go on, or come up again after a reboot. The first list
     /// puts right what has changed meanwhile.
-    fn take_up_kept(&mut self) {
+    async fn take_up_kept(&mut self) {
         if !self.awaited.contains(&Source::Api) {
             return;
         }
@@ -281,11 +289,35 @@ impl Pods {
             );
         }
         for pod in pods {
-            self.assign(Source::Api, pod);
+            self.assign(Source::Api, pod).await;
+        }
+        self.end_removed(|pod| !sources::is_static(pod)).await;
+        self.tell_gathered().await;
+    }
+
+    /// Goes on with the end of pods that were taken away from the last daemon, where there is anything of them left.
+    async fn end_removed(&mut self, is_meant: impl Fn(&ApiPod) -> bool) {
+        let Some(found) = &self.in_runtime else { return };
+        let mut left = Vec::new();
+        for pod in self.shared.ledger.removed_pods() {
+            let uid = pod.metadata.uid.clone().unwrap_or_default();
+            if self.handles.contains_key(&uid) || !is_meant(&pod) {
+                continue;
+            }
+            if found.contains_key(&uid) { left.push((uid, pod)) } else { self.shared.ledger.forget(&uid) }
+        }
+        for (uid, pod) in left {
+            self.end_left(uid, pod).await;
         }
     }
 
-    fn start(&mut self, uid: String, source: Option<Source>, assignment: Assignment, known: bool) {
+    async fn end_left(&mut self, uid: String, pod: Arc<ApiPod>) {
+        let kept = self.shared.ledger.kept(&pod, clock::now());
+        let assignment = Assignment { pod, origin: Origin::Orphan, kept };
+        self.start(uid, None, assignment, true).await;
+    }
+
+    async fn start(&mut self, uid: String, source: Option<Source>, assignment: Assignment, known: bool) {
         let mailbox = Mailbox::default();
         let part = |s: &Option<String>| s.clone().unwrap_or_default();
         let handle = Handle {
@@ -299,12 +331,15 @@ impl Pods {
         let unknown = self.in_runtime.as_ref().is_some_and(|found| !found.contains_key(&uid));
         mailbox.assign(assignment.clone());
         let ips = self.host_ips.borrow().clone();
-        let task = PodTask::new(self.shared.clone(), mailbox, assignment, ips, unknown, known);
+        // By the supervisor, so that all that have come are known to the node when it is told so.
+        let expect = Ask::Expect { pod: Arc::clone(&assignment.pod), mailbox: mailbox.clone(), known };
+        self.tell_node(expect).await;
+        let task = PodTask::new(self.shared.clone(), mailbox, assignment, ips, unknown);
         self.handles.insert(uid, handle);
         self.tasks.spawn(task.run());
     }
 
-    fn ended(&mut self, uid: &str) {
+    async fn ended(&mut self, uid: &str) {
         if let Some(found) = &mut self.in_runtime {
             found.remove(uid);
         }
@@ -314,11 +349,11 @@ impl Pods {
         tracing::info!(pod = %format_args!("{}/{}", handle.namespace, handle.name), uid, "nothing is left of the pod");
         if let Some((source, next)) = handle.next {
             self.shared.ledger.assigned(&next.pod);
-            self.start(uid.to_owned(), Some(source), next, false);
+            self.start(uid.to_owned(), Some(source), next, false).await;
         }
     }
 
-    fn runtime(&mut self, event: RuntimeEvent) {
+    async fn runtime(&mut self, event: RuntimeEvent) {
         match event {
             RuntimeEvent::Changed { uid } => match self.handles.get(&uid) {
                 Some(handle) => handle.mailbox.runtime_changed(),
@@ -338,18 +373,19 @@ impl Pods {
                 }
                 self.in_runtime = Some(found);
                 for (source, pod) in std::mem::take(&mut self.early) {
-                    self.assign(source, pod);
+                    self.assign(source, pod).await;
                 }
-                self.take_orphans();
+                self.take_orphans().await;
             }
         }
     }
 
     /// What only the runtime has is stopped and removed, once every source has spoken (behaviour.md 1.13, 4.14).
-    fn take_orphans(&mut self) {
+    async fn take_orphans(&mut self) {
         if !self.awaited.is_empty() {
             return;
         }
+        self.end_removed(|_| true).await;
         let Some(found) = &self.in_runtime else { return };
         let mut orphans: BTreeMap<String, (String, String)> = found
             .iter()
@@ -382,8 +418,18 @@ impl Pods {
                 },
                 ..ApiPod::default()
             });
-            self.start(uid, None, Assignment::new(pod, Origin::Orphan), false);
+            self.start(uid, None, Assignment::new(pod, Origin::Orphan), false).await;
         }
+        self.tell_gathered().await;
+    }
+
+    async fn tell_gathered(&self) {
+        self.tell_node(Ask::Gathered).await;
+    }
+
+    /// Waits for room in the node task's queue, at most; it lives as long as the daemon.
+    async fn tell_node(&self, ask: Ask) {
+        drop(self.shared.node.send(ask).await);
     }
 }
 

@@ -17,7 +17,8 @@ pub enum Origin {
     Api,
     /// A manifest on the node: has no API object of its own.
     Static,
-    /// Found in the runtime, wanted by nobody: is stopped and removed, without a status.
+    /// Wanted by nobody: is stopped and removed, without a status. Found in the runtime, or an earlier daemon was about to
+    /// remove it; in that case its spec and what was kept of it are known.
     Orphan,
 }
 

@@ -15,7 +15,7 @@
 //!   says. Nothing is assumed about the runtime: whatever may have changed it marks the last [`Observation`] stale, the
 //!   machine asks for a fresh one, and plans from that.
 //! * [`Node`] holds what needs more than one pod: who may run beside whom and who is put out for it, which UID owns a pod's
-//!   full name, and how many starts the runtime is given at once.
+//!   full name, how many starts the runtime is given at once, and in which order pods end when the node goes down.
 //!
 //! There is no clock, task, file or socket in this crate: `now` comes in with each input, effects are carried out by
 //! the daemon, their outcomes come back as inputs. A call is known by its [`OpId`]; an answer to a call that is no
@@ -44,7 +44,7 @@ pub use effect::{
     Call, Deadline, Effect, Event, EventType, Hook, Kept, OpId, ProbeKind, ProbeTarget, Resource, SlotClass,
 };
 pub use input::{Answer, Assignment, Failure, FailureKind, Input, Origin, ResizeVerdict};
-pub use node::{Facts, Node, NodeEffect, NodeInput, Pressure, PullLimits};
+pub use node::{Facts, Node, NodeEffect, NodeInput, Pressure, PullLimits, ShutdownGroup};
 pub use now::Now;
 pub use observation::{ActualResources, Container, ContainerState, ContainerUser, Observation, Sandbox};
 pub use pod::{Pod, Settings, Wait};

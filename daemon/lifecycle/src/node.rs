@@ -11,6 +11,7 @@
 //! | `checks` | the order of the checks; each check has a file of its own |
 //! | `preemption` | whom a critical pod puts out |
 //! | `resizes` | who waits for other resources |
+//! | `shutdown` | who ends when the node goes down, and in which order |
 //! | `names` | which UID a name belongs to |
 //! | `limiter`, `pulls` | starts and pulls in flight |
 
@@ -29,12 +30,14 @@ mod pressure;
 mod pulls;
 mod refusal;
 mod resizes;
+mod shutdown;
 mod sysctls;
 #[cfg(test)]
 mod testing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 
@@ -46,6 +49,8 @@ pub use facts::{Facts, Pressure};
 use limiter::Limiter;
 pub use pulls::PullLimits;
 use pulls::Pulls;
+use shutdown::Shutdown;
+pub use shutdown::ShutdownGroup;
 
 /// What the node machine is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +69,9 @@ pub enum NodeInput {
         /// Whether an earlier daemon had it.
         known: bool,
     },
+    /// All pods that may have run before have come; told once or more. Before it nobody is ended because the node goes down,
+    /// as nobody knows yet in which order.
+    Gathered,
     /// A pod asks whether it may run.
     Admit {
         /// Its UID.
@@ -85,6 +93,11 @@ pub enum NodeInput {
         /// Its UID.
         uid: String,
     },
+    /// Nothing of the pod runs any more and its volumes are unmounted, or it is gone; comes after [`NodeInput::Ended`].
+    Settled {
+        /// Its UID.
+        uid: String,
+    },
     /// A pod asks for a start slot.
     AskSlot {
         /// Its UID.
@@ -101,7 +114,7 @@ pub enum NodeInput {
         /// The work that had it.
         op: OpId,
     },
-    /// A slot that was lent may be overdue, or a pod that was put out has had its time.
+    /// A slot that was lent may be overdue, or a pod that was put out has had its time, or those that end with the node.
     Tick,
 }
 
@@ -122,15 +135,19 @@ pub enum NodeEffect {
         /// For people.
         message: String,
     },
-    /// The pod is to end, with its own grace period, so that a critical one has room.
-    Preempt {
+    /// The pod is to end: a critical one needs its room, or the node goes down.
+    End {
         /// Its UID.
         uid: String,
         /// For its status.
         reason: String,
         /// For people.
         message: String,
+        /// Cuts its own grace period.
+        grace: Option<Duration>,
     },
+    /// The node may go down: all pods have ended, or have had their time. Told once each time that it is to go down.
+    ShutdownOver,
     /// What is answered to [`NodeInput::AskResize`], and again whenever that changes.
     Resized {
         /// The pod's UID.
@@ -164,13 +181,16 @@ pub struct Node {
     sandboxes: VecDeque<(String, OpId)>,
     limiter: Limiter,
     pulls: Pulls,
+    shutdown: Shutdown,
 }
 
 impl Node {
-    /// A node without pods.
-    pub fn new(pulls: PullLimits, facts: Arc<Facts>) -> Self {
+    /// A node without pods. `groups` say who ends when, and how long that may take, when it goes down; without any it
+    /// goes down at once.
+    pub fn new(pulls: PullLimits, groups: Vec<ShutdownGroup>, facts: Arc<Facts>) -> Self {
         Self {
             admission: Admission::new(facts),
+            shutdown: Shutdown::new(groups),
             containers: VecDeque::new(),
             sandboxes: VecDeque::new(),
             limiter: Limiter::default(),
@@ -203,6 +223,8 @@ impl Node {
             self.admission.ask(uid, pod, now.boot, &mut out);
         }
         self.admission.tick(now.boot, &mut out);
+        let (down, claims) = (self.admission.is_going_down(), self.admission.claims());
+        self.shutdown.step(down, claims, now.boot, &mut out);
         self.limiter.reclaim(now.boot);
         self.grant(now, &mut out);
         out
@@ -217,6 +239,8 @@ impl Node {
             NodeInput::Admit { uid, pod, adopt: false } => self.admission.ask(uid, pod, now.boot, out),
             NodeInput::AskResize { uid, pod } => self.admission.ask_resize(uid, pod, out),
             NodeInput::Ended { uid } => self.ended(&uid, now, out),
+            NodeInput::Gathered => self.shutdown.gathered(),
+            NodeInput::Settled { uid } => self.shutdown.settled(&uid),
             NodeInput::AskSlot { uid, op, class } => match class {
                 SlotClass::Container => self.containers.push_back((uid, op)),
                 SlotClass::Sandbox => self.sandboxes.push_back((uid, op)),
@@ -234,11 +258,12 @@ impl Node {
     }
 
     /// The boot time at which [`NodeInput::Tick`] is due: a lent slot may then be overdue while others wait for it, or a
-    /// pod that was put out may have had its time.
-    pub fn next_wake(&self) -> Option<std::time::Duration> {
+    /// pod that was put out may have had its time, or those that end with the node.
+    pub fn next_wake(&self) -> Option<Duration> {
         let starts = !self.containers.is_empty() || !self.sandboxes.is_empty();
         let overdue = self.limiter.next_overdue().filter(|_| starts);
-        [overdue, self.pulls.next_wake(), self.admission.next_wake()].into_iter().flatten().min()
+        let parts = [overdue, self.pulls.next_wake(), self.admission.next_wake(), self.shutdown.next_wake()];
+        parts.into_iter().flatten().min()
     }
 
     /// Starts that are given to the runtime now, and how many may be.

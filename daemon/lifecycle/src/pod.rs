@@ -121,6 +121,9 @@ enum Cleanup {
     Done,
 }
 
+/// What a pod gets that nobody knows anything of (behaviour.md 4.14).
+const ORPHAN_GRACE: Duration = Duration::from_secs(1);
+
 /// One pod on this node; see the module's page.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pod {
@@ -276,6 +279,11 @@ impl Pod {
         matches!(self.stage, Stage::Terminated(_))
     }
 
+    /// Whether nothing of the pod runs any more and its volumes are unmounted.
+    pub fn is_settled(&self) -> bool {
+        self.is_terminated() && self.cleanup != Cleanup::Volumes
+    }
+
     fn take_spec(&mut self, pod: Arc<ApiPod>) {
         self.unsupported = unsupported::unsupported_fields(&pod, self.settings.supported);
         self.resize.spec_changed(&self.pod, &pod);
@@ -425,7 +433,9 @@ impl Pod {
     /// Leaves [`Stage::Sync`] where the object says so.
     fn consider_end(&mut self, now: Now) {
         if self.origin == Origin::Orphan {
-            self.terminate(Cause::Removed, Duration::from_secs(1), now);
+            // One whose end an earlier daemon has begun has what is left of its grace period.
+            let left = self.kept.ends_at.map(|end| end.boot.saturating_sub(now.boot));
+            self.terminate(Cause::Removed, left.unwrap_or(ORPHAN_GRACE), now);
             return;
         }
         if self.origin == Origin::Api && self.pod.metadata.deletion_timestamp.is_some() {

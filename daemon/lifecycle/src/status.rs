@@ -46,7 +46,8 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
         Stage::Terminating(Termination { cause, .. }) | Stage::Terminated(cause) => Some(cause),
     };
     let mut status = view.previous.cloned().unwrap_or_default();
-    status.observed_generation = view.pod.metadata.generation.or(status.observed_generation);
+    // Never less than was told (behaviour.md 5.12).
+    status.observed_generation = status.observed_generation.max(view.pod.metadata.generation);
     status.start_time.get_or_insert_with(|| Time(view.now.wall_seconds()));
     status.qos_class.get_or_insert_with(|| podspec::qos_class(view.pod).to_string());
     set_addresses(view, &mut status);

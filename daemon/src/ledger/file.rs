@@ -115,19 +115,13 @@ pub(super) struct Change {
     pub(super) synced: bool,
 }
 
+/// Does the last step of a change, unless it is no more what the file should be; tells whether it did.
+pub(super) type Guard<'a> = dyn Fn(&Change, &dyn Fn() -> io::Result<()>) -> io::Result<bool> + 'a;
+
 /// Brings the files of a batch to their records.
-pub(super) fn write_all(dir: &Path, batch: &[Change]) -> Result<(), LedgerError> {
-    for Change { uid, record, synced } in batch {
-        let path = dir.join(uid);
-        match record {
-            Some(record) => replace(&path, &encode(record), *synced)?,
-            None => match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(file("removing", &path)(error));
-                }
-                _ => {}
-            },
-        }
+pub(super) fn write_all(dir: &Path, batch: &[Change], guard: &Guard<'_>) -> Result<(), LedgerError> {
+    for change in batch {
+        write(dir, change, guard)?;
     }
     if !batch.iter().any(|change| change.synced) {
         return Ok(());
@@ -135,21 +129,28 @@ pub(super) fn write_all(dir: &Path, batch: &[Change]) -> Result<(), LedgerError>
     File::open(dir).and_then(|d| d.sync_all()).map_err(file("syncing", dir))
 }
 
-/// Writes one file without syncing it.
-pub(super) fn write(dir: &Path, uid: &str, record: &Record) -> Result<(), LedgerError> {
-    replace(&dir.join(uid), &encode(record), false)
-}
-
-fn replace(path: &Path, bytes: &[u8], synced: bool) -> Result<(), LedgerError> {
+/// Brings one file to its record.
+pub(super) fn write(dir: &Path, change: &Change, guard: &Guard<'_>) -> Result<(), LedgerError> {
+    let path = dir.join(&change.uid);
+    let Some(record) = &change.record else {
+        let remove = || match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        };
+        return guard(change, &remove).map(drop).map_err(file("removing", &path));
+    };
     // Two threads may write the same pod: neither writes into the other's file.
     let number = WRITES.fetch_add(1, Ordering::Relaxed);
     let unfinished = path.with_added_extension(format!("{number}{UNFINISHED}"));
-    let write = || -> io::Result<()> {
+    let fill = || -> io::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(bytes)?;
-        if synced { file.sync_data() } else { Ok(()) }
+        file.write_all(&encode(record))?;
+        if change.synced { file.sync_data() } else { Ok(()) }
     };
-    write().map_err(file("writing", &unfinished))?;
-    fs::rename(&unfinished, path).map_err(file("replacing", path))
+    fill().map_err(file("writing", &unfinished))?;
+    if guard(change, &|| fs::rename(&unfinished, &path)).map_err(file("replacing", &path))? {
+        return Ok(());
+    }
+    fs::remove_file(&unfinished).map_err(file("removing", &unfinished))
 }

@@ -93,9 +93,15 @@ impl Mailbox {
         self.post(|l| l.answers.push_back(Input::Refused { reason, message }));
     }
 
-    /// The pod is to end with its own grace period.
-    pub(crate) fn kill(&self, reason: String, message: String) {
-        self.post(|l| l.kill = Some(Input::Kill { reason, message, grace: None }));
+    /// The pod is to end for a reason of the node's, `grace` cutting its own grace period. The first reason counts, and the
+    /// shortest grace.
+    pub(crate) fn kill(&self, reason: String, message: String, grace: Option<Duration>) {
+        self.post(|l| match &mut l.kill {
+            Some(Input::Kill { grace: before, .. }) => {
+                *before = [*before, grace].into_iter().flatten().min();
+            }
+            kill => *kill = Some(Input::Kill { reason, message, grace }),
+        });
     }
 
     /// Whether the pod may have the resources of its spec; replaces what was said before.
@@ -166,6 +172,18 @@ mod tests {
         assert!(matches!(mailbox.next().await, Letter::Input(Input::RuntimeChanged)));
         assert!(matches!(mailbox.next().await, Letter::Input(Input::Slot { op: OpId(1) })));
         assert!(matches!(mailbox.next().await, Letter::Input(Input::Slot { op: OpId(2) })));
+        assert!(mailbox.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn of_two_kills_the_first_reason_counts_and_the_shorter_grace() {
+        let mailbox = Mailbox::default();
+        let second = Duration::from_secs(1);
+        mailbox.kill("Preempting".to_owned(), "room".to_owned(), None);
+        mailbox.kill("Terminated".to_owned(), "down".to_owned(), Some(second));
+        mailbox.kill("Terminated".to_owned(), "down".to_owned(), Some(second * 5));
+        let Letter::Input(Input::Kill { reason, grace, .. }) = mailbox.next().await else { panic!("a kill") };
+        assert_eq!((reason.as_str(), grace), ("Preempting", Some(second)));
         assert!(mailbox.take().is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
-use lifecycle::{Facts, Node, NodeEffect, NodeInput, OpId, PullLimits, SlotClass};
+use lifecycle::{Facts, Node, NodeEffect, NodeInput, OpId, PullLimits, ShutdownGroup, SlotClass};
 use tokio::sync::{mpsc, watch};
 
 use super::mailbox::Mailbox;
@@ -22,6 +22,10 @@ const TOGETHER: usize = 256;
 pub(crate) struct NodeSide {
     /// What is known at any time.
     pub(crate) facts: watch::Receiver<Arc<Facts>>,
+    /// Who ends when the node goes down, and how long that may take.
+    pub(crate) groups: Vec<ShutdownGroup>,
+    /// Counts up when all pods have ended, or have had their time, because the node goes down.
+    pub(crate) over: watch::Sender<u64>,
     /// Reads the node's object when what is known may be old; `None` without an API server.
     pub(crate) reader: Option<Reader>,
 }
@@ -29,11 +33,6 @@ pub(crate) struct NodeSide {
 /// What a pod asks; the task adds who it is.
 #[derive(Debug)]
 pub(super) enum Question {
-    /// Nothing yet: the pod is there, and an earlier daemon may have had it.
-    Expect {
-        pod: Arc<ApiPod>,
-        known: bool,
-    },
     Admit {
         pod: Arc<ApiPod>,
         adopt: bool,
@@ -42,6 +41,8 @@ pub(super) enum Question {
         pod: Arc<ApiPod>,
     },
     Ended,
+    /// Its volumes are unmounted too.
+    Settled,
     AskSlot {
         op: OpId,
         class: SlotClass,
@@ -51,17 +52,20 @@ pub(super) enum Question {
     },
 }
 
-/// A question and where its answer goes.
+/// What the node task is told.
 #[derive(Debug)]
-pub(super) struct Ask {
-    uid: String,
-    mailbox: Mailbox,
-    question: Question,
+pub(super) enum Ask {
+    /// By the supervisor: the pod has come, and an earlier daemon may have had it.
+    Expect { pod: Arc<ApiPod>, mailbox: Mailbox, known: bool },
+    /// By the supervisor: all pods that may have run before have come.
+    Gathered,
+    /// By a pod's task: a question, and where its answer goes.
+    Pod { uid: String, mailbox: Mailbox, question: Question },
 }
 
 impl Question {
     pub(super) fn from(self, uid: &str, mailbox: &Mailbox) -> Ask {
-        Ask { uid: uid.to_owned(), mailbox: mailbox.clone(), question: self }
+        Ask::Pod { uid: uid.to_owned(), mailbox: mailbox.clone(), question: self }
     }
 }
 
@@ -72,9 +76,9 @@ pub(super) async fn run(
     side: NodeSide,
     publisher: Publisher,
 ) {
-    let NodeSide { facts: mut known, reader } = side;
-    let node = Node::new(pulls, Arc::clone(&known.borrow_and_update()));
-    let mut task = NodeTask { node, pods: HashMap::new(), publisher, reader, reading: None };
+    let NodeSide { facts: mut known, groups, over, reader } = side;
+    let node = Node::new(pulls, groups, Arc::clone(&known.borrow_and_update()));
+    let mut task = NodeTask { node, pods: HashMap::new(), publisher, over, reader, reading: None };
     let mut asked = Vec::with_capacity(TOGETHER);
     loop {
         let wake = task.node.next_wake().map(clock::instant_of);
@@ -118,6 +122,7 @@ struct NodeTask {
     node: Node,
     pods: HashMap<String, Known>,
     publisher: Publisher,
+    over: watch::Sender<u64>,
     reader: Option<Reader>,
     /// The node's object, on its way.
     reading: Option<BoxFuture<'static, Option<NodeView>>>,
@@ -125,27 +130,29 @@ struct NodeTask {
 
 impl NodeTask {
     fn input(&mut self, ask: Ask) -> NodeInput {
-        let Ask { uid, mailbox, question } = ask;
-        let know = |pod: &Arc<ApiPod>| {
-            self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(pod) });
+        let (uid, mailbox, question) = match ask {
+            Ask::Expect { pod, mailbox, known } => {
+                let uid = pod.metadata.uid.clone().unwrap_or_default();
+                self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(&pod) });
+                return NodeInput::Expect { uid, pod, known };
+            }
+            Ask::Gathered => return NodeInput::Gathered,
+            Ask::Pod { uid, mailbox, question } => (uid, mailbox, question),
         };
         match question {
-            Question::Expect { pod, known } => {
-                know(&pod);
-                NodeInput::Expect { uid, pod, known }
-            }
             Question::Admit { pod, adopt } => {
-                know(&pod);
+                self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(&pod) });
                 NodeInput::Admit { uid, pod, adopt }
             }
             Question::Resize { pod } => {
-                know(&pod);
+                self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(&pod) });
                 NodeInput::AskResize { uid, pod }
             }
             Question::Ended => {
                 self.pods.remove(&uid);
                 NodeInput::Ended { uid }
             }
+            Question::Settled => NodeInput::Settled { uid },
             Question::AskSlot { op, class } => NodeInput::AskSlot { uid, op, class },
             Question::ReturnSlot { op } => NodeInput::ReturnSlot { uid, op },
         }
@@ -164,11 +171,12 @@ impl NodeTask {
                     mailbox.refused(reason, message);
                 }
             }
-            NodeEffect::Preempt { uid, reason, message } => {
+            NodeEffect::End { uid, reason, message, grace } => {
                 if let Some(mailbox) = mailbox(&uid) {
-                    mailbox.kill(reason, message);
+                    mailbox.kill(reason, message, grace);
                 }
             }
+            NodeEffect::ShutdownOver => self.over.send_modify(|times| *times += 1),
             NodeEffect::Resized { uid, verdict } => {
                 if let Some(mailbox) = mailbox(&uid) {
                     mailbox.resized(verdict);

@@ -53,13 +53,13 @@ pub(super) struct PodTask {
     handles: Vec<(OpId, AbortHandle)>,
     /// Whether the runtime was read before this pod was known and had nothing of it: the first look is free.
     unknown_to_runtime: bool,
-    /// Whether an earlier daemon had the pod.
-    known: bool,
     pending: Option<Outgoing>,
     sending: Option<BoxFuture<'static, (Outgoing, Sent)>>,
     /// Boot time before which nothing is sent, after a failure.
     send_after: Option<Duration>,
+    /// Whether the node was told that nothing runs, and that the volumes are unmounted.
     freed: bool,
+    settled: bool,
 }
 
 impl PodTask {
@@ -69,7 +69,6 @@ impl PodTask {
         assignment: Assignment,
         host_ips: Vec<String>,
         unknown_to_runtime: bool,
-        known: bool,
     ) -> Self {
         let uid = assignment.pod.metadata.uid.clone().unwrap_or_default();
         let machine = Pod::new(Arc::clone(&shared.settings), assignment, host_ips);
@@ -82,18 +81,16 @@ impl PodTask {
             calls: FuturesUnordered::new(),
             handles: Vec::new(),
             unknown_to_runtime,
-            known,
             pending: None,
             sending: None,
             send_after: None,
             freed: false,
+            settled: false,
         }
     }
 
     /// Runs until nothing is left of the pod; tells its UID.
     pub(super) async fn run(mut self) -> String {
-        let pod = Arc::clone(self.machine.spec());
-        self.ask_node(Question::Expect { pod, known: self.known }).await;
         while !self.machine.is_finished() {
             let input = self.next_input().await;
             self.take(input).await;
@@ -101,6 +98,7 @@ impl PodTask {
         self.shared.shown.remove(&self.uid);
         self.shared.publisher.ended(self.machine.spec());
         self.free().await;
+        self.settle().await;
         self.uid
     }
 
@@ -160,6 +158,9 @@ impl PodTask {
         if self.machine.is_terminated() {
             self.free().await;
         }
+        if self.machine.is_settled() {
+            self.settle().await;
+        }
     }
 
     /// Sends the status again where somebody else wrote another one.
@@ -189,9 +190,7 @@ impl PodTask {
                 }
             }
             Effect::Publish { version, status } => {
-                if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-                    self.shared.ledger.ended(&self.uid, &status);
-                }
+                self.shared.ledger.told(&self.uid, &status);
                 self.pending = Some(Outgoing { version, status, failures: 0 });
                 self.send_after = None;
             }
@@ -260,6 +259,13 @@ impl PodTask {
     async fn free(&mut self) {
         if !std::mem::replace(&mut self.freed, true) {
             self.ask_node(Question::Ended).await;
+        }
+    }
+
+    /// Tells the node that nothing of the pod has to be waited for, once.
+    async fn settle(&mut self) {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.ask_node(Question::Settled).await;
         }
     }
 

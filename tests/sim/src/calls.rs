@@ -166,11 +166,12 @@ impl World {
             }
             Fate::Works | Fate::AnswerLost => {}
         }
-        let stopped_before = match &call {
+        let done_before = match &call {
             Call::StopSandbox { id } => !self.runtime.pod(key).sandbox_is_ready(id),
+            Call::UnmountVolumes => !self.runtime.pod(key).volumes_mounted,
             _ => false,
         };
-        if changes_something(&call) && !stopped_before {
+        if changes_something(&call) && !done_before {
             self.changes_made += 1;
         }
         let time = match &call {

@@ -1,12 +1,12 @@
 //! The daemon's bookkeeping, as `daemon/src/pods` has it: mailboxes of levels, calls under way, the status writer.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus, ResourceRequirements};
 use lifecycle::{
-    Assignment, Deadline, Input, Kept, Node, Now, OpId, Origin, Pod, ProbeTarget, ResizeVerdict,
+    Assignment, Deadline, Facts, Input, Kept, Node, Now, OpId, Origin, Pod, ProbeTarget, ResizeVerdict,
 };
 
 use crate::workload::Key;
@@ -27,6 +27,14 @@ pub(crate) struct Letters {
 }
 
 impl Letters {
+    /// The first reason counts, and the shortest grace.
+    pub(crate) fn kill(&mut self, reason: String, message: String, grace: Option<Duration>) {
+        match &mut self.kill {
+            Some(Input::Kill { grace: before, .. }) => *before = [*before, grace].into_iter().flatten().min(),
+            kill => *kill = Some(Input::Kill { reason, message, grace }),
+        }
+    }
+
     /// In an order in which the newest spec is known before anything is planned.
     pub(crate) fn take(&mut self) -> Option<Input> {
         if let Some(assignment) = self.assignment.take() {
@@ -74,8 +82,9 @@ pub(crate) struct Task {
     pub(crate) probed: Vec<ProbeTarget>,
     /// What each probe has said last.
     pub(crate) verdicts: BTreeMap<ProbeTarget, bool>,
-    /// Whether the pod's name was given back to the node.
+    /// Whether the node was told that nothing runs, and that the volumes are unmounted.
     pub(crate) freed: bool,
+    pub(crate) settled: bool,
     pub(crate) removed: bool,
     /// What the source said after the pod had gone from it.
     pub(crate) next: Option<Assignment>,
@@ -99,6 +108,7 @@ impl Task {
             probed: Vec::new(),
             verdicts: BTreeMap::new(),
             freed: false,
+            settled: false,
             removed: false,
             next: None,
             spins: 0,
@@ -118,6 +128,8 @@ pub(crate) struct Known {
 pub(crate) struct Daemon {
     pub(crate) tasks: BTreeMap<Key, Task>,
     pub(crate) node: Node,
+    /// What the node machine was told of the node last, but for its way down.
+    pub(crate) facts: Arc<Facts>,
     pub(crate) known: BTreeMap<Key, Known>,
     /// The runtime's changes of each pod at the last full reading; `None` before the first.
     pub(crate) audited: Option<BTreeMap<Key, u64>>,
@@ -127,10 +139,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn new(node: Node) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
+        let facts = crate::node::facts(seed);
         Self {
             tasks: BTreeMap::new(),
-            node,
+            node: crate::node::node(seed, &facts),
+            facts,
             known: BTreeMap::new(),
             audited: None,
             listed: false,
@@ -150,7 +164,10 @@ impl Daemon {
 #[derive(Clone, Debug)]
 struct Record {
     pod: Arc<ApiPod>,
+    status: Option<PodStatus>,
     kept: Kept,
+    /// Whether its source has it no more.
+    removed: bool,
     boot: u64,
 }
 
@@ -159,8 +176,32 @@ struct Record {
 pub(crate) struct Ledger(BTreeMap<Key, Record>);
 
 impl Ledger {
+    /// With the statuses that were told last.
     pub(crate) fn pods(&self) -> Vec<(Key, Arc<ApiPod>)> {
-        self.0.iter().map(|(key, r)| (*key, Arc::clone(&r.pod))).collect()
+        let with_status = |record: &Record| match &record.status {
+            Some(status) => Arc::new(ApiPod { status: Some(status.clone()), ..ApiPod::clone(&record.pod) }),
+            None => Arc::clone(&record.pod),
+        };
+        self.0.iter().filter(|(_, r)| !r.removed).map(|(key, r)| (*key, with_status(r))).collect()
+    }
+
+    pub(crate) fn removed_pods(&self) -> Vec<(Key, Arc<ApiPod>)> {
+        self.0.iter().filter(|(_, r)| r.removed).map(|(key, r)| (*key, Arc::clone(&r.pod))).collect()
+    }
+
+    /// The pod, where only its end is left to be carried out.
+    pub(crate) fn removed_pod(&self, key: Key) -> Option<Arc<ApiPod>> {
+        self.0.get(&key).filter(|r| r.removed).map(|r| Arc::clone(&r.pod))
+    }
+
+    pub(crate) fn removed(&mut self, key: Key) {
+        if let Some(record) = self.0.get_mut(&key) {
+            record.removed = true;
+        }
+    }
+
+    pub(crate) fn knows(&self, key: Key) -> bool {
+        self.0.contains_key(&key)
     }
 
     pub(crate) fn kept(&self, key: Key, pod: &ApiPod, boot: u64, now: Now) -> Kept {
@@ -178,11 +219,17 @@ impl Ledger {
     pub(crate) fn assigned(&mut self, key: Key, pod: &Arc<ApiPod>, boot: u64) {
         let leaving = |pod: &ApiPod| pod.metadata.deletion_timestamp.is_some();
         let old = self.0.get(&key);
-        if old.is_some_and(|r| r.pod.spec == pod.spec && leaving(&r.pod) == leaving(pod)) {
+        let same = |r: &Record| {
+            r.pod.spec == pod.spec
+                && r.pod.metadata.generation == pod.metadata.generation
+                && leaving(&r.pod) == leaving(pod)
+        };
+        if old.is_some_and(|r| !r.removed && same(r)) {
             return;
         }
         let kept = old.map(|r| r.kept.clone()).unwrap_or_default();
-        self.0.insert(key, Record { pod: Arc::clone(pod), kept, boot });
+        let status = old.and_then(|r| r.status.clone());
+        self.0.insert(key, Record { pod: Arc::clone(pod), status, kept, removed: false, boot });
     }
 
     pub(crate) fn keep(&mut self, key: Key, kept: Kept, boot: u64) {
@@ -197,11 +244,9 @@ impl Ledger {
         self.0.get(&key)?.kept.ends_at.map(|end| end.boot)
     }
 
-    pub(crate) fn ended(&mut self, key: Key, status: &PodStatus) {
+    pub(crate) fn told(&mut self, key: Key, status: &PodStatus) {
         if let Some(record) = self.0.get_mut(&key) {
-            let mut pod = ApiPod::clone(&record.pod);
-            pod.status = Some(status.clone());
-            record.pod = Arc::new(pod);
+            record.status = Some(status.clone());
         }
     }
 
@@ -209,9 +254,9 @@ impl Ledger {
         self.0.remove(&key);
     }
 
-    /// Forgets what is not `listed` and has no task.
-    pub(crate) fn forget_others(&mut self, listed: &BTreeSet<Key>, tasks: &BTreeMap<Key, Task>) {
-        self.0.retain(|key, _| listed.contains(key) || tasks.contains_key(key));
+    /// Forgets what `is_gone` from its source and has no task.
+    pub(crate) fn forget_gone(&mut self, is_gone: impl Fn(Key) -> bool, tasks: &BTreeMap<Key, Task>) {
+        self.0.retain(|key, r| r.removed || !is_gone(*key) || tasks.contains_key(key));
     }
 }
 

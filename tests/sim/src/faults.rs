@@ -35,13 +35,15 @@ pub enum FaultKind {
     ApiConflict,
     /// The runtime does not know any more what became of a container.
     UnknownState,
+    /// The node goes down in order, and comes up again, or stays up after all.
+    Shutdown,
 }
 
 use FaultKind::*;
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Refused,
         Hang,
         Late,
@@ -56,6 +58,7 @@ impl FaultKind {
         ApiAway,
         ApiConflict,
         UnknownState,
+        Shutdown,
     ];
 
     fn bit(self) -> u32 {
@@ -99,6 +102,8 @@ pub(crate) enum Planned {
     ClockJump(i64),
     /// Down for this long.
     Reboot(Duration),
+    /// Down in order and off for this long, unless it stays up after all, after that long.
+    Shutdown(Duration, Option<Duration>),
     /// Away for this long.
     ApiAway(Duration),
 }
@@ -127,8 +132,9 @@ impl Faults {
 
     fn plan(&mut self, seed: u64) {
         let end = u64::try_from(self.until.as_millis()).unwrap_or(0);
-        for (kind, most) in [(RuntimeRestart, 2), (DaemonKill, 4), (ClockJump, 2), (Reboot, 1), (ApiAway, 2)]
-        {
+        let kinds =
+            [(RuntimeRestart, 2), (DaemonKill, 4), (ClockJump, 2), (Reboot, 1), (ApiAway, 2), (Shutdown, 1)];
+        for (kind, most) in kinds {
             let mut random = Random::new(seed, &[3, u64::from(kind.bit())]);
             let count = random.below(2 * most + 1).saturating_sub(most);
             for _ in 0..count {
@@ -141,6 +147,10 @@ impl Faults {
                         Planned::ClockJump(if random.percent(50) { by } else { -by })
                     }
                     Reboot => Planned::Reboot(random.millis(5_000, 60_000)),
+                    Shutdown => {
+                        let cancelled = random.percent(25).then(|| random.millis(10, 30_000));
+                        Planned::Shutdown(random.millis(5_000, 60_000), cancelled)
+                    }
                     _ => Planned::ApiAway(random.millis(200, 30_000)),
                 };
                 if self.on.has(kind) {

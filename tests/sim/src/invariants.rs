@@ -56,11 +56,15 @@ impl World {
         let (time, own) = (self.time, self.own_grace(key));
         let floor = Duration::from_secs(1);
         let object = self.workload.pods[key].object.clone();
+        let kept_end = match input {
+            Input::Assigned(assignment) => assignment.kept.ends_at.map(|end| self.time_of(end.boot)),
+            _ => None,
+        };
         let truth = self.truth(key);
         match input {
             Input::Assigned(assignment) if assignment.origin == Origin::Orphan => {
                 truth.told_end = true;
-                truth.ends_by(time + floor);
+                truth.ends_by(kept_end.unwrap_or(time).max(time + floor));
             }
             Input::Assigned(assignment) => {
                 let meta = &assignment.pod.metadata;

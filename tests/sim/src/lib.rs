@@ -16,6 +16,7 @@
 //! | `tasks`, `daemon` | mailboxes, calls, statuses on their way, probes, the files on the disk |
 //! | `calls`, `runtime`, `api` | what the daemon talks to |
 //! | `truth` | what really happened |
+//! | `going_down` | the node's orderly way down |
 //! | `invariants` | what must hold after each event |
 //! | `goal` | what must be reached when the faults are over |
 //! | `shrink` | the smallest run that still fails |
@@ -28,6 +29,7 @@ mod calls;
 mod daemon;
 mod faults;
 mod goal;
+mod going_down;
 mod invariants;
 mod node;
 mod random;

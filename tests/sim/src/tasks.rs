@@ -119,6 +119,10 @@ impl World {
         if (task.machine.is_terminated() || finished) && !std::mem::replace(&mut task.freed, true) {
             self.ask_node(NodeInput::Ended { uid: uid(key) });
         }
+        let Some(task) = self.task(key) else { return };
+        if (task.machine.is_settled() || finished) && !std::mem::replace(&mut task.settled, true) {
+            self.ask_node(NodeInput::Settled { uid: uid(key) });
+        }
         if !finished {
             return;
         }
@@ -133,7 +137,8 @@ impl World {
             self.drop_call(call);
         }
         if let Some(next) = task.next {
-            self.start_task(key, next);
+            self.ledger.assigned(key, &next.pod, self.boot_number);
+            self.start_task(key, next, false);
         }
     }
 
@@ -166,9 +171,7 @@ impl World {
             }
             Effect::Publish { version, status } => {
                 self.check_published(key, &status)?;
-                if crate::api::is_terminal(Some(&status)) {
-                    self.ledger.ended(key, &status);
-                }
+                self.ledger.told(key, &status);
                 if let Some(task) = self.task(key) {
                     task.pending = Some(Outgoing { version, status, failures: 0 });
                     task.send_after = Duration::ZERO;
@@ -212,30 +215,42 @@ impl World {
 
     fn assign(&mut self, key: Key, pod: &Arc<ApiPod>, origin: Origin) {
         let now = self.now();
-        let kept = self.ledger.kept(key, pod, self.boot_number, now);
-        if origin == Origin::Api {
-            self.ledger.assigned(key, pod, self.boot_number);
+        if self.task(key).is_none()
+            && let Some(pod) = self.ledger.removed_pod(key)
+        {
+            self.end_left(key, pod);
         }
+        if let Some(task) = self.task(key).filter(|t| t.removed) {
+            task.next = Some(Assignment::new(Arc::clone(pod), origin));
+            return;
+        }
+        let kept = self.ledger.kept(key, pod, self.boot_number, now);
+        let known = self.ledger.knows(key);
+        self.ledger.assigned(key, pod, self.boot_number);
         let assignment = Assignment { pod: Arc::clone(pod), origin, kept };
         match self.task(key) {
-            Some(task) if task.removed => task.next = Some(assignment),
             Some(_) => self.post(key, |letters| letters.assignment = Some(assignment)),
-            None => self.start_task(key, assignment),
+            None => self.start_task(key, assignment, known),
         }
     }
 
-    fn start_task(&mut self, key: Key, assignment: Assignment) {
+    /// Goes on with the end of a pod that was taken away from the last daemon.
+    fn end_left(&mut self, key: Key, pod: Arc<ApiPod>) {
+        self.note(|| format!("pod {key} is to be removed still"));
+        let now = self.now();
+        let kept = self.ledger.kept(key, &pod, self.boot_number, now);
+        self.start_task(key, Assignment { pod, origin: Origin::Orphan, kept }, true);
+    }
+
+    fn start_task(&mut self, key: Key, assignment: Assignment, known: bool) {
         let machine = Pod::new(Arc::clone(&self.settings), assignment.clone(), vec!["192.0.2.2".to_owned()]);
         let Some(daemon) = &mut self.daemon else { return };
         let pod = Arc::clone(&assignment.pod);
-        let expected = assignment.origin == Origin::Api;
         let mut task = Task::new(machine, assignment);
         // What a source says of an orphan is about a pod of that UID to be started anew.
         task.removed = task.origin == Origin::Orphan;
         daemon.tasks.insert(key, task);
-        if expected {
-            self.ask_node(NodeInput::Expect { uid: uid(key), pod, known: false });
-        }
+        self.ask_node(NodeInput::Expect { uid: uid(key), pod, known });
         let is_static = self.workload.pods[key].origin == Origin::Static;
         let nothing =
             is_static && self.runtime.pod(key).containers.is_empty() && self.runtime.pod(key).logs.is_empty();
@@ -254,6 +269,7 @@ impl World {
             task.removed = true;
             task.next = None;
         }
+        self.ledger.removed(key);
         self.post(key, |letters| letters.removed = Some(grace));
     }
 
@@ -277,7 +293,9 @@ impl World {
             self.remove(key, None);
         }
         if let Some(daemon) = &self.daemon {
-            self.ledger.forget_others(&listed, &daemon.tasks);
+            let pods = &self.workload.pods;
+            let gone = |key: Key| pods[key].origin == Origin::Api && !listed.contains(&key);
+            self.ledger.forget_gone(gone, &daemon.tasks);
         }
         for (key, pod) in objects {
             self.assign(key, &pod, Origin::Api);
@@ -292,11 +310,31 @@ impl World {
         }
         self.note(|| "the pods of the last run are taken up".to_owned());
         for (key, pod) in self.ledger.pods() {
+            if self.workload.pods[key].origin == Origin::Static {
+                continue;
+            }
             let truth = self.truth(key);
             truth.blind = true;
             self.assign(key, &pod, Origin::Api);
         }
+        self.end_removed(|origin| origin == Origin::Api);
+        self.ask_node(NodeInput::Gathered);
         Ok(())
+    }
+
+    /// Goes on with the end of pods that were taken away from the last daemon.
+    fn end_removed(&mut self, is_meant: impl Fn(Origin) -> bool) {
+        let Some(found) = self.daemon.as_ref().and_then(|d| d.audited.clone()) else { return };
+        for (key, pod) in self.ledger.removed_pods() {
+            if self.task(key).is_some() || !is_meant(self.workload.pods[key].origin) {
+                continue;
+            }
+            if found.contains_key(&key) {
+                self.end_left(key, pod);
+            } else {
+                self.ledger.forget(key);
+            }
+        }
     }
 
     pub(crate) fn watched(&mut self, key: Key) -> Check {
@@ -339,6 +377,9 @@ impl World {
 
     /// What only the runtime has is stopped and removed, once every source has spoken.
     pub(crate) fn take_orphans(&mut self) -> Check {
+        if self.daemon.as_ref().is_some_and(|d| d.listed && d.files_read) {
+            self.end_removed(|_| true);
+        }
         let Some(daemon) = &self.daemon else { return Ok(()) };
         let Some(found) = daemon.audited.as_ref().filter(|_| daemon.listed && daemon.files_read) else {
             return Ok(());
@@ -356,8 +397,9 @@ impl World {
                 ..ObjectMeta::default()
             };
             let pod = Arc::new(ApiPod { metadata, ..ApiPod::default() });
-            self.start_task(key, Assignment::new(pod, Origin::Orphan));
+            self.start_task(key, Assignment::new(pod, Origin::Orphan), false);
         }
+        self.ask_node(NodeInput::Gathered);
         Ok(())
     }
 

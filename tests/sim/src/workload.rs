@@ -39,6 +39,10 @@ pub(crate) enum Deed {
     Return,
 }
 
+/// Most pods have none; those from two milliards on are critical.
+const PRIORITIES: [Option<i32>; 8] =
+    [None, None, None, None, Some(0), Some(1_000), Some(2_000_000_000), Some(2_000_001_000)];
+
 /// A pod of the workload.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedPod {
@@ -89,7 +93,10 @@ impl Workload {
     fn add(&mut self, seed: u64, random: &mut Random, name: u64, from: Duration, span: Duration) {
         let key = self.pods.len();
         let origin = if random.percent(15) { Origin::Static } else { Origin::Api };
-        let object = pods::pod(&mut Random::new(seed, &[12, key as u64]), key, name, origin);
+        let mut object = pods::pod(&mut Random::new(seed, &[12, key as u64]), key, name, origin);
+        if let Some(spec) = &mut object.spec {
+            spec.priority = Random::new(seed, &[13, key as u64]).pick(&PRIORITIES);
+        }
         self.pods.push(PlannedPod { key, origin, object, refused: random.percent(3) });
         let begin = from + random.millis(0, 4_000);
         self.deeds.push(Planned { at: begin, key, deed: Deed::Create });

@@ -21,7 +21,8 @@ use crate::api::Api;
 use crate::calls::InFlight;
 use crate::daemon::{Daemon, Ledger};
 use crate::faults::{FaultKind, Faults, Planned};
-use crate::invariants::Check;
+use crate::going_down::GoingDown;
+use crate::invariants::{Broken, Check};
 use crate::random::Random;
 use crate::runtime::Runtime;
 use crate::scenario::Scenario;
@@ -52,6 +53,14 @@ pub(crate) enum Happening {
     ApiUp,
     /// The node has booted.
     Booted,
+    /// Nobody wants this boot of the node to end any more.
+    StayUp {
+        boot: u64,
+    },
+    /// This boot of the node ends.
+    PowerOff {
+        boot: u64,
+    },
     /// The files of static pods are read.
     Files {
         life: u32,
@@ -163,6 +172,8 @@ pub(crate) struct World {
     pub(crate) daemon: Option<Daemon>,
     pub(crate) life: u32,
     pub(crate) ledger: Ledger,
+    /// Whether the node is on its way down in order.
+    pub(crate) going_down: Option<GoingDown>,
     /// Static pods whose files are there.
     pub(crate) files: BTreeSet<Key>,
     pub(crate) truths: BTreeMap<Key, Truth>,
@@ -171,6 +182,8 @@ pub(crate) struct World {
     pub(crate) settings: Arc<Settings>,
     pub(crate) timeline: Timeline,
     pub(crate) steps: u64,
+    /// What the node machine did wrong, until the event is over.
+    pub(crate) broken: Option<Broken>,
     audit_every: Duration,
     /// Writes that changed an object, and calls that changed the runtime, since the last restart of a daemon at rest.
     pub(crate) changes_made: u64,
@@ -206,6 +219,7 @@ impl World {
             daemon: None,
             life: 0,
             ledger: Ledger::default(),
+            going_down: None,
             files: BTreeSet::new(),
             truths: workload.pods.iter().map(|p| (p.key, Truth::default())).collect(),
             workload,
@@ -213,6 +227,7 @@ impl World {
             settings: Arc::new(settings),
             timeline: Timeline::new(recorded),
             steps: 0,
+            broken: None,
             audit_every: Duration::from_secs(mood.pick(&[10, 60])),
             changes_made: 0,
             exits: 0,
@@ -268,7 +283,7 @@ impl World {
     }
 
     /// Takes the next thing that happens, if it is due by `end`; tells whether there was one.
-    pub(crate) fn advance(&mut self, end: Duration) -> Result<bool, crate::invariants::Broken> {
+    pub(crate) fn advance(&mut self, end: Duration) -> Result<bool, Broken> {
         let queued = self.queue.keys().next().map(|(at, _)| *at);
         let wake = self.next_wake();
         let Some(next) = [queued, wake.map(|(at, _)| at)].into_iter().flatten().min() else {
@@ -288,7 +303,10 @@ impl World {
             }
         }
         self.check_after_each_event()?;
-        Ok(true)
+        match self.broken.take() {
+            Some(broken) => Err(broken),
+            None => Ok(true),
+        }
     }
 
     /// Runs everything until `end`.
@@ -322,6 +340,11 @@ impl World {
                 Ok(())
             }
             Happening::Booted => self.booted(),
+            Happening::StayUp { boot } => {
+                self.stay_up(boot);
+                Ok(())
+            }
+            Happening::PowerOff { boot } => self.power_off(boot),
             Happening::Files { life } if self.is_now(life) => self.files_read(),
             Happening::Listed { life } if self.is_now(life) => self.listed(),
             Happening::TakeUpKept { life } if self.is_now(life) => self.take_up_kept(),
@@ -373,6 +396,10 @@ impl World {
                 Ok(())
             }
             Planned::Reboot(down) => self.reboot(down),
+            Planned::Shutdown(off, cancelled) => {
+                self.go_down(off, cancelled);
+                Ok(())
+            }
             Planned::ApiAway(down) => {
                 self.api.up = false;
                 self.note(|| "the API server cannot be reached".to_owned());
@@ -427,7 +454,7 @@ impl World {
         }
         self.life += 1;
         self.wall_jumped = false;
-        self.daemon = Some(Daemon::new(crate::node::node(self.scenario.seed)));
+        self.daemon = Some(Daemon::new(self.scenario.seed));
         for truth in self.truths.values_mut() {
             truth.told_end = false;
             truth.observed = false;
@@ -442,15 +469,19 @@ impl World {
         self.after(API_PATIENCE, Happening::TakeUpKept { life });
         let delay = self.random.millis(1, 300);
         self.after(delay, Happening::Audit { life });
+        if self.going_down.is_some() {
+            self.tell_going_down();
+        }
         Ok(())
     }
 
-    fn node_is_up(&self) -> bool {
+    pub(crate) fn node_is_up(&self) -> bool {
         self.boot_began <= self.time
     }
 
-    fn reboot(&mut self, down: Duration) -> Check {
+    pub(crate) fn reboot(&mut self, down: Duration) -> Check {
         self.note(|| "*** the node goes down".to_owned());
+        self.going_down = None;
         self.kill_daemon(down + Duration::from_millis(1))?;
         for call in self.calls.keys().copied().collect::<Vec<_>>() {
             self.drop_call(call);
@@ -577,12 +608,8 @@ impl World {
                 self.api.remove(key);
             }
             Deed::Evict(grace) => {
-                let kill = lifecycle::Input::Kill {
-                    reason: "Evicted".to_owned(),
-                    message: "The node was low on resource: memory.".to_owned(),
-                    grace,
-                };
-                self.post(key, |letters| letters.kill = Some(kill));
+                let message = "The node was low on resource: memory.".to_owned();
+                self.post(key, |letters| letters.kill("Evicted".to_owned(), message, grace));
             }
             Deed::ChangeImage(which) => {
                 self.api.change_spec(key, |pod| crate::workload::pods::change_image(pod, which));

@@ -167,6 +167,16 @@ impl Admission {
         self.leaving.values().min().copied()
     }
 
+    /// Whether the node goes down.
+    pub(super) fn is_going_down(&self) -> bool {
+        self.facts.shutting_down
+    }
+
+    /// What the pods have of the node, by UID.
+    pub(super) fn claims(&self) -> &BTreeMap<String, Claim> {
+        &self.claims
+    }
+
     fn claim(&mut self, uid: String, pod: &ApiPod) {
         self.claimed += 1;
         let number = self.claims.get(&uid).map_or(self.claimed, |claim| claim.number);
@@ -362,7 +372,7 @@ fn preempt(victim: &str) -> [NodeEffect; 2] {
     let uid = victim.to_owned();
     [
         event(victim, REASON, MESSAGE),
-        NodeEffect::Preempt { uid, reason: REASON.to_owned(), message: MESSAGE.to_owned() },
+        NodeEffect::End { uid, reason: REASON.to_owned(), message: MESSAGE.to_owned(), grace: None },
     ]
 }
 

@@ -21,7 +21,11 @@ fn admit(uid: &str, adopt: bool) -> NodeInput {
 /// A node that takes a hundred pods.
 fn node() -> Node {
     let allocatable = [("pods".to_owned(), podspec::Quantity::from_units(100))].into();
-    Node::new(PullLimits::default(), Arc::new(Facts { seen: true, allocatable, ..Facts::default() }))
+    Node::new(
+        PullLimits::default(),
+        Vec::new(),
+        Arc::new(Facts { seen: true, allocatable, ..Facts::default() }),
+    )
 }
 
 fn ask(uid: &str, op: u64, class: SlotClass) -> NodeInput {

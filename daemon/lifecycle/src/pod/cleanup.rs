@@ -6,9 +6,11 @@ use crate::input::{Answer, Failure, FailureKind, Origin};
 use crate::now::Now;
 
 impl Pod {
-    /// Containers, logs and directories stay for as long as the pod's object does, so that logs can be read.
+    /// Volumes go as soon as nothing runs (behaviour.md 4.12). Containers, logs and directories stay for as long as the pod's
+    /// object does, so that logs can be read.
     pub(super) fn plan_cleanup(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if !self.is_leaving() || self.cleanup_op.is_some() || self.finished {
+        let due = self.cleanup == Cleanup::Volumes || self.is_leaving();
+        if !due || self.cleanup_op.is_some() || self.finished {
             return;
         }
         if let Some(at) = self.cleanup_retry.filter(|at| *at > now.boot) {
@@ -16,7 +18,7 @@ impl Pod {
             return;
         }
         let has_object = self.origin == Origin::Api && !self.gone;
-        if has_object && self.acknowledged < self.version {
+        if self.cleanup != Cleanup::Volumes && has_object && self.acknowledged < self.version {
             // The object goes only after the API knows how the pod ended (behaviour.md 4.13).
             return;
         }

@@ -11,6 +11,8 @@ use crate::sources::mirror::Mirrors;
 struct Setup {
     asks: mpsc::Sender<Ask>,
     facts: watch::Sender<Arc<Facts>>,
+    /// Counts how often the node could have gone down.
+    down: watch::Receiver<u64>,
 }
 
 fn setup(reader: Option<Reader>) -> Setup {
@@ -20,8 +22,13 @@ fn setup(reader: Option<Reader>) -> Setup {
     let (recorder, _sender) = Recorder::new(None, "n1", Rates::default());
     let publisher = Publisher::new(None, recorder, Mirrors::new());
     let (asks, asked) = mpsc::channel(16);
-    tokio::spawn(run(asked, PullLimits::default(), NodeSide { facts: known, reader }, publisher));
-    Setup { asks, facts }
+    let second = std::time::Duration::from_secs(1);
+    let groups = vec![ShutdownGroup { priority: 0, period: second * 20 }];
+    let over = watch::Sender::new(0);
+    let down = over.subscribe();
+    let side = NodeSide { facts: known, groups, over, reader };
+    tokio::spawn(run(asked, PullLimits::default(), side, publisher));
+    Setup { asks, facts, down }
 }
 
 fn reader() -> (Reader, FakeApi) {
@@ -107,4 +114,21 @@ async fn who_is_put_out_is_told_and_who_takes_its_place_waits_for_its_end() {
     let ended = Question::Ended.from("a", &victim);
     node.asks.send(ended).await.expect("a task that runs");
     assert_eq!(answer(&critical).await, "admitted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_goes_down_ends_its_pods_and_goes_when_they_have_settled() {
+    let mut node = setup(None);
+    let mailbox = node.ask(&pod("a", json!({}))).await;
+    assert_eq!(answer(&mailbox).await, "admitted");
+    node.asks.send(Ask::Gathered).await.expect("a task that runs");
+    node.facts.send_modify(|facts| Arc::make_mut(facts).shutting_down = true);
+    let Letter::Input(Input::Kill { reason, grace, .. }) = mailbox.next().await else { panic!("a kill") };
+    assert_eq!((reason.as_str(), grace), ("Terminated", Some(std::time::Duration::from_secs(20))));
+    for question in [Question::Ended, Question::Settled] {
+        assert!(!node.down.has_changed().expect("a task that runs"));
+        node.asks.send(question.from("a", &mailbox)).await.expect("a task that runs");
+        tokio::task::yield_now().await;
+    }
+    node.down.changed().await.expect("a task that runs");
 }

@@ -43,10 +43,7 @@ impl World {
 
     /// Restart counts only grow (behaviour.md 5.20).
     pub(super) fn restart_counts_never_go_back(&mut self, key: Key, status: &PodStatus) -> Check {
-        // What the API alone knew is not known while it is away.
-        let before =
-            self.truth(key).published.clone().filter(|_| !self.truths.get(&key).is_some_and(|t| t.blind));
-        let Some(before) = before else { return Ok(()) };
+        let Some(before) = self.truth(key).published.clone() else { return Ok(()) };
         for now in containers(status) {
             let Some(old) = containers(&before).find(|c| c.name == now.name) else { continue };
             must("restart_counts_never_go_back", now.restart_count >= old.restart_count, || {
@@ -99,7 +96,7 @@ impl World {
             let truth = self.truth(key);
             let run = id_of(old).and_then(|id| truth.runs.get(id));
             let evidence = run.is_none_or(|r| r.told_unready || r.ended.is_some());
-            must("ready_turns_false_only_with_evidence", evidence || is_static || truth.blind, || {
+            must("ready_turns_false_only_with_evidence", evidence || is_static, || {
                 format!("pod {key}: {} was ready, runs on, and is not ready any more", old.name)
             })?;
         }
@@ -109,7 +106,7 @@ impl World {
     /// The start time, the addresses, and that the generation counts up (behaviour.md 5.12, 5.13, 5.15).
     pub(super) fn what_is_set_once_stays(&mut self, key: Key, status: &PodStatus) -> Check {
         let Some(before) = self.truth(key).published.clone() else { return Ok(()) };
-        if self.workload.pods[key].origin == Origin::Static || self.truth(key).blind {
+        if self.workload.pods[key].origin == Origin::Static {
             return Ok(());
         }
         let rule = "what_is_set_once_stays";

@@ -20,7 +20,7 @@ struct Told {
 
 impl Told {
     fn new(facts: Arc<Facts>) -> Self {
-        Self { node: Node::new(PullLimits::default(), facts), seconds: 0 }
+        Self { node: Node::new(PullLimits::default(), Vec::new(), facts), seconds: 0 }
     }
 
     fn tell(&mut self, inputs: Vec<NodeInput>) -> Vec<String> {
@@ -31,7 +31,7 @@ impl Told {
             .map(|effect| match effect {
                 NodeEffect::Admitted { uid } => format!("+{uid}"),
                 NodeEffect::Refused { uid, reason, .. } => format!("-{uid} {reason}"),
-                NodeEffect::Preempt { uid, reason, message } => {
+                NodeEffect::End { uid, reason, message, .. } => {
                     assert_eq!(
                         (reason.as_str(), message.as_str()),
                         ("Preempting", "Preempted in order to admit critical pod")
@@ -46,6 +46,7 @@ impl Told {
                 },
                 NodeEffect::Event { uid, event } => format!("{uid}: {}", event.reason),
                 NodeEffect::RereadNode => "?".to_owned(),
+                NodeEffect::ShutdownOver => "down".to_owned(),
                 NodeEffect::Slot { uid, .. } => format!("{uid} slot"),
             })
             .collect()

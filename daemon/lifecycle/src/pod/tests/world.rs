@@ -117,7 +117,7 @@ impl World {
             recording: Recording::new(&pod),
             effects: Vec::new(),
             pod,
-            node: Node::new(PullLimits::default(), facts()),
+            node: Node::new(PullLimits::default(), Vec::new(), facts()),
             boot: Duration::from_secs(1000),
             queue: BTreeMap::new(),
             next: 0,
@@ -187,7 +187,7 @@ impl World {
                 self.cut_start(&id);
             }
         }
-        self.node = Node::new(PullLimits::default(), facts());
+        self.node = Node::new(PullLimits::default(), Vec::new(), facts());
         let mut assignment = Assignment::new(Arc::new(object), Origin::Api);
         assignment.kept = self.kept.clone();
         self.pod = Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]);
@@ -360,9 +360,10 @@ impl World {
                 NodeEffect::Refused { reason, message, .. } => {
                     self.deliver(Input::Refused { reason, message });
                 }
-                NodeEffect::Preempt { reason, message, .. } => {
-                    self.deliver(Input::Kill { reason, message, grace: None });
+                NodeEffect::End { reason, message, grace, .. } => {
+                    self.deliver(Input::Kill { reason, message, grace });
                 }
+                NodeEffect::ShutdownOver => {}
                 NodeEffect::Resized { verdict, .. } => self.deliver(Input::Resized(verdict)),
                 NodeEffect::Event { event, .. } => self.events.push(event),
                 NodeEffect::RereadNode => {
