@@ -130,6 +130,8 @@ pub enum NodeEffect {
         reason: String,
         /// For people.
         message: String,
+        /// The resource that was short, the first of them where there were more (behaviour.md 3.1).
+        signal: String,
     },
     /// What is answered to [`NodeInput::AskResize`], and again whenever that changes.
     Resized {

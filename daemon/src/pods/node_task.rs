@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::mailbox::Mailbox;
 use super::publisher::Publisher;
 use crate::clock;
+use crate::metrics::Metrics;
 use crate::node::NodeView;
 use crate::node::facts::{self, Reader};
 
@@ -71,10 +72,11 @@ pub(super) async fn run(
     pulls: PullLimits,
     side: NodeSide,
     publisher: Publisher,
+    metrics: Metrics,
 ) {
     let NodeSide { facts: mut known, reader } = side;
     let node = Node::new(pulls, Arc::clone(&known.borrow_and_update()));
-    let mut task = NodeTask { node, pods: HashMap::new(), publisher, reader, reading: None };
+    let mut task = NodeTask { node, pods: HashMap::new(), publisher, metrics, reader, reading: None };
     let mut asked = Vec::with_capacity(TOGETHER);
     loop {
         let wake = task.node.next_wake().map(clock::instant_of);
@@ -118,6 +120,7 @@ struct NodeTask {
     node: Node,
     pods: HashMap<String, Known>,
     publisher: Publisher,
+    metrics: Metrics,
     reader: Option<Reader>,
     /// The node's object, on its way.
     reading: Option<BoxFuture<'static, Option<NodeView>>>,
@@ -160,11 +163,13 @@ impl NodeTask {
                 }
             }
             NodeEffect::Refused { uid, reason, message } => {
+                self.metrics.pod_refused(&reason);
                 if let Some(mailbox) = mailbox(&uid) {
                     mailbox.refused(reason, message);
                 }
             }
-            NodeEffect::Preempt { uid, reason, message } => {
+            NodeEffect::Preempt { uid, reason, message, signal } => {
+                self.metrics.pod_preempted(&signal);
                 if let Some(mailbox) = mailbox(&uid) {
                     mailbox.kill(reason, message);
                 }

@@ -43,7 +43,7 @@ impl World {
                 let refusal = Input::Refused { reason, message };
                 self.post(key_of(&uid), |letters| letters.answers.push_back(refusal));
             }
-            NodeEffect::Preempt { uid, reason, message } => {
+            NodeEffect::Preempt { uid, reason, message, .. } => {
                 let kill = Input::Kill { reason, message, grace: None };
                 self.post(key_of(&uid), |letters| letters.kill = Some(kill));
             }

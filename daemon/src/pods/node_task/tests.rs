@@ -11,6 +11,7 @@ use crate::sources::mirror::Mirrors;
 struct Setup {
     asks: mpsc::Sender<Ask>,
     facts: watch::Sender<Arc<Facts>>,
+    metrics: Metrics,
 }
 
 fn setup(reader: Option<Reader>) -> Setup {
@@ -18,10 +19,17 @@ fn setup(reader: Option<Reader>) -> Setup {
     let (facts, known) =
         watch::channel(Arc::new(Facts { seen: true, name: "n1".into(), allocatable, ..Facts::default() }));
     let (recorder, _sender) = Recorder::new(None, "n1", Rates::default());
-    let publisher = Publisher::new(None, recorder, Mirrors::new());
+    let metrics = Metrics::new().expect("good names");
+    let publisher = Publisher::new(None, recorder, Mirrors::new(), metrics.clone());
     let (asks, asked) = mpsc::channel(16);
-    tokio::spawn(run(asked, PullLimits::default(), NodeSide { facts: known, reader }, publisher));
-    Setup { asks, facts }
+    tokio::spawn(run(
+        asked,
+        PullLimits::default(),
+        NodeSide { facts: known, reader },
+        publisher,
+        metrics.clone(),
+    ));
+    Setup { asks, facts, metrics }
 }
 
 fn reader() -> (Reader, FakeApi) {
@@ -95,6 +103,8 @@ async fn a_node_that_becomes_another_answers_otherwise() {
     node.facts.send_modify(|facts| Arc::make_mut(facts).shutting_down = true);
     tokio::task::yield_now().await;
     assert_eq!(answer(&node.ask(&pod("a", json!({}))).await).await, "NodeShutdown");
+    let text = node.metrics.text().expect("written");
+    assert!(text.contains("kubelet_admission_rejections_total{reason=\"NodeShutdown\"} 1\n"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,4 +117,6 @@ async fn who_is_put_out_is_told_and_who_takes_its_place_waits_for_its_end() {
     let ended = Question::Ended.from("a", &victim);
     node.asks.send(ended).await.expect("a task that runs");
     assert_eq!(answer(&critical).await, "admitted");
+    let text = node.metrics.text().expect("written");
+    assert!(text.contains("kubelet_preemptions{preemption_signal=\"pods\"} 1\n"), "{text}");
 }
