@@ -25,6 +25,7 @@ use crate::images::{self, Images};
 use crate::kubeconfig::{self, Clients};
 use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
+use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The machine cannot be read.
     #[error("reading this machine")]
     Info(#[from] info::MachineInfoError),
+    /// A mistake in the program.
+    #[error("setting up metrics")]
+    Metrics(#[from] prometheus::Error),
     /// The node has no usable name.
     #[error(transparent)]
     Name(#[from] name::NodeNameError),
@@ -120,6 +124,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         None => None,
     };
     let cri = cri_client(&config)?;
+    let metrics = Metrics::new()?;
     let (stop_sender, stop) = watch::channel(false);
     let mut tasks = JoinSet::new();
 
@@ -199,13 +204,13 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         node_name: node_name.clone(),
         host_ips: host_ips.borrow().clone(),
     };
-    crate::server::start(server, cri.clone(), shown.clone(), &stop, &mut tasks).await?;
+    crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
     let executor =
         Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, images);
-    let publisher = Publisher::new(general, recorder.clone(), mirrors.clone());
+    let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
-    let parts = Parts { executor, publisher, shown, ledger, node: side };
+    let parts = Parts { executor, publisher, shown, ledger, node: side, metrics };
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(
         &config,

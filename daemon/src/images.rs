@@ -4,7 +4,7 @@
 //! pod's pull secrets (API) ──secrets──────┐
 //! files of `docker login` ──node_config───┼─> keyring ──> candidates, each tried in turn ──> CRI PullImage
 //! programs of the node's owner ──plugins──┘                                                   │
-//!                                                                                             v
+//!    tokens of the pod's service account ──^ accounts                                         v
 //! CRI ImageStatus ──> policy (pure) <── records: what earlier pulls have shown, on the disk <─┘
 //! ```
 //!
@@ -13,11 +13,13 @@
 //! | `credential` | what a registry is shown; never logged |
 //! | `docker_config`, `keyring`, `policy`, `reference` | pure: parsing, matching, deciding, names |
 //! | `secrets`, `node_config`, `plugins` | where credentials come from |
+//! | `accounts` | the service accounts of pods and their tokens, for plugins |
 //! | `records` | files below `image_manager/` in the root directory |
 //! | `turns` | one read or run at a time for each key |
 //!
 //! When a pull is tried, how often and with which events is the pod machine's; how many at a time, the node machine's.
 
+mod accounts;
 mod credential;
 mod docker_config;
 mod keyring;
@@ -45,13 +47,14 @@ use crate::cause::chain;
 use crate::config::Config;
 use crate::events::Recorder;
 use crate::stop::stopped;
-use credential::Candidate;
+use accounts::Accounts;
+use credential::{Candidate, Source};
 use node_config::NodeConfig;
 pub use plugins::PluginConfigError;
 use plugins::Plugins;
 pub(crate) use policy::check_pattern;
 use policy::{Policy, Verdict, presented};
-use records::{PullSecret, PulledWith, Pulling, Records};
+use records::{PullSecret, PullServiceAccount, PulledWith, Pulling, Records};
 use reference::repository;
 use secrets::Secrets;
 
@@ -141,9 +144,14 @@ impl Images {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         Ok(Self(Arc::new(Inner {
             client,
-            secrets: Secrets::new(api),
+            secrets: Secrets::new(api.clone()),
             node: NodeConfig::new(&settings.root_dir, home.as_deref()),
-            plugins: Plugins::read(settings.plugin_config.as_deref(), settings.plugin_dir.as_deref())?,
+            plugins: Plugins::read(
+                settings.plugin_config.as_deref(),
+                settings.plugin_dir.as_deref(),
+                config.gate("KubeletServiceAccountTokenForCredentialProviders"),
+                Accounts::new(api),
+            )?,
             records: records.transpose().map_err(|error| ImagesError::Records(chain(&error)))?,
             policy: policy.map_err(|error| ImagesError::Allowlist(error.to_string()))?,
             recorder,
@@ -165,18 +173,19 @@ impl Images {
         let Some(records) = &self.0.records else { return true };
         let repository = repository(image);
         let known = records.known(image, id);
-        let secrets = match self.0.policy.verdict(&repository, &known) {
+        let known = match self.0.policy.verdict(&repository, &known) {
             Verdict::Usable => return true,
             Verdict::ToBePulled => return false,
-            Verdict::WithSecret(secrets) => secrets,
+            Verdict::With(known) => known,
         };
-        let of_pod: Vec<PullSecret> =
-            self.candidates(pod, &repository).await.iter().filter_map(pull_secret).collect();
-        let Some(secret) = presented(secrets, &of_pod) else { return false };
-        if !secrets.contains(secret) {
+        let of_pod: Vec<PulledWith> = self.candidates(pod, &repository).await.iter().map(shown_by).collect();
+        let Some(shown) = presented(known, &of_pod) else { return false };
+        if let PulledWith::Secret(secret) = shown
+            && !known.kubernetes_secrets.contains(secret)
+        {
             // For the next time, when the other one may be gone.
-            let (records, image, id) = (records.clone(), image.to_owned(), id.to_owned());
-            let with = PulledWith::Secret(secret.clone());
+            let (records, image, id, with) =
+                (records.clone(), image.to_owned(), id.to_owned(), shown.clone());
             on_disk(move || records.learned(&image, &id, &with)).await;
         }
         true
@@ -212,7 +221,7 @@ impl Images {
         let found = self.0.client.image_status(&name).await.map_err(|error| ImageError::Pull(vec![error]))?;
         let (id, size_bytes) = found.map_or((reference, 0), |image| (image.id, image.size));
         if let Some(pulling) = pulling {
-            let with = used.as_ref().and_then(pull_secret).map_or(PulledWith::NodeAccess, PulledWith::Secret);
+            let with = used.as_ref().map_or(PulledWith::NodeAccess, shown_by);
             let id = id.clone();
             on_disk(move || pulling.pulled(&id, &with)).await;
         }
@@ -255,7 +264,7 @@ impl Images {
         }
         let mut found = of_pod.keyring.lookup(repository);
         found.extend(self.0.node.keyring().lookup(repository));
-        found.extend(self.0.plugins.keyring(repository).await.lookup(repository));
+        found.extend(self.0.plugins.keyring(pod, repository).await.lookup(repository));
         found
     }
 
@@ -294,15 +303,22 @@ impl Images {
     }
 }
 
-/// What a pod shows with a credential; none for the node's own.
-fn pull_secret(candidate: &Candidate) -> Option<PullSecret> {
-    let secret = candidate.secret.clone()?;
-    Some(PullSecret {
-        uid: secret.uid,
-        namespace: secret.namespace,
-        name: secret.name,
-        credential_hash: candidate.credential.hash(),
-    })
+/// What a pod shows with a credential.
+fn shown_by(candidate: &Candidate) -> PulledWith {
+    match candidate.source.clone() {
+        Source::Node => PulledWith::NodeAccess,
+        Source::Secret(secret) => PulledWith::Secret(PullSecret {
+            uid: secret.uid,
+            namespace: secret.namespace,
+            name: secret.name,
+            credential_hash: candidate.credential.hash(),
+        }),
+        Source::Account(account) => PulledWith::Account(PullServiceAccount {
+            uid: account.uid,
+            namespace: account.namespace,
+            name: account.name,
+        }),
+    }
 }
 
 /// Carries out something with records away from the thread that runs all tasks. A failure costs a pull, later.

@@ -13,6 +13,7 @@ pub mod kubeconfig;
 pub mod ledger;
 pub mod lock;
 pub mod logging;
+mod metrics;
 pub mod node;
 mod pods;
 mod runtime;

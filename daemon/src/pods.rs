@@ -26,6 +26,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lifecycle::{Assignment, Origin, PullLimits, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 pub(crate) use mailbox::Mailbox;
 pub(crate) use node_task::NodeSide;
@@ -35,6 +36,7 @@ pub(crate) use view::Shown;
 use crate::clock;
 use crate::explain::Question;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::runtime::{Executor, Found, RuntimeEvent};
 use crate::sources::{self, Source, Update};
 use crate::stop::stopped;
@@ -81,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) shown: Shown,
     pub(crate) ledger: Ledger,
     pub(crate) node: NodeSide,
+    pub(crate) metrics: Metrics,
 }
 
 /// The supervisor; see the module's page.
@@ -98,6 +101,10 @@ pub(crate) struct Pods {
     early: Vec<(Source, Arc<ApiPod>)>,
     /// The UID that a static pod runs under, where a kubelet has started it, by the one that its manifest gives it.
     adopted: HashMap<String, String>,
+    /// Pods of which nothing was left, and when that was known: an audit that began before may still show them. Kept until one
+    /// comes that cannot.
+    ended: HashMap<String, Instant>,
+    metrics: Metrics,
     /// Assignments that came before the runtime could be read.
     host_ips: watch::Receiver<Vec<String>>,
 }
@@ -106,8 +113,8 @@ impl Pods {
     /// Makes the supervisor and the node task.
     pub(crate) fn new(settings: Settings, pulls: PullLimits, parts: Parts, inputs: &Inputs) -> Self {
         let (node, asks) = mpsc::channel(NODE_QUEUE);
-        let Parts { executor, publisher, shown, ledger, node: side } = parts;
-        tokio::spawn(node_task::run(asks, pulls, side, publisher.clone()));
+        let Parts { executor, publisher, shown, ledger, node: side, metrics } = parts;
+        tokio::spawn(node_task::run(asks, pulls, side, publisher.clone(), metrics.clone()));
         Self {
             shared: Shared { settings: Arc::new(settings), executor, publisher, node, shown, ledger },
             handles: HashMap::new(),
@@ -117,6 +124,8 @@ impl Pods {
             in_runtime: None,
             early: Vec::new(),
             adopted: HashMap::new(),
+            ended: HashMap::new(),
+            metrics,
             host_ips: inputs.host_ips.clone(),
         }
     }
@@ -343,6 +352,7 @@ impl Pods {
         if let Some(found) = &mut self.in_runtime {
             found.remove(uid);
         }
+        self.ended.insert(uid.to_owned(), Instant::now());
         self.shared.ledger.forget(uid);
         self.adopted.retain(|_, running| running != uid);
         let Some(handle) = self.handles.remove(uid) else { return };
@@ -364,13 +374,20 @@ impl Pods {
                     handle.mailbox.runtime_back();
                 }
             }
-            RuntimeEvent::Audited { found } => {
+            RuntimeEvent::Audited { begun, mut found } => {
                 for (uid, handle) in &self.handles {
                     let before = self.in_runtime.as_ref().and_then(|f| f.get(uid));
                     if before.map(|f| f.digest) != found.get(uid).map(|f| f.digest) {
                         handle.mailbox.runtime_changed();
                     }
                 }
+                self.ended.retain(|uid, at| {
+                    let outdated = *at >= begun;
+                    if outdated {
+                        found.remove(uid);
+                    }
+                    outdated
+                });
                 self.in_runtime = Some(found);
                 for (source, pod) in std::mem::take(&mut self.early) {
                     self.assign(source, pod).await;
@@ -393,6 +410,7 @@ impl Pods {
             .map(|(uid, found)| (uid.clone(), (found.namespace.clone(), found.name.clone())))
             .collect();
         for (uid, (namespace, name)) in &orphans {
+            self.metrics.orphan_found();
             tracing::warn!(
                 pod = %format_args!("{namespace}/{name}"),
                 uid,
@@ -444,3 +462,6 @@ fn is_made_from(pod: &ApiPod, found: &Found) -> bool {
         && !hashes.is_empty()
         && hashes.iter().all(same)
 }
+
+#[cfg(test)]
+mod tests;

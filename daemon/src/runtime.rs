@@ -8,6 +8,7 @@
 //! | `sandbox_config`, `container_config` | what the runtime is told to make |
 //! | `environment`, `dns` | parts of these |
 //! | `hooks`, `insecure_tls` | postStart and preStop |
+//! | `restored` | containers that no spec has any more, as far as their hooks go |
 //! | `health` | whether the runtime and its network are ready |
 //! | `watch` | the runtime's events, the audit beside them, and whether the runtime is there at all |
 //!
@@ -23,6 +24,7 @@ mod image_failure;
 mod insecure_tls;
 mod log_files;
 mod observe;
+mod restored;
 mod sandbox_config;
 mod watch;
 

@@ -4,6 +4,7 @@
 //! listen ──TLS──> caller (who is it) ──> route ──┬─ /containerLogs  container_logs ─> streams::logs
 //!                                                ├─ /pods           the pods with their newest status
 //!                                                ├─ /configz        the configuration in effect
+//!                                                ├─ /metrics        what the daemon has counted
 //!                                                └─ /healthz        "ok"
 //! ```
 //!
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::pods::Shown;
 
 /// Why a server cannot be started.
@@ -85,6 +87,7 @@ struct Context {
     config: Arc<Config>,
     cri: Client,
     pods: Shown,
+    metrics: Metrics,
 }
 
 /// Binds the sockets at once, so that an error ends the start, and serves in tasks of their own until `stop`.
@@ -95,6 +98,7 @@ pub(crate) async fn start(
     settings: Settings,
     cri: Client,
     pods: Shown,
+    metrics: Metrics,
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), ServerError> {
@@ -109,7 +113,7 @@ pub(crate) async fn start(
         let address = address(&config.address, config.port, "address and port")?;
         let tls = serving::tls(&settings)?;
         let socket = bind(address, "address and port").await?;
-        let context = Context { config, cri, pods };
+        let context = Context { config, cri, pods, metrics };
         tasks.spawn(listen::tls(socket, TlsAcceptor::from(Arc::new(tls)), context, stop.clone()));
     }
     Ok(())

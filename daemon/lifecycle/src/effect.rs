@@ -132,7 +132,8 @@ pub enum Call {
         /// Where in the spec it stands.
         kind: ContainerKind,
     },
-    /// Run a hook of a running container. There is no time limit: a call that is not waited for any more is cancelled.
+    /// Run a hook of a running container. There is no time limit: a call that is not waited for any more is cancelled. The handler
+    /// is the spec's, or where that has no such container, the one that was written beside the container.
     RunHook {
         /// The runtime's id.
         id: String,

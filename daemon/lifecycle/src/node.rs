@@ -145,6 +145,8 @@ pub enum NodeEffect {
         message: String,
         /// Cuts its own grace period.
         grace: Option<Duration>,
+        /// The resource that was short for a critical pod, the first of them where there were more (behaviour.md 3.1).
+        signal: Option<String>,
     },
     /// The node may go down: all pods have ended, or have had their time. Told once each time that it is to go down.
     ShutdownOver,

@@ -93,6 +93,10 @@ pub struct Container {
     pub user: Option<ContainerUser>,
     /// What it really has, where the runtime tells.
     pub resources: Option<ActualResources>,
+    /// Whether a preStop handler was written beside it when it was made: it counts where the pod's spec has no such container
+    /// any more, as with an orphan (behaviour.md 18.9).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pre_stop: bool,
 }
 
 /// Everything that the runtime has of one pod, read in one go.
@@ -127,6 +131,7 @@ impl Container {
             hash: None,
             user: None,
             resources: None,
+            pre_stop: false,
         }
     }
 

@@ -96,11 +96,30 @@ pub(crate) struct SecretName {
     pub(crate) name: String,
 }
 
-/// A credential that fits an image. Without a secret it is the node's own, which every pod on it may use.
+/// Whose service account a credential was given for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct AccountName {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+/// Where a credential came from, which decides who else may use what it brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The node's own: every pod on it may use it.
+    Node,
+    /// A pull secret of the pod.
+    Secret(SecretName),
+    /// A plugin, for the pod's service account.
+    Account(AccountName),
+}
+
+/// A credential that fits an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) credential: Credential,
-    pub(crate) secret: Option<SecretName>,
+    pub(crate) source: Source,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::credential::{Candidate, SecretName};
+use super::credential::{Candidate, Source};
 use super::docker_config::DockerConfig;
 
 /// Under which Docker's own registry has always been known to `docker login`.
@@ -18,10 +18,10 @@ const DOCKER_INDEX: &str = "index.docker.io";
 pub(crate) struct Keyring(BTreeMap<Reverse<String>, Vec<Candidate>>);
 
 impl Keyring {
-    /// Adds what one file or secret holds, after what was added before.
-    pub(crate) fn add(&mut self, config: DockerConfig, secret: Option<&SecretName>) {
+    /// Adds what one file, secret or plugin holds, after what was added before.
+    pub(crate) fn add(&mut self, config: DockerConfig, source: &Source) {
         for (registry, credential) in config {
-            let candidate = Candidate { credential, secret: secret.cloned() };
+            let candidate = Candidate { credential, source: source.clone() };
             self.0.entry(Reverse(key(&registry))).or_default().push(candidate);
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::credential::Source;
 use super::docker_config::{DockerConfig, DockerConfigError, MAX_BYTES, parse_config_json, parse_dockercfg};
 use super::keyring::Keyring;
 
@@ -48,7 +49,7 @@ impl NodeConfig {
         for (path, parse) in &self.files {
             match read(path, *parse) {
                 Ok(Some(config)) => {
-                    keyring.add(config, None);
+                    keyring.add(config, &Source::Node);
                     break;
                 }
                 Ok(None) => {}

@@ -5,12 +5,13 @@
 //! no record, or a damaged one, or none for this repository ──────────> to be pulled
 //! pulled without a secret, or with the node's own credentials ───────> usable
 //! pulled with a secret ──> the pod has it, or one of the same content ─> usable
+//! pulled for a service account ──> the pod's is the same ────────────> usable
 //!                          else ───────────────────────────────────────> to be pulled
 //! ```
 
 use thiserror::Error;
 
-use super::records::{Known, PullSecret};
+use super::records::{Known, PullCredentials, PullSecret, PulledWith};
 use super::reference::repository;
 
 /// `imagePullCredentialsVerificationPolicy`.
@@ -88,7 +89,7 @@ pub(super) enum Verdict<'a> {
     /// As if it were not there.
     ToBePulled,
     /// Usable for those who have one of these.
-    WithSecret(&'a [PullSecret]),
+    With(&'a PullCredentials),
 }
 
 impl Policy {
@@ -119,20 +120,26 @@ impl Policy {
         let Known::Pulled(record) = known else { return Verdict::ToBePulled };
         match record.credential_mapping.get(repository) {
             Some(with) if with.node_pods_accessible => Verdict::Usable,
-            Some(with) if !with.kubernetes_secrets.is_empty() => {
-                Verdict::WithSecret(&with.kubernetes_secrets)
+            Some(with)
+                if !with.kubernetes_secrets.is_empty() || !with.kubernetes_service_accounts.is_empty() =>
+            {
+                Verdict::With(with)
             }
             _ => Verdict::ToBePulled,
         }
     }
 }
 
-/// The first secret of the pod that is one of the known ones: the same object, or one of the same content.
-pub(super) fn presented<'a>(known: &[PullSecret], of_pod: &'a [PullSecret]) -> Option<&'a PullSecret> {
+/// The first of what the pod has that is one of the known: the same secret, or one of the same content, or the same account.
+pub(super) fn presented<'a>(known: &PullCredentials, of_pod: &'a [PulledWith]) -> Option<&'a PulledWith> {
     let same = |a: &PullSecret, b: &PullSecret| {
         a.is_same_object(b) || (!a.credential_hash.is_empty() && a.credential_hash == b.credential_hash)
     };
-    of_pod.iter().find(|secret| known.iter().any(|known| same(known, secret)))
+    of_pod.iter().find(|shown| match shown {
+        PulledWith::Secret(secret) => known.kubernetes_secrets.iter().any(|known| same(known, secret)),
+        PulledWith::Account(account) => known.kubernetes_service_accounts.contains(account),
+        PulledWith::NodeAccess | PulledWith::Unknown => false,
+    })
 }
 
 #[cfg(test)]

@@ -27,9 +27,9 @@ use thiserror::Error;
 
 use super::credential::hex;
 use super::reference::repository;
-#[cfg(test)]
-pub(super) use document::PullCredentials;
-pub(super) use document::{PullIntent, PullSecret, PulledRecord, PulledWith};
+pub(super) use document::{
+    PullCredentials, PullIntent, PullSecret, PullServiceAccount, PulledRecord, PulledWith,
+};
 
 /// No record of a kubelet comes near it.
 const MAX_BYTES: u64 = 1 << 20;

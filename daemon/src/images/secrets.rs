@@ -14,7 +14,7 @@ use kube::Api;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
-use super::credential::SecretName;
+use super::credential::{SecretName, Source};
 use super::docker_config::{DockerConfig, DockerConfigError, parse_config_json, parse_dockercfg};
 use super::keyring::Keyring;
 use super::turns::Turns;
@@ -91,7 +91,7 @@ impl Secrets {
         let mut found = PodSecrets::default();
         for (name, read) in names.iter().zip(join_all(names.iter().map(|n| self.read(namespace, n))).await) {
             match read {
-                Ok(read) => found.keyring.add(read.config.clone(), Some(&read.name)),
+                Ok(read) => found.keyring.add(read.config.clone(), &Source::Secret(read.name.clone())),
                 Err(error) => {
                     tracing::warn!(namespace, name, error = chain(&error), "a pull secret cannot be used");
                     found.failed.push((*name).to_owned());
@@ -129,7 +129,7 @@ impl Secrets {
 }
 
 /// The name becomes a part of the request's path.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
     name.len() <= MAX_NAME && name.bytes().all(legal) && !name.starts_with('.')
 }

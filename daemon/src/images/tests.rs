@@ -23,13 +23,21 @@ struct Setup {
 
 /// A node whose runtime has everything but [`IMAGE`], and whose API server has these secrets: names with the users in them.
 fn setup(policy: &str, secrets: &[(&str, &[&str])]) -> Setup {
-    let root = tempfile::tempdir().expect("a directory");
+    setup_with(policy, secrets, tempfile::tempdir().expect("a directory"), false)
+}
+
+/// With `plugin` there are a plugin's configuration and its program in the root directory.
+fn setup_with(policy: &str, secrets: &[(&str, &[&str])], root: tempfile::TempDir, plugin: bool) -> Setup {
     let runtime = FakeRuntime::new();
     runtime.set_script(Script { absent_images: vec![IMAGE.into()], ..Script::default() });
     let server = runtime.serve(&root.path().join("cri.sock")).expect("serves");
     let client = Client::new(root.path().join("cri.sock"), None, Timeouts::default());
     let config = Config { image_pull_credentials_verification_policy: policy.into(), ..Config::default() };
-    let settings = Settings { root_dir: root.path().into(), plugin_config: None, plugin_dir: None };
+    let settings = Settings {
+        root_dir: root.path().into(),
+        plugin_config: plugin.then(|| root.path().join("plugins.yaml")),
+        plugin_dir: plugin.then(|| root.path().into()),
+    };
     let (event_client, events) = api();
     let (recorder, sender) = Recorder::new(Some(event_client), "node1", Rates::default());
     let (stop, stopped) = watch::channel(false);
@@ -67,6 +75,15 @@ async fn serve_secrets(mut api: FakeApi, secrets: BTreeMap<String, Value>) {
     loop {
         let call = api.next().await;
         let name = call.path.rsplit('/').next().unwrap_or_default().to_owned();
+        if name == "token" && !call.path.contains("tokenless") {
+            let status = json!({"token": "t-o-k-e-n", "expirationTimestamp": "2999-01-01T00:00:00Z"});
+            call.ok(&json!({"metadata": {}, "spec": {"expirationSeconds": 3600}, "status": status}));
+            continue;
+        }
+        if call.path.contains("/serviceaccounts/") && name != "token" {
+            call.ok(&json!({"metadata": {"name": name, "namespace": "team", "uid": format!("uid-{name}")}}));
+            continue;
+        }
         match secrets.get(&name) {
             Some(secret) => call.ok(secret),
             None => call.fail(404, "NotFound"),
@@ -123,6 +140,86 @@ async fn an_image_that_a_secret_brought_is_not_there_for_pods_without_it() {
     // A pull that anybody could make opens it to all.
     setup.pull(&[]).await.expect("pulled");
     assert!(setup.usable(&[]).await);
+}
+
+/// A node with a plugin that wants tokens of accounts.
+fn setup_with_plugin() -> Setup {
+    let root = tempfile::tempdir().expect("a directory");
+    let response = r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Image","auth":{"quay.test":{"username":"cloud","password":"of-cloud"}}}"#;
+    std::fs::write(root.path().join("script"), format!("cat > /dev/null; echo '{response}'\n"))
+        .expect("written");
+    std::os::unix::fs::symlink("/bin/sh", root.path().join("cloud")).expect("linked");
+    let config = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1",
+        "kind": "CredentialProviderConfig",
+        "providers": [{
+            "name": "cloud",
+            "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+            "matchImages": ["quay.test"],
+            "defaultCacheDuration": "0s",
+            "args": [root.path().join("script")],
+            "tokenAttributes": {
+                "serviceAccountTokenAudience": "quay.test",
+                "cacheType": "ServiceAccount",
+                "requireServiceAccount": true,
+            },
+        }],
+    });
+    std::fs::write(root.path().join("plugins.yaml"), config.to_string()).expect("written");
+    setup_with("NeverVerifyPreloadedImages", &[("s", &["user"])], root, true)
+}
+
+fn pod_of(account: &str, secrets: &[&str]) -> Pod {
+    let mut pod = pod(secrets);
+    let spec = pod.spec.as_mut().expect("a spec");
+    spec.service_account_name = Some(account.to_owned());
+    pod
+}
+
+#[tokio::test]
+async fn an_image_that_an_account_brought_is_not_there_for_pods_of_others() {
+    let setup = setup_with_plugin();
+    setup.images.pull(&pod_of("builder", &[]), IMAGE, v1::PodSandboxConfig::default()).await.expect("pulled");
+    let usable = async |pod: Pod| match setup.images.inspect(&pod, IMAGE).await {
+        Ok(found) => found.is_some(),
+        Err(ImageError::NotAllowed(_)) => false,
+        Err(error) => panic!("{error:?}"),
+    };
+    assert!(usable(pod_of("builder", &[])).await);
+    assert!(!usable(pod_of("runner", &[])).await, "another account");
+    assert!(!usable(pod_of("", &["s"])).await, "no account, and a secret that nobody has tried");
+    assert!(!usable(pod_of("tokenless", &[])).await, "no token");
+    let records = std::fs::read_dir(setup.root.path().join("image_manager/pulled")).expect("listed");
+    let [record] = &records
+        .map(|r| std::fs::read_to_string(r.expect("an entry").path()).expect("read"))
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("one image, one record")
+    };
+    let account =
+        r#""kubernetesServiceAccounts":[{"uid":"uid-builder","namespace":"team","name":"builder"}]"#;
+    assert!(record.contains(account) && !record.contains("nodePodsAccessible"), "{record}");
+    assert!(!record.contains("t-o-k-e-n"), "{record}");
+    // Another account that may pull it, too.
+    setup.images.pull(&pod_of("runner", &[]), IMAGE, v1::PodSandboxConfig::default()).await.expect("pulled");
+    for account in ["builder", "runner"] {
+        assert!(usable(pod_of(account, &[])).await, "{account}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_a_pull_goes_on_with_what_else_there_is() {
+    let setup = setup_with_plugin();
+    let pull = async |pod: Pod| setup.images.pull(&pod, IMAGE, v1::PodSandboxConfig::default()).await;
+    pull(pod_of("tokenless", &["s"])).await.expect("pulled with the secret");
+    assert_eq!(setup.pulls(), 1);
+    // Nothing is left but to try as anybody: the registry says what it thinks of that.
+    setup.runtime.add_rule(Rule::next("PullImage", 1, Effect::refused(FORBIDDEN)));
+    let error = pull(pod_of("tokenless", &[])).await.expect_err("refused");
+    let ImageError::Pull(errors) = error else { panic!("{error:?}") };
+    let [error] = errors.as_slice() else { panic!("{errors:?}") };
+    assert!(error.to_string().contains(FORBIDDEN), "{error}");
+    assert!(!setup.usable(&[]).await, "it is the secret's alone");
 }
 
 #[tokio::test]

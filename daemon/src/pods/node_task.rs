@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::mailbox::Mailbox;
 use super::publisher::Publisher;
 use crate::clock;
+use crate::metrics::Metrics;
 use crate::node::NodeView;
 use crate::node::facts::{self, Reader};
 
@@ -75,10 +76,11 @@ pub(super) async fn run(
     pulls: PullLimits,
     side: NodeSide,
     publisher: Publisher,
+    metrics: Metrics,
 ) {
     let NodeSide { facts: mut known, groups, over, reader } = side;
     let node = Node::new(pulls, groups, Arc::clone(&known.borrow_and_update()));
-    let mut task = NodeTask { node, pods: HashMap::new(), publisher, over, reader, reading: None };
+    let mut task = NodeTask { node, pods: HashMap::new(), publisher, over, metrics, reader, reading: None };
     let mut asked = Vec::with_capacity(TOGETHER);
     loop {
         let wake = task.node.next_wake().map(clock::instant_of);
@@ -123,6 +125,7 @@ struct NodeTask {
     pods: HashMap<String, Known>,
     publisher: Publisher,
     over: watch::Sender<u64>,
+    metrics: Metrics,
     reader: Option<Reader>,
     /// The node's object, on its way.
     reading: Option<BoxFuture<'static, Option<NodeView>>>,
@@ -167,11 +170,15 @@ impl NodeTask {
                 }
             }
             NodeEffect::Refused { uid, reason, message } => {
+                self.metrics.pod_refused(&reason);
                 if let Some(mailbox) = mailbox(&uid) {
                     mailbox.refused(reason, message);
                 }
             }
-            NodeEffect::End { uid, reason, message, grace } => {
+            NodeEffect::End { uid, reason, message, grace, signal } => {
+                if let Some(signal) = signal {
+                    self.metrics.pod_preempted(&signal);
+                }
                 if let Some(mailbox) = mailbox(&uid) {
                     mailbox.kill(reason, message, grace);
                 }

@@ -15,7 +15,9 @@ use tokio::sync::Semaphore;
 
 use super::status_patch::status_patch;
 use crate::cause::chain;
+use crate::clock;
 use crate::events::Recorder;
+use crate::metrics::Metrics;
 use crate::sources::CONFIG_HASH;
 use crate::sources::mirror::Mirrors;
 
@@ -47,6 +49,7 @@ pub(crate) struct Publisher {
     client: Option<kube::Client>,
     recorder: Recorder,
     mirrors: Mirrors,
+    metrics: Metrics,
     writes: Arc<Semaphore>,
     known: Arc<Mutex<HashMap<String, Known>>>,
 }
@@ -59,9 +62,14 @@ impl std::fmt::Debug for Publisher {
 
 impl Publisher {
     /// Without a client nothing is sent: the node stands alone.
-    pub(crate) fn new(client: Option<kube::Client>, recorder: Recorder, mirrors: Mirrors) -> Self {
+    pub(crate) fn new(
+        client: Option<kube::Client>,
+        recorder: Recorder,
+        mirrors: Mirrors,
+        metrics: Metrics,
+    ) -> Self {
         let writes = Arc::new(Semaphore::new(WRITES_AT_ONCE));
-        Self { client, recorder, mirrors, writes, known: Arc::default() }
+        Self { client, recorder, mirrors, metrics, writes, known: Arc::default() }
     }
 
     /// Says, once, that a pod was found here that no source has.
@@ -136,8 +144,9 @@ impl Publisher {
         self.recorder.pod_event(pod, event.field_path.as_deref(), warning, event.reason, event.message);
     }
 
-    /// Brings the API's status of `pod` to `status`; that of a static pod is its mirror's.
-    pub(super) async fn send(&self, pod: &ApiPod, status: &Arc<PodStatus>) -> Sent {
+    /// Brings the API's status of `pod` to `status`, which has been waiting since `changed` (boot time); that of a static pod is its
+    /// mirror's.
+    pub(super) async fn send(&self, pod: &ApiPod, status: &Arc<PodStatus>, changed: Duration) -> Sent {
         let Some(client) = &self.client else { return Sent::Taken };
         let Some((namespace, name, uid)) = self.target(pod) else {
             // A static pod without a mirror yet: there is nothing to write to (behaviour.md 1.9).
@@ -158,6 +167,7 @@ impl Publisher {
         let write = api.patch_status(&name, &params, &patch);
         match tokio::time::timeout(WRITE_TIMEOUT, write).await {
             Ok(Ok(written)) => {
+                self.metrics.status_taken(clock::boot().saturating_sub(changed));
                 self.taken(&written, status);
                 Sent::Taken
             }

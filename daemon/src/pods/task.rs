@@ -41,6 +41,8 @@ struct Outgoing {
     version: u64,
     status: Arc<PodStatus>,
     failures: u32,
+    /// Boot time of the oldest change in it.
+    changed: Duration,
 }
 
 pub(super) struct PodTask {
@@ -171,7 +173,8 @@ impl PodTask {
         let Some(status) = self.machine.status() else { return };
         if self.shared.publisher.differs(self.machine.spec(), status) {
             let version = self.machine.version();
-            self.pending = Some(Outgoing { version, status: Arc::clone(status), failures: 0 });
+            self.pending =
+                Some(Outgoing { version, status: Arc::clone(status), failures: 0, changed: clock::boot() });
         }
     }
 
@@ -191,7 +194,8 @@ impl PodTask {
             }
             Effect::Publish { version, status } => {
                 self.shared.ledger.told(&self.uid, &status);
-                self.pending = Some(Outgoing { version, status, failures: 0 });
+                let changed = self.pending.take().map_or_else(clock::boot, |older| older.changed);
+                self.pending = Some(Outgoing { version, status, failures: 0, changed });
                 self.send_after = None;
             }
             // Nothing is probed yet: pods with probes are not let this far.
@@ -235,7 +239,7 @@ impl PodTask {
         let publisher = self.shared.publisher.clone();
         let pod: Arc<ApiPod> = Arc::clone(self.machine.spec());
         self.sending = Some(Box::pin(async move {
-            let sent = publisher.send(&pod, &outgoing.status).await;
+            let sent = publisher.send(&pod, &outgoing.status, outgoing.changed).await;
             (outgoing, sent)
         }));
     }
@@ -249,7 +253,8 @@ impl PodTask {
                 let delay = Duration::from_millis(200).saturating_mul(1 << outgoing.failures.min(5));
                 self.send_after = Some(clock::boot() + delay);
                 // A newer status may be waiting: it is the one that is sent.
-                self.pending.get_or_insert(outgoing);
+                let changed = outgoing.changed;
+                self.pending.get_or_insert(outgoing).changed = changed;
                 Input::Tick
             }
         }

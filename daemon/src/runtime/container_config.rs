@@ -16,6 +16,8 @@ pub(crate) const HASH: &str = "io.kubernetes.container.hash";
 pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 pub(crate) const NAME_LABEL: &str = "io.kubernetes.container.name";
 pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+pub(crate) const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
+pub(crate) const PORTS: &str = "io.kubernetes.container.ports";
 pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
 
 const MASKED: [&str; 12] = [
@@ -137,10 +139,10 @@ fn annotations(pod: &Pod, container: &Container, restart_count: u32) -> Vec<(Str
     if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) {
         // For whoever has to stop the container without the pod's object.
         let hook = serde_json::to_string(hook).unwrap_or_default();
-        all.push(("io.kubernetes.container.preStopHandler".to_owned(), hook));
+        all.push((PRE_STOP.to_owned(), hook));
     }
     if let Some(ports) = ports(container) {
-        all.push(("io.kubernetes.container.ports".to_owned(), ports));
+        all.push((PORTS.to_owned(), ports));
     }
     all
 }

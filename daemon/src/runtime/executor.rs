@@ -20,7 +20,8 @@ use volumes::PodDirs;
 use super::container_config::{self, MESSAGE_PATH, MESSAGE_POLICY, Parts};
 use super::environment::Addresses;
 use super::image_failure::image_failure;
-use super::{dns, hooks, log_files, observe, sandbox_config};
+use super::{dns, hooks, log_files, observe, restored, sandbox_config};
+use crate::cause::chain;
 use crate::events::Recorder;
 use crate::images::Images;
 use crate::node::RuntimeState;
@@ -253,13 +254,17 @@ impl Executor {
     }
 
     async fn run_hook(&self, pod: &Pod, id: &str, name: &str, hook: Hook, pod_ips: Vec<String>) -> Outcome {
-        let Some(container) = find(pod, name) else { return Err(refused("no such container in the pod")) };
+        let container = match find(pod, name) {
+            Some(container) => container,
+            None if hook == Hook::PreStop => Cow::Owned(self.restored(id, name).await?),
+            None => return Err(refused("no such container in the pod")),
+        };
         let lifecycle = container.lifecycle.as_ref();
         let handler = match hook {
             Hook::PostStart => lifecycle.and_then(|l| l.post_start.as_ref()),
             Hook::PreStop => lifecycle.and_then(|l| l.pre_stop.as_ref()),
         };
-        // The spec has lost it meanwhile: there is nothing to run.
+        // The spec has lost it meanwhile, or what was written beside the container is damaged: there is nothing to run.
         let Some(handler) = handler else { return Ok(Answer::Done) };
         let host_network = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
         let pod_ips = if host_network { self.host_ips.borrow().clone() } else { pod_ips };
@@ -268,6 +273,22 @@ impl Executor {
             tracing::info!(container = name, id, %error, ?hook, "a hook failed");
             refused(&error.to_string())
         })
+    }
+
+    /// A container that the spec does not have, as far as its preStop hook goes.
+    async fn restored(&self, id: &str, name: &str) -> Result<ContainerSpec, Failure> {
+        let status = self.client.container_status(id).await.map_err(failure)?;
+        let (container, errors) = restored::container(name, &status.annotations);
+        for error in errors {
+            let error = chain(&error);
+            tracing::warn!(
+                container = name,
+                id,
+                error,
+                "the hook of a container without a spec cannot be restored"
+            );
+        }
+        Ok(container)
     }
 
     /// One resource at a time; memory only goes down where the container uses less (behaviour.md 27.7).

@@ -4,6 +4,7 @@ use cri_client::v1;
 use lifecycle::{ActualResources, Container, ContainerState, ContainerUser, Sandbox};
 
 use super::container_config::{HASH, NAME_LABEL, RESTART_COUNT};
+use super::restored;
 
 /// A sandbox as the pod machine sees it.
 pub(crate) fn sandbox(status: &v1::PodSandboxStatus) -> Sandbox {
@@ -66,6 +67,7 @@ pub(crate) fn container(
             cpu_period: r.cpu_period,
             memory_limit: r.memory_limit_in_bytes,
         }),
+        pre_stop: restored::has_pre_stop(&status.annotations),
     }
 }
 

@@ -42,7 +42,12 @@ pub(crate) enum RuntimeEvent {
     /// The runtime answers again after it did not.
     Back,
     /// Everything was read.
-    Audited { found: HashMap<String, Found> },
+    Audited {
+        /// When the reading began: what was known to be gone by then is not in it.
+        begun: Instant,
+        /// By UID.
+        found: HashMap<String, Found>,
+    },
 }
 
 /// Reads events and audits until the receiver is gone.
@@ -103,9 +108,11 @@ impl Watcher {
                 },
                 // Cancel-safe: only a time.
                 () = sleep_until(next_audit), if !lost => {
-                    next_audit = Instant::now() + match self.audit().await {
+                    let begun = Instant::now();
+                    let audited = self.audit().await;
+                    next_audit = Instant::now() + match audited {
                         Some(found) => {
-                            let _ = self.tell.send(RuntimeEvent::Audited { found }).await;
+                            let _ = self.tell.send(RuntimeEvent::Audited { begun, found }).await;
                             every
                         }
                         None => AUDIT_RETRY,

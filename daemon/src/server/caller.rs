@@ -56,6 +56,7 @@ fn verb(method: &Method) -> &'static str {
 /// behaviour.md 36.7.
 fn subresource(path: &str) -> &'static str {
     match path.split('/').nth(1).unwrap_or_default() {
+        "metrics" => "metrics",
         "pods" => "pods proxy",
         "healthz" => "healthz proxy",
         "configz" => "configz proxy",

@@ -28,6 +28,17 @@ pub(super) fn json<T: Serialize>(value: &T) -> Reply {
     }
 }
 
+pub(super) fn metrics(written: Result<String, prometheus::Error>) -> Reply {
+    match written {
+        Ok(body) => with_type(
+            StatusCode::OK,
+            crate::metrics::CONTENT_TYPE,
+            Full::new(Bytes::from(body)).boxed_unsync(),
+        ),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("writing the metrics: {error}\n")),
+    }
+}
+
 /// Sent in chunks as they come.
 pub(super) fn stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Reply {
     let frames = chunks.map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));

@@ -24,6 +24,7 @@ pub(super) async fn answer(context: &Context, method: &Method, uri: &Uri) -> Rep
         ["pods"] | ["pods", ""] => {
             reply::json(&List::<Pod> { items: context.pods.pods(), ..List::default() })
         }
+        ["metrics"] => reply::metrics(context.metrics.text()),
         ["configz"] => reply::json(&context.config.to_configz()),
         ["containerLogs", ..] if !context.config.enable_debugging_handlers => {
             reply::text(StatusCode::METHOD_NOT_ALLOWED, DEBUGGING_OFF)
@@ -38,3 +39,6 @@ pub(super) async fn answer(context: &Context, method: &Method, uri: &Uri) -> Rep
 fn decoded(segment: &str) -> Option<String> {
     percent_decode_str(segment).decode_utf8().ok().map(Into::into)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,8 +22,15 @@ impl RemoveError {
 
 /// Removes `path` and all below it; nothing at all while anything is mounted there.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), RemoveError> {
-    if !path.exists() {
-        return Ok(());
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {}
+        // Not one of ours: a link is removed, and what it points to stays.
+        Ok(_) => {
+            let removed = fs::remove_file(path);
+            return removed.map_err(|e| RemoveError::of(format!("removing {}: {e}", path.display())));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(RemoveError::of(format!("looking at {}: {e}", path.display()))),
     }
     let mounted = mounts_below(path).map_err(|e| RemoveError::of(format!("reading the mount table: {e}")))?;
     if !mounted.is_empty() {
@@ -79,6 +86,32 @@ fn note(problems: &mut Vec<String>, action: &str, path: &Path, error: &io::Error
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_in_the_place_of_a_tree_is_removed_and_not_followed() {
+        let root = tempfile::tempdir().expect("a directory");
+        let outside = root.path().join("outside");
+        fs::create_dir_all(&outside).expect("made");
+        fs::write(outside.join("kept"), "x").expect("written");
+        let link = root.path().join("link");
+        for target in [&outside, &root.path().join("nowhere")] {
+            std::os::unix::fs::symlink(target, &link).expect("linked");
+            remove_tree(&link).expect("removed");
+            assert!(fs::symlink_metadata(&link).is_err());
+        }
+        assert!(outside.join("kept").exists());
+        fs::write(&link, "a file").expect("written");
+        remove_tree(&link).expect("removed");
+        remove_tree(&link).expect("removed twice");
+    }
+
+    #[test]
+    fn what_is_mounted_below_a_path_is_known() {
+        let mounted = mounts_below(Path::new("/proc")).expect("read");
+        assert!(mounted.contains(&PathBuf::from("/proc")), "{mounted:?}");
+        let root = tempfile::tempdir().expect("a directory");
+        assert!(mounts_below(root.path()).expect("read").is_empty());
+    }
 
     #[test]
     fn a_link_out_of_the_tree_is_removed_and_not_followed() {

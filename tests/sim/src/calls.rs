@@ -503,6 +503,7 @@ impl World {
             hash: Some(podspec::container_hash(&spec)),
             user: None,
             resources: None,
+            pre_stop: false,
         });
         in_use.logs.entry(name.clone()).or_default().insert(restart_count);
         let seed = self.scenario.seed;

@@ -86,7 +86,7 @@ impl World {
                 let refusal = Input::Refused { reason, message };
                 self.post(key_of(&uid), |letters| letters.answers.push_back(refusal));
             }
-            NodeEffect::End { uid, reason, message, grace } => {
+            NodeEffect::End { uid, reason, message, grace, .. } => {
                 self.post(key_of(&uid), |letters| letters.kill(reason, message, grace));
             }
             NodeEffect::ShutdownOver => {}

@@ -206,8 +206,8 @@ impl Admission {
                     self.set_stage(&uid, stage);
                     self.begin_reading(out);
                 }
-                Verdict::PutOut(victims) => {
-                    out.extend(victims.iter().flat_map(|victim| preempt(victim)));
+                Verdict::PutOut { victims, signal } => {
+                    out.extend(victims.iter().flat_map(|victim| preempt(victim, &signal)));
                     self.put_out(&victims, now);
                     // From now on the room is taken, so that nobody else gets it.
                     self.claim(uid.clone(), &pod);
@@ -245,7 +245,11 @@ impl Admission {
                 let own = Claim::of(pod, self.claimed);
                 let others = others.map(|(uid, claim)| (uid.as_str(), claim));
                 match preemption::victims(&own, others, &missing) {
-                    Ok(victims) => Verdict::PutOut(victims),
+                    Ok(victims) => {
+                        let signal =
+                            missing.first().map(|(resource, _)| resource.clone()).unwrap_or_default();
+                        Verdict::PutOut { victims, signal }
+                    }
                     Err(why) => Verdict::Refuse(Refusal::new(
                         "UnexpectedAdmissionError",
                         format!(
@@ -349,8 +353,11 @@ enum Verdict {
     Admit,
     Refuse(Refusal),
     Wait(Stage),
-    /// These first.
-    PutOut(Vec<String>),
+    /// These first, as this resource is short.
+    PutOut {
+        victims: Vec<String>,
+        signal: String,
+    },
 }
 
 /// Whether a daemon has begun with the pod.
@@ -368,11 +375,17 @@ pub(super) fn created(pod: &ApiPod) -> Option<i128> {
     pod.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond())
 }
 
-fn preempt(victim: &str) -> [NodeEffect; 2] {
-    let uid = victim.to_owned();
+fn preempt(victim: &str, signal: &str) -> [NodeEffect; 2] {
+    let (uid, signal) = (victim.to_owned(), signal.to_owned());
     [
         event(victim, REASON, MESSAGE),
-        NodeEffect::End { uid, reason: REASON.to_owned(), message: MESSAGE.to_owned(), grace: None },
+        NodeEffect::End {
+            uid,
+            reason: REASON.to_owned(),
+            message: MESSAGE.to_owned(),
+            grace: None,
+            signal: Some(signal),
+        },
     ]
 }
 

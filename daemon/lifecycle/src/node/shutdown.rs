@@ -151,6 +151,7 @@ impl Shutdown {
                 reason: REASON.to_owned(),
                 message: MESSAGE.to_owned(),
                 grace: Some(grace),
+                signal: None,
             });
         }
     }

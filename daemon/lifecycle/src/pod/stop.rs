@@ -210,13 +210,20 @@ impl Pod {
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Stop {
-        let hooked = container::spec_named(&self.pod, &c.name)
-            .is_some_and(|(_, spec)| spec.lifecycle.as_ref().is_some_and(|l| l.pre_stop.is_some()));
+        // Of what no spec has any more, the runtime tells (behaviour.md 18.9).
+        let hooked = match container::spec_named(&self.pod, &c.name) {
+            Some((_, spec)) => spec.lifecycle.as_ref().is_some_and(|l| l.pre_stop.is_some()),
+            None => c.pre_stop,
+        };
         let in_time = order.hooks && order.ends_at > now.boot && c.state == ContainerState::Running;
         if !hooked || !in_time {
             return Stop { step: Step::Turn, ends_at: order.ends_at };
         }
-        let pod_ips = observation.newest_sandbox().map(|s| s.ips.clone()).unwrap_or_default();
+        let pod_ips = match observation.newest_sandbox() {
+            Some(sandbox) if sandbox.host_network => self.host_ips.clone(),
+            Some(sandbox) => sandbox.ips.clone(),
+            None => Vec::new(),
+        };
         let call = Call::RunHook { id: c.id.clone(), name: c.name.clone(), hook: Hook::PreStop, pod_ips };
         let op = self.call(out, call);
         Stop { step: Step::Hook(op), ends_at: order.ends_at }

@@ -58,9 +58,11 @@ fn schemes_and_interface_versions_do_not_count() {
 #[test]
 fn all_that_fit_are_tried_the_most_specific_first_and_secrets_in_the_order_of_the_pod() {
     let mut keyring = Keyring::default();
-    keyring
-        .add(config(&[("quay.test", "host-1"), ("quay.test/team", "team-1"), ("other.test", "other")]), None);
-    keyring.add(config(&[("https://quay.test", "host-2"), ("quay.test/team/app", "app-2")]), None);
+    keyring.add(
+        config(&[("quay.test", "host-1"), ("quay.test/team", "team-1"), ("other.test", "other")]),
+        &Source::Node,
+    );
+    keyring.add(config(&[("https://quay.test", "host-2"), ("quay.test/team/app", "app-2")]), &Source::Node);
     assert_eq!(users(&keyring, "quay.test/team/app"), ["app-2", "team-1", "host-1", "host-2"]);
     assert_eq!(users(&keyring, "quay.test/else"), ["host-1", "host-2"]);
     assert_eq!(users(&keyring, "third.test/else"), Vec::<String>::new());
@@ -70,13 +72,14 @@ fn all_that_fit_are_tried_the_most_specific_first_and_secrets_in_the_order_of_th
 fn dockers_own_registry_is_known_by_each_of_its_names() {
     for registry in ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "https://docker.io"] {
         let mut keyring = Keyring::default();
-        keyring.add(config(&[(registry, "user")]), None);
+        keyring.add(config(&[(registry, "user")]), &Source::Node);
         assert_eq!(users(&keyring, "docker.io/library/busybox"), ["user"], "{registry}");
         assert_eq!(users(&keyring, "quay.test/busybox"), Vec::<String>::new(), "{registry}");
     }
     // What names it in full goes before, and alone.
     let mut keyring = Keyring::default();
-    keyring.add(config(&[("https://index.docker.io/v1/", "index"), ("docker.io/team", "team")]), None);
+    keyring
+        .add(config(&[("https://index.docker.io/v1/", "index"), ("docker.io/team", "team")]), &Source::Node);
     assert_eq!(users(&keyring, "docker.io/team/app"), ["team"]);
     assert_eq!(users(&keyring, "docker.io/library/app"), ["index"]);
 }

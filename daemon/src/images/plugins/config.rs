@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::token_attributes::{FileTokenAttributes, TokenAttributes};
 use crate::config::{self, GoDuration};
 
 const GROUP: &str = "kubelet.config.k8s.io/";
@@ -73,7 +74,7 @@ struct FileProvider {
     args: Vec<String>,
     #[serde(default)]
     env: Vec<Variable>,
-    token_attributes: Option<serde_json::Value>,
+    token_attributes: Option<FileTokenAttributes>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,16 +94,22 @@ pub(super) struct Provider {
     pub(super) api_version: String,
     pub(super) args: Vec<String>,
     pub(super) env: Vec<(String, String)>,
+    /// Of a plugin that gets tokens of service accounts.
+    pub(super) tokens: Option<TokenAttributes>,
 }
 
 /// Reads a file, or all `.json`, `.yaml` and `.yml` files of a directory in the order of their names. With each plugin comes
-/// its program.
-pub(super) fn read(path: &Path, bin_dir: &Path) -> Result<Vec<(PathBuf, Provider)>, PluginConfigError> {
+/// its program. Whether plugins may get tokens is `tokens_allowed`.
+pub(super) fn read(
+    path: &Path,
+    bin_dir: &Path,
+    tokens_allowed: bool,
+) -> Result<Vec<(PathBuf, Provider)>, PluginConfigError> {
     let mut names = BTreeSet::new();
     let mut found = Vec::new();
     for file in files(path)? {
         let wrong = |message: String| PluginConfigError::Content { path: file.clone(), message };
-        for provider in parse(&text(&file)?, &file).map_err(wrong)? {
+        for provider in parse(&text(&file)?, &file, tokens_allowed).map_err(wrong)? {
             if !names.insert(provider.name.clone()) {
                 return Err(wrong(format!("providers: {:?} is there twice", provider.name)));
             }
@@ -154,7 +161,7 @@ fn text(path: &Path) -> Result<String, PluginConfigError> {
     Ok(text)
 }
 
-fn parse(text: &str, path: &Path) -> Result<Vec<Provider>, String> {
+fn parse(text: &str, path: &Path, tokens_allowed: bool) -> Result<Vec<Provider>, String> {
     let document = config::parse_document(text, path)?;
     let file: File =
         config::decode_document(&document).map_err(|(field, message)| format!("{field}: {message}"))?;
@@ -164,6 +171,7 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Provider>, String> {
     if !is_version(&file.api_version, GROUP) {
         return Err(format!("apiVersion: {:?} is not known; {GROUP}v1 is", file.api_version));
     }
+    let check = |provider| check(provider, &file.api_version, tokens_allowed);
     let providers = file.providers.into_iter().enumerate();
     providers.map(|(index, p)| check(p).map_err(|e| format!("providers[{index}].{e}"))).collect()
 }
@@ -172,7 +180,7 @@ fn is_version(text: &str, group: &str) -> bool {
     text.strip_prefix(group).is_some_and(|version| VERSIONS.contains(&version))
 }
 
-fn check(provider: FileProvider) -> Result<Provider, String> {
+fn check(provider: FileProvider, config_version: &str, tokens_allowed: bool) -> Result<Provider, String> {
     let name = provider.name;
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', ' ', '\0']) {
         return Err(format!("name: {name:?} cannot be the name of a program"));
@@ -187,9 +195,9 @@ fn check(provider: FileProvider) -> Result<Provider, String> {
     if cache < GoDuration::ZERO {
         return Err(format!("defaultCacheDuration: {cache} is less than nothing"));
     }
-    if provider.token_attributes.is_some() {
-        return Err("tokenAttributes: not carried out yet: plugins get no service account tokens".to_owned());
-    }
+    let tokens = provider.token_attributes;
+    let tokens =
+        tokens.map(|t| t.check(&provider.api_version, config_version, tokens_allowed)).transpose()?;
     Ok(Provider {
         name,
         match_images: provider.match_images,
@@ -197,6 +205,7 @@ fn check(provider: FileProvider) -> Result<Provider, String> {
         api_version: provider.api_version,
         args: provider.args,
         env: provider.env.into_iter().map(|v| (v.name, v.value)).collect(),
+        tokens,
     })
 }
 

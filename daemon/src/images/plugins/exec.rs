@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::config::GoDuration;
+use crate::images::accounts::Account;
 use crate::images::credential::{Credential, Hidden};
 use crate::images::docker_config::DockerConfig;
 
@@ -61,6 +62,17 @@ struct Request<'a> {
     kind: &'static str,
     api_version: &'a str,
     image: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_account_token: Option<&'a Hidden>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_account_annotations: Option<&'a BTreeMap<String, String>>,
+}
+
+/// In whose name a plugin is run.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) account: Account,
+    pub(super) token: Hidden,
 }
 
 #[derive(Deserialize)]
@@ -103,13 +115,33 @@ pub(super) struct Response {
 
 impl Plugin {
     /// Runs it for a repository. Dropping the future ends it and all that it has started.
-    pub(super) async fn run(&self, repository: &str) -> Result<Response, ExecError> {
-        let request =
-            Request { kind: "CredentialProviderRequest", api_version: &self.api_version, image: repository };
+    pub(super) async fn run(
+        &self,
+        repository: &str,
+        identity: Option<&Identity>,
+    ) -> Result<Response, ExecError> {
+        let annotations = identity.map(|identity| &identity.account.annotations);
+        let request = Request {
+            kind: "CredentialProviderRequest",
+            api_version: &self.api_version,
+            image: repository,
+            service_account_token: identity.map(|identity| &identity.token),
+            service_account_annotations: annotations.filter(|annotations| !annotations.is_empty()),
+        };
         let mut request = serde_json::to_vec(&request).expect("texts always have a JSON form");
         request.push(b'\n');
-        let said =
-            tokio::time::timeout(LIMIT, self.talk(&request)).await.map_err(|_| ExecError::Deadline)??;
+        let talk = tokio::time::timeout(LIMIT, self.talk(&request)).await;
+        let said = match talk.map_err(|_| ExecError::Deadline)? {
+            Ok(said) => said,
+            Err(ExecError::Failed { status, complaint }) => {
+                let complaint = match identity {
+                    Some(identity) => without_token(&complaint, identity.token.reveal()),
+                    None => complaint,
+                };
+                return Err(ExecError::Failed { status, complaint });
+            }
+            Err(error) => return Err(error),
+        };
         response(&said, &self.api_version)
     }
 
@@ -161,6 +193,21 @@ async fn complaint(stream: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, Ex
     let said = at_most(Some(&mut stream), MAX_COMPLAINT).await?;
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map_err(ExecError::Talk)?;
     Ok(said)
+}
+
+/// A complaint that may quote the token that the plugin was given, or a part of it where it was cut.
+fn without_token(complaint: &str, token: &str) -> String {
+    let beginning = token.get(..token.floor_char_boundary(16)).filter(|text| !text.is_empty());
+    let Some(beginning) = beginning else { return complaint.to_owned() };
+    let mut shown = String::new();
+    let mut rest = complaint;
+    while let Some(at) = rest.find(beginning) {
+        shown.push_str(&rest[..at]);
+        shown.push_str("(hidden)");
+        let of_token = |c: char| c.is_ascii_alphanumeric() || "-_.=+/".contains(c);
+        rest = rest[at + beginning.len()..].trim_start_matches(of_token);
+    }
+    shown + rest
 }
 
 /// The processes of one run, which end with it.

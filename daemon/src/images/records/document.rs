@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 
 const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
 const KNOWN_VERSIONS: [&str; 2] = [API_VERSION, "kubelet.config.k8s.io/v1alpha1"];
-/// Secrets that are remembered for one repository of an image; those of more pods cost a pull.
+/// Secrets, and service accounts, that are remembered for one repository of an image; more of them cost a pull.
 const MAX_SECRETS: usize = 100;
 
 /// A pull has begun.
@@ -43,7 +43,7 @@ pub(in crate::images) struct PulledRecord {
 pub(in crate::images) struct PullCredentials {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::images) kubernetes_secrets: Vec<PullSecret>,
-    /// Written by kubelets whose plugins get tokens; kept for them.
+    /// Those that a plugin gave the credentials for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::images) kubernetes_service_accounts: Vec<PullServiceAccount>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -60,12 +60,13 @@ pub(in crate::images) struct PullSecret {
     pub(in crate::images) credential_hash: String,
 }
 
+/// A service account whose tokens brought credentials that were good for a pull.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(in crate::images) struct PullServiceAccount {
-    uid: String,
-    namespace: String,
-    name: String,
+    pub(in crate::images) uid: String,
+    pub(in crate::images) namespace: String,
+    pub(in crate::images) name: String,
 }
 
 /// What a pull has shown.
@@ -75,6 +76,8 @@ pub(in crate::images) enum PulledWith {
     NodeAccess,
     /// That who has this secret may.
     Secret(PullSecret),
+    /// That pods of this service account may.
+    Account(PullServiceAccount),
     /// Nothing.
     Unknown,
 }
@@ -145,6 +148,10 @@ impl PulledRecord {
                 let known = self.credential_mapping.entry(repository.to_owned()).or_default();
                 add(&mut known.kubernetes_secrets, secret)
             }
+            PulledWith::Account(account) if !all_may => {
+                let known = self.credential_mapping.entry(repository.to_owned()).or_default();
+                add_account(&mut known.kubernetes_service_accounts, account)
+            }
             _ => false,
         };
         if new {
@@ -164,6 +171,16 @@ fn add(secrets: &mut Vec<PullSecret>, secret: &PullSecret) -> bool {
         None => secrets.push(secret.clone()),
     }
     secrets.sort_by(|a, b| a.order().cmp(&b.order()));
+    true
+}
+
+/// Whether that was new. An account that was deleted and made again is another one.
+fn add_account(accounts: &mut Vec<PullServiceAccount>, account: &PullServiceAccount) -> bool {
+    if accounts.contains(account) || accounts.len() >= MAX_SECRETS {
+        return false;
+    }
+    accounts.push(account.clone());
+    accounts.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
     true
 }
 

@@ -24,7 +24,11 @@ fn secret(name: &str, kind: &str, key: &str, document: &Value) -> Value {
 
 fn users(found: &PodSecrets) -> Vec<(String, Option<String>)> {
     let candidates = found.keyring.lookup("quay.test/app");
-    candidates.into_iter().map(|c| (c.credential.username, c.secret.map(|s| s.uid))).collect()
+    let uid = |source| match source {
+        Source::Secret(secret) => Some(secret.uid),
+        Source::Node | Source::Account(_) => None,
+    };
+    candidates.into_iter().map(|c| (c.credential.username, uid(c.source))).collect()
 }
 
 async fn answer(api: &mut FakeApi, name: &str, object: Value) {

@@ -13,6 +13,7 @@ struct Setup {
     facts: watch::Sender<Arc<Facts>>,
     /// Counts how often the node could have gone down.
     down: watch::Receiver<u64>,
+    metrics: Metrics,
 }
 
 fn setup(reader: Option<Reader>) -> Setup {
@@ -20,15 +21,16 @@ fn setup(reader: Option<Reader>) -> Setup {
     let (facts, known) =
         watch::channel(Arc::new(Facts { seen: true, name: "n1".into(), allocatable, ..Facts::default() }));
     let (recorder, _sender) = Recorder::new(None, "n1", Rates::default());
-    let publisher = Publisher::new(None, recorder, Mirrors::new());
+    let metrics = Metrics::new().expect("good names");
+    let publisher = Publisher::new(None, recorder, Mirrors::new(), metrics.clone());
     let (asks, asked) = mpsc::channel(16);
     let second = std::time::Duration::from_secs(1);
     let groups = vec![ShutdownGroup { priority: 0, period: second * 20 }];
     let over = watch::Sender::new(0);
     let down = over.subscribe();
     let side = NodeSide { facts: known, groups, over, reader };
-    tokio::spawn(run(asked, PullLimits::default(), side, publisher));
-    Setup { asks, facts, down }
+    tokio::spawn(run(asked, PullLimits::default(), side, publisher, metrics.clone()));
+    Setup { asks, facts, down, metrics }
 }
 
 fn reader() -> (Reader, FakeApi) {
@@ -102,6 +104,8 @@ async fn a_node_that_becomes_another_answers_otherwise() {
     node.facts.send_modify(|facts| Arc::make_mut(facts).shutting_down = true);
     tokio::task::yield_now().await;
     assert_eq!(answer(&node.ask(&pod("a", json!({}))).await).await, "NodeShutdown");
+    let text = node.metrics.text().expect("written");
+    assert!(text.contains("kubelet_admission_rejections_total{reason=\"NodeShutdown\"} 1\n"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,6 +118,8 @@ async fn who_is_put_out_is_told_and_who_takes_its_place_waits_for_its_end() {
     let ended = Question::Ended.from("a", &victim);
     node.asks.send(ended).await.expect("a task that runs");
     assert_eq!(answer(&critical).await, "admitted");
+    let text = node.metrics.text().expect("written");
+    assert!(text.contains("kubelet_preemptions{preemption_signal=\"pods\"} 1\n"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

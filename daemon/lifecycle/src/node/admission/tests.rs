@@ -12,7 +12,8 @@ use crate::now::Now;
 
 const CRITICAL: i32 = 2_000_000_000;
 
-/// A node and what it has said, in short: `+a` admitted, `-a Reason` refused, `!a` put out, `?` node read again.
+/// A node and what it has said, in short: `+a` admitted, `-a Reason` refused, `!a` put out as the processor is short, `?` node read
+/// again.
 struct Told {
     node: Node,
     seconds: u64,
@@ -31,12 +32,13 @@ impl Told {
             .map(|effect| match effect {
                 NodeEffect::Admitted { uid } => format!("+{uid}"),
                 NodeEffect::Refused { uid, reason, .. } => format!("-{uid} {reason}"),
-                NodeEffect::End { uid, reason, message, .. } => {
+                NodeEffect::End { uid, reason, message, signal, .. } => {
                     assert_eq!(
                         (reason.as_str(), message.as_str()),
                         ("Preempting", "Preempted in order to admit critical pod")
                     );
-                    format!("!{uid}")
+                    let signal = signal.unwrap_or_default();
+                    if signal == "cpu" { format!("!{uid}") } else { format!("!{uid} for {signal}") }
                 }
                 NodeEffect::Resized { uid, verdict } => match verdict {
                     ResizeVerdict::Allowed => format!("{uid} resized"),

@@ -31,7 +31,7 @@ fn step(shutdown: &mut Shutdown, claims: &BTreeMap<String, Claim>, at: u32) -> (
     shutdown.step(true, claims, SECOND * at, &mut out);
     let over = out.contains(&NodeEffect::ShutdownOver);
     let told = out.into_iter().filter_map(|effect| match effect {
-        NodeEffect::End { uid, reason, message, grace } => {
+        NodeEffect::End { uid, reason, message, grace, .. } => {
             assert_eq!((reason.as_str(), message.as_str()), (REASON, MESSAGE));
             Some((uid, grace.expect("a bounded grace").as_secs()))
         }

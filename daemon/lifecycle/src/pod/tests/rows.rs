@@ -420,6 +420,60 @@ fn row_18_2_and_18_5_what_a_pre_stop_hook_takes_is_off_the_grace_period() {
 }
 
 #[test]
+fn row_4_14_what_no_source_has_is_stopped_within_a_second_and_cleared_away_without_a_word_to_the_api() {
+    let mut world = world(spec("Always", vec![sidecar("side")], vec![container("c")]));
+    world.until(secs(5), "running", running);
+    let published = world.published.len();
+    let events = world.events.len();
+    world.calls.clear();
+    world.called_at.clear();
+    world.restart_daemon_without_the_object();
+    world.until(secs(10), "gone", |w| w.finished);
+    let told = world.told();
+    // Nobody knows any more which of them was the sidecar; the runtime is never given less than two seconds.
+    assert!(told.contains(&"stop c-s0-0 within 2s".to_owned()), "{told:#?}");
+    assert!(told.contains(&"stop side-s0-0 within 2s".to_owned()), "{told:#?}");
+    assert_eq!((world.runtime.containers.len(), world.runtime.sandboxes.len()), (0, 0));
+    for step in ["remove the pod's directories", "remove the pod's logs"] {
+        assert_eq!(told.iter().filter(|t| t.starts_with(step)).count(), 1, "{step}: {told:#?}");
+    }
+    assert_eq!((world.published.len(), world.events.len(), world.deleted), (published, events, false));
+}
+
+#[test]
+fn row_18_9_the_hook_of_an_orphan_runs_and_is_waited_for_until_its_second_is_over() {
+    let hook = json!({"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}});
+    for hook_takes in [Duration::from_millis(300), secs(60)] {
+        let mut world = world(spec("Always", vec![], vec![with("c", hook.clone()), container("plain")]));
+        world.hooks.insert(("c".into(), "preStop"), (hook_takes, true));
+        world.until(secs(5), "running", running);
+        let found = world.boot;
+        world.restart_daemon_without_the_object();
+        world.until(secs(10), "gone", |w| w.finished);
+        let hooks = world.times("run the preStop hook");
+        assert_eq!(hooks, world.times("run the preStop hook of c"), "only the one that has a handler");
+        let [begun] = hooks[..] else { panic!("{:#?}", world.told()) };
+        // The end of the hook is known a millisecond later.
+        let ended = begun + hook_takes + Duration::from_millis(1);
+        assert_eq!(world.times("stop c-"), [ended.min(found + secs(1))]);
+        assert_eq!(world.times("stop plain-"), [begun], "there is no hook to wait for");
+        assert!(world.told().contains(&"stop c-s0-0 within 2s".to_owned()));
+    }
+}
+
+#[test]
+fn row_18_9_a_hook_of_an_orphan_that_fails_holds_up_nothing_and_is_no_event() {
+    let hook = json!({"lifecycle": {"preStop": {"exec": {"command": ["false"]}}}});
+    let mut world = world(spec("Always", vec![], vec![with("c", hook)]));
+    world.hooks.insert(("c".into(), "preStop"), (Duration::from_millis(10), false));
+    world.until(secs(5), "running", running);
+    world.restart_daemon_without_the_object();
+    world.until(secs(10), "gone", |w| w.finished);
+    assert!(!reasons(&world).contains(&"FailedPreStopHook"));
+    assert!(!reasons(&world).contains(&"Killing"));
+}
+
+#[test]
 fn row_18_11_a_shorter_grace_period_ends_the_wait_for_a_hook_and_is_told_to_the_runtime() {
     let hook = json!({"lifecycle": {"preStop": {"sleep": {"seconds": 50}}}});
     let mut world = world(spec("Always", vec![], vec![with("c", hook)]));

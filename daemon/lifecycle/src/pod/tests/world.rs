@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod as ApiPod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Lifecycle, Pod as ApiPod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
@@ -195,6 +195,18 @@ impl World {
         self.effects.clear();
         self.cancelled.clear();
         self.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
+    }
+
+    /// A new daemon to which no source tells of the pod: what the runtime has of it is an orphan.
+    pub(super) fn restart_daemon_without_the_object(&mut self) {
+        self.restart_daemon();
+        self.queue.retain(|_, p| matches!(p, Pending::Exit { .. } | Pending::Audit));
+        let metadata = self.pod.spec().metadata.clone();
+        let object = ApiPod { metadata, ..ApiPod::default() };
+        let assignment = Assignment::new(Arc::new(object), Origin::Orphan);
+        self.pod = Pod::new(settings(), assignment.clone(), vec!["192.0.2.2".to_owned()]);
+        self.recording = Recording::new(&self.pod);
+        self.deliver(Input::Assigned(assignment));
     }
 
     /// What containerd makes of a start whose caller goes away.
@@ -450,7 +462,9 @@ impl World {
                 }
                 let id = format!("{name}-{sandbox_id}-{restart_count}");
                 let spec = crate::container::specs(self.pod.spec()).find(|(_, s)| s.name == name);
-                let hash = spec.map(|(_, s)| podspec::container_hash(&s));
+                let hash = spec.as_ref().map(|(_, s)| podspec::container_hash(s));
+                let hooked = |l: &Lifecycle| l.pre_stop.is_some();
+                let pre_stop = spec.is_some_and(|(_, s)| s.lifecycle.as_ref().is_some_and(hooked));
                 self.runtime.containers.push(Container {
                     id: id.clone(),
                     name,
@@ -468,6 +482,7 @@ impl World {
                     hash,
                     user: None,
                     resources: None,
+                    pre_stop,
                 });
                 Ok(Answer::Made { id })
             }

@@ -1,3 +1,4 @@
+use super::super::token_attributes::CacheType;
 use super::*;
 
 const FILE: &str = r#"
@@ -26,7 +27,7 @@ fn read_text(text: &str) -> Result<Vec<(PathBuf, Provider)>, PluginConfigError> 
     let bin = bin_dir(&["cloud"]);
     let path = bin.path().join("config.yaml");
     fs::write(&path, text).expect("written");
-    read(&path, bin.path())
+    read(&path, bin.path(), true)
 }
 
 #[test]
@@ -53,7 +54,11 @@ fn what_is_wrong_is_told_with_its_field() {
         ("12h", "long", "providers[0].defaultCacheDuration: "),
         ("args:", "arguments:", "providers[0].arguments: unknown field"),
         (r#"["*.cloud.test", "registry.test:5000/team"]"#, "[]", "providers[0].matchImages: at least one"),
-        ("args:", "tokenAttributes: {}\n  args:", "providers[0].tokenAttributes: not carried out yet"),
+        (
+            "args:",
+            "tokenAttributes: {}\n  args:",
+            "providers[0].tokenAttributes.serviceAccountTokenAudience: is not set",
+        ),
         ("providers:\n", "providers: []\nx:\n", "x: unknown field"),
     ] {
         assert!(FILE.contains(from), "{from}");
@@ -64,6 +69,80 @@ fn what_is_wrong_is_told_with_its_field() {
     assert!(none.expect_err("no plugin").to_string().ends_with("providers: at least one is needed"));
 }
 
+const TOKENS: &str = r#"  tokenAttributes:
+    serviceAccountTokenAudience: registry.test
+    cacheType: ServiceAccount
+    requireServiceAccount: true
+    requiredServiceAccountAnnotationKeys: [example.com/role, Team]
+    optionalServiceAccountAnnotationKeys: [example.com/region]
+"#;
+
+#[test]
+fn a_plugin_may_ask_for_tokens_and_annotations() {
+    let found = read_text(&format!("{FILE}{TOKENS}")).expect("read");
+    let tokens = found[0].1.tokens.as_ref().expect("tokens");
+    assert_eq!((tokens.audience.as_str(), tokens.require_account), ("registry.test", true));
+    assert_eq!(tokens.cache_type, CacheType::ServiceAccount);
+    assert_eq!(tokens.required_annotations, ["example.com/role", "Team"]);
+    assert_eq!(tokens.optional_annotations, ["example.com/region"]);
+    let found = read_text(&format!("{FILE}{}", TOKENS.replace("ServiceAccount\n", "Token\n"))).expect("read");
+    assert_eq!(found[0].1.tokens.as_ref().map(|t| t.cache_type), Some(CacheType::Token));
+}
+
+#[test]
+fn what_is_wrong_with_token_attributes_is_told_with_its_field() {
+    let all = format!("{FILE}{TOKENS}");
+    let long = "x".repeat(64);
+    let field = "requiredServiceAccountAnnotationKeys";
+    for (from, to, says) in [
+        (
+            "serviceAccountTokenAudience: registry.test",
+            "serviceAccountTokenAudience: ''",
+            ".serviceAccountTokenAudience: is not set",
+        ),
+        ("    cacheType: ServiceAccount\n", "", ".cacheType: is not set"),
+        ("cacheType: ServiceAccount", "cacheType: Pod", ".cacheType: \"Pod\" is not known"),
+        ("    requireServiceAccount: true\n", "", ".requireServiceAccount: is not set"),
+        (
+            "requireServiceAccount: true",
+            "requireServiceAccount: false",
+            &format!(".{field}: requireServiceAccount cannot be false"),
+        ),
+        ("Team", "example.com/role", &format!(".{field}: \"example.com/role\" is there twice")),
+        ("Team", "a/b/c", &format!(".{field}: \"a/b/c\" cannot be the key")),
+        ("Team", "-team", &format!(".{field}: \"-team\" cannot be the key")),
+        ("Team", "''", &format!(".{field}: \"\" cannot be the key")),
+        ("Team", "/team", &format!(".{field}: \"/team\" cannot be the key")),
+        ("Team", &long, &format!(".{field}: \"{long}\" cannot be the key")),
+        (
+            "example.com/region",
+            "exam_ple.com/region",
+            ".optionalServiceAccountAnnotationKeys: \"exam_ple.com/region\" cannot be the key",
+        ),
+        ("example.com/region", "Team", ": annotation \"Team\" cannot be both"),
+        (
+            "credentialprovider.kubelet.k8s.io/v1",
+            "credentialprovider.kubelet.k8s.io/v1beta1",
+            ": the plugin has apiVersion",
+        ),
+        ("kubelet.config.k8s.io/v1", "kubelet.config.k8s.io/v1beta1", ": the file has apiVersion"),
+        ("cacheType:", "cache: x\n    cacheType:", ".cache: unknown field"),
+    ] {
+        assert!(all.contains(from), "{from}");
+        let error = read_text(&all.replacen(from, to, 1)).expect_err(says).to_string();
+        let says = format!("providers[0].tokenAttributes{says}");
+        assert!(error.contains(&says), "{error} does not say {says}");
+    }
+    let bin = bin_dir(&["cloud"]);
+    let path = bin.path().join("config.yaml");
+    fs::write(&path, all).expect("written");
+    let error = read(&path, bin.path(), false).expect_err("the gate is off").to_string();
+    assert!(
+        error.contains("needs the feature gate KubeletServiceAccountTokenForCredentialProviders"),
+        "{error}"
+    );
+}
+
 #[test]
 fn the_files_of_a_directory_add_up_in_the_order_of_their_names() {
     let bin = bin_dir(&["cloud", "other"]);
@@ -71,18 +150,23 @@ fn the_files_of_a_directory_add_up_in_the_order_of_their_names() {
     fs::write(dir.path().join("20.yaml"), FILE).expect("written");
     fs::write(dir.path().join("10.yml"), FILE.replace("name: cloud", "name: other")).expect("written");
     fs::write(dir.path().join("README.md"), "not one of them").expect("written");
-    let found = read(dir.path(), bin.path()).expect("read");
+    let found = read(dir.path(), bin.path(), true).expect("read");
     let names: Vec<&str> = found.iter().map(|(_, p)| p.name.as_str()).collect();
     assert_eq!(names, ["other", "cloud"]);
     fs::write(dir.path().join("30.json"), FILE).expect("written");
-    let error = read(dir.path(), bin.path()).expect_err("twice").to_string();
+    let error = read(dir.path(), bin.path(), true).expect_err("twice").to_string();
     assert!(error.contains("30.json") && error.contains("\"cloud\" is there twice"), "{error}");
 }
 
 #[test]
 fn no_text_makes_the_parser_panic() {
     bolero::check!().with_type::<String>().for_each(|text: &String| {
-        let _ = parse(text, Path::new("f"));
-        let _ = parse(&FILE.replace("12h", text), Path::new("f"));
+        let _ = parse(text, Path::new("f"), true);
+        let _ = parse(&FILE.replace("12h", text), Path::new("f"), true);
+        let _ = parse(
+            &format!("{FILE}  tokenAttributes: {{requiredServiceAccountAnnotationKeys: [{text}]}}\n"),
+            Path::new("f"),
+            true,
+        );
     });
 }

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::images::credential::AccountName;
 
 const V1: &str = "credentialprovider.kubelet.k8s.io/v1";
 
@@ -26,7 +27,7 @@ fn answering(auth: &str) -> String {
 
 async fn error(script: &str) -> String {
     let dir = tempfile::tempdir().expect("a directory");
-    plugin(&dir, script).run("quay.test/app").await.expect_err(script).to_string()
+    plugin(&dir, script).run("quay.test/app", None).await.expect_err(script).to_string()
 }
 
 #[tokio::test]
@@ -38,7 +39,7 @@ async fn a_plugin_gets_the_image_and_its_settings_and_gives_credentials() {
         seen.display(),
         answering(r#"{"quay.test":{"username":"user","password":"pass"}}"#)
     );
-    let got = plugin(&dir, &script).run("quay.test/app").await.expect("a response");
+    let got = plugin(&dir, &script).run("quay.test/app", None).await.expect("a response");
     let request =
         format!(r#"{{"kind":"CredentialProviderRequest","apiVersion":"{V1}","image":"quay.test/app"}}"#);
     assert_eq!(fs::read_to_string(seen).expect("written"), format!("first north\n{request}\n"));
@@ -49,6 +50,49 @@ async fn a_plugin_gets_the_image_and_its_settings_and_gives_credentials() {
     assert_eq!(got.credentials["quay.test"].username, "user");
     assert_eq!(got.credentials["quay.test"].password.reveal(), "pass");
     assert!(!format!("{got:?}").contains("pass\""), "{got:?}");
+}
+
+const TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJhdWQiOlsicmVnaXN0cnkiXX0.c2lnbmF0dXJl-_x";
+
+fn identity(annotations: &[(&str, &str)]) -> Identity {
+    let name = AccountName { namespace: "team".into(), name: "builder".into(), uid: "1".into() };
+    let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Identity { account: Account { name, annotations }, token: Hidden::new(TOKEN) }
+}
+
+#[tokio::test]
+async fn a_plugin_gets_the_token_and_the_annotations_of_an_account() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let seen = dir.path().join("seen");
+    let script = format!("cat > {}\n{}", seen.display(), answering("{}"));
+    for (annotations, more) in [
+        (
+            &[("example.com/role", "read"), ("a", "b")][..],
+            r#","serviceAccountAnnotations":{"a":"b","example.com/role":"read"}"#,
+        ),
+        (&[], ""),
+    ] {
+        let identity = identity(annotations);
+        plugin(&dir, &script).run("quay.test/app", Some(&identity)).await.expect("a response");
+        let request = format!(
+            r#"{{"kind":"CredentialProviderRequest","apiVersion":"{V1}","image":"quay.test/app","serviceAccountToken":"{TOKEN}"{more}}}"#
+        );
+        assert_eq!(fs::read_to_string(&seen).expect("written"), format!("{request}\n"));
+        assert!(!format!("{identity:?}").contains("eyJ"), "{identity:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_complaint_that_quotes_the_token_is_shown_without_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let all = format!("echo 'denied: \"{TOKEN}\", again {TOKEN}' >&2; exit 1");
+    let error = plugin(&dir, &all).run("quay.test/app", Some(&identity(&[]))).await.expect_err("it failed");
+    assert_eq!(error.to_string(), "exit status: 1: denied: \\\"(hidden)\\\", again (hidden)");
+    // Where it is cut, too.
+    let cut = format!("head -c 1000 /dev/zero | tr '\\0' x >&2; echo ' {TOKEN}' >&2; exit 1");
+    let error = plugin(&dir, &cut).run("quay.test/app", Some(&identity(&[]))).await.expect_err("it failed");
+    let error = error.to_string();
+    assert!(error.ends_with("xx (hidden)"), "{error}");
 }
 
 #[tokio::test]
@@ -73,7 +117,7 @@ async fn a_plugin_that_hangs_is_ended_with_all_that_it_started() {
     let pids = dir.path().join("pids");
     let script = format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", pids.display());
     let plugin = plugin(&dir, &script);
-    let mut run = Box::pin(plugin.run("quay.test/app"));
+    let mut run = Box::pin(plugin.run("quay.test/app", None));
     let pid = loop {
         if let Ok(text) = fs::read_to_string(&pids) {
             break text.trim().parse::<i32>().expect("a number");

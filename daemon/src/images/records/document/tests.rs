@@ -70,6 +70,38 @@ fn what_pulls_show_adds_up() {
 }
 
 #[test]
+fn a_service_account_is_written_as_a_kubelet_writes_it_and_known_once() {
+    let account = |uid: &str, name: &str| {
+        PulledWith::Account(PullServiceAccount {
+            uid: uid.into(),
+            namespace: "team".into(),
+            name: name.into(),
+        })
+    };
+    let repository = "docker.io/testing/test";
+    let mut record = PulledRecord::new("id");
+    assert!(record.learn(repository, &account("2", "runner")));
+    assert!(record.learn(repository, &account("1", "builder")));
+    assert!(!record.learn(repository, &account("1", "builder")), "the same account");
+    record.last_updated_time = Time("2024-10-21T12:26:40Z".parse().expect("a time"));
+    let json = concat!(
+        r#"{"kind":"ImagePulledRecord","apiVersion":"kubelet.config.k8s.io/v1beta1","lastUpdatedTime":"2024-10-21T12:26:40Z","#,
+        r#""imageRef":"id","credentialMapping":{"docker.io/testing/test":{"kubernetesServiceAccounts":["#,
+        r#"{"uid":"1","namespace":"team","name":"builder"},{"uid":"2","namespace":"team","name":"runner"}]}}}"#,
+        "\n"
+    );
+    assert_eq!(String::from_utf8(record.to_json()).expect("text"), json);
+    assert_eq!(PulledRecord::from_json(json.as_bytes()).expect("read"), record);
+    for index in 0..2 * MAX_SECRETS {
+        record.learn(repository, &account(&index.to_string(), "many"));
+    }
+    assert_eq!(record.credential_mapping[repository].kubernetes_service_accounts.len(), MAX_SECRETS);
+    assert!(record.learn(repository, &PulledWith::NodeAccess));
+    assert!(record.credential_mapping[repository].kubernetes_service_accounts.is_empty());
+    assert!(!record.learn(repository, &account("9", "late")), "all may already");
+}
+
+#[test]
 fn the_list_of_secrets_is_bounded() {
     let mut record = PulledRecord::new("id");
     for index in 0..MAX_SECRETS {
