@@ -46,7 +46,7 @@ const READ_WAIT: Duration = Duration::from_millis(100);
 #[derive(Debug, Error)]
 enum LogindError {
     #[error("{0}")]
-    Call(&'static str, #[source] zbus::Error),
+    Call(&'static str, #[source] Box<zbus::Error>),
     #[error("{0}: no answer in {DEADLINE:?}")]
     Late(&'static str),
     #[error("{operation} {path}", path = path.display())]
@@ -210,8 +210,8 @@ fn reach(place: &Place, delay: Duration) -> BoxFuture<'static, Result<(Logind, I
         let logind = Logind { connection, signals };
         let longest = logind.longest().await?;
         let down = logind.property("PreparingForShutdown").await?;
-        let down =
-            bool::try_from(down).map_err(|e| LogindError::Call("reading PreparingForShutdown", e.into()))?;
+        let down = bool::try_from(down)
+            .map_err(|e| LogindError::Call("reading PreparingForShutdown", Box::new(e.into())))?;
         Ok((logind, Input::Reached { longest, down }))
     })
 }
@@ -226,8 +226,8 @@ impl Logind {
     /// How long a lock delays a shutdown.
     async fn longest(&self) -> Result<Duration, LogindError> {
         let micros = self.property("InhibitDelayMaxUSec").await?;
-        let micros =
-            u64::try_from(micros).map_err(|e| LogindError::Call("reading InhibitDelayMaxUSec", e.into()))?;
+        let micros = u64::try_from(micros)
+            .map_err(|e| LogindError::Call("reading InhibitDelayMaxUSec", Box::new(e.into())))?;
         Ok(Duration::from_micros(micros))
     }
 
@@ -307,7 +307,7 @@ async fn in_time<T>(
     call: impl Future<Output = zbus::Result<T>>,
 ) -> Result<T, LogindError> {
     match timeout(DEADLINE, call).await {
-        Ok(done) => done.map_err(|error| LogindError::Call(what, error)),
+        Ok(done) => done.map_err(|error| LogindError::Call(what, Box::new(error))),
         Err(_) => Err(LogindError::Late(what)),
     }
 }
