@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -199,7 +200,9 @@ async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
 fn client_subject(stream: &TlsStream<TcpStream>) -> Option<Subject> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Some(Subject::of(&parsed))
+    let digest = Sha256::digest(certificate);
+    let fingerprint = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(Subject { fingerprint, ..Subject::of(&parsed) })
 }
 
 fn tls_config(server: &Credential, ca_pem: &str) -> Result<ServerConfig, ListenError> {
