@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -153,10 +154,12 @@ fn fields(line: &str) -> Option<Vec<String>> {
 pub(crate) fn authenticate(
     certificate: Option<&Subject>,
     headers: &HeaderMap,
+    now: Timestamp,
     token: impl Fn(&str) -> Option<User>,
 ) -> Result<User, ApiError> {
     if let Some(subject) = certificate {
-        if subject.user.is_empty() {
+        // The handshake has looked at the time too, but that may be long ago.
+        if subject.user.is_empty() || subject.expires.is_some_and(|end| end < now) {
             return Err(ApiError::unauthorized());
         }
         let mut user = User::authenticated(subject.user.clone(), String::new(), subject.groups.clone());

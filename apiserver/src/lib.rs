@@ -16,7 +16,7 @@
 //! | What kinds there are | `kinds`, `schema`, `patch`, `selector`, `table` |
 //! | Where objects are | [`cache`], [`store`] |
 //! | Own tasks | `namespaces` (takes down what is deleted), `expiry` (old events), `bootstrap` (first objects) |
-//! | Own tasks, each a [`controller`] | `certificates` (approves and signs), `cluster_info` (signs it with the tokens), `bootstrap_tokens` (removes expired ones), `aggregation` (roles made of roles) |
+//! | Own tasks, each a `controller` | `certificates` (approves and signs), `cluster_info` (signs it with the tokens), `bootstrap_tokens` (removes expired ones), `aggregation` (roles made of roles) |
 //!
 //! Tasks: one for each connection, one for the listener, the own tasks, and the thread of the store. A watch is a stream that its
 //! connection polls, without a queue of its own. What survives a crash is the data directory: certificates (`pki`'s page) and

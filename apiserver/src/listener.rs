@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -202,7 +203,8 @@ fn client_subject(stream: &TlsStream<TcpStream>) -> Option<Subject> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let digest = Sha256::digest(certificate);
     let fingerprint = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(Subject { fingerprint, ..Subject::of(&parsed) })
+    let expires = Timestamp::from_second(parsed.validity().not_after.timestamp()).ok();
+    Some(Subject { fingerprint, expires, ..Subject::of(&parsed) })
 }
 
 fn tls_config(server: &Credential, ca_pem: &str) -> Result<ServerConfig, ListenError> {

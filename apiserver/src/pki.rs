@@ -8,6 +8,8 @@
 //! DIR/{admin,scheduler}.kubeconfig   the same two with everything embedded
 //! ```
 //!
+//! [`request`] reads what others ask the authority for, [`signing`] signs it.
+//!
 //! Files are replaced one by one and atomically. After a crash between a key and its certificate the two do not match, and the
 //! pair is issued again; only the authority's own is never replaced once its certificate exists. Leaf certificates last a
 //! year and are issued again at a start in their last three months.
@@ -77,12 +79,14 @@ pub(crate) struct Subject {
     pub(crate) groups: Vec<String>,
     /// SHA-256 of the certificate that said so, in hexadecimal; empty where none did.
     pub(crate) fingerprint: String,
+    /// When that certificate expires: a connection may last longer.
+    pub(crate) expires: Option<Timestamp>,
 }
 
 impl Subject {
     pub(crate) fn new(user: &str, groups: &[&str]) -> Self {
         let groups = groups.iter().map(|g| (*g).to_owned()).collect();
-        Self { user: user.to_owned(), groups, fingerprint: String::new() }
+        Self { user: user.to_owned(), groups, fingerprint: String::new(), expires: None }
     }
 }
 
@@ -93,7 +97,7 @@ impl Subject {
         let user =
             subject.iter_common_name().next().and_then(|cn| cn.as_str().ok()).unwrap_or_default().to_owned();
         let groups = subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
-        Self { user, groups, fingerprint: String::new() }
+        Self { user, groups, fingerprint: String::new(), expires: None }
     }
 }
 

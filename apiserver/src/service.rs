@@ -7,6 +7,7 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -48,7 +49,9 @@ pub(crate) async fn serve(
     let accept = joined(&head.headers, ACCEPT.as_str());
     let errors_as = Accepted::negotiate_error(accept.as_deref());
     let result = async {
-        let caller = authenticate(certificate.as_deref(), &head.headers, |token| api.user_of_token(token))?;
+        let caller = authenticate(certificate.as_deref(), &head.headers, Timestamp::now(), |token| {
+            api.user_of_token(token)
+        })?;
         let user = impersonate(caller, &head.headers, &api.authorizer)?;
         if head.uri.path_and_query().is_some_and(|p| p.as_str().len() > URI_LIMIT_BYTES) {
             return Err(ApiError::new(414, "BadRequest", "the path and the query are too long"));

@@ -2,11 +2,16 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 
 use super::{ANONYMOUS, Tokens, User, authenticate};
 use crate::pki::Subject;
 
 const FILE: &str = "t1,alice,1,\"dev,ops\"\nt2,\"Bob \"\"B\"\"\",2\n\n";
+
+fn now() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
 
 fn headers(value: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -18,7 +23,7 @@ fn headers(value: Option<&str>) -> HeaderMap {
 
 fn caller(certificate: Option<&Subject>, header: Option<&str>) -> Option<User> {
     let tokens = Tokens::parse(FILE).unwrap();
-    authenticate(certificate, &headers(header), |token| tokens.user(token).cloned()).ok()
+    authenticate(certificate, &headers(header), now(), |token| tokens.user(token).cloned()).ok()
 }
 
 #[test]
@@ -34,6 +39,16 @@ fn a_certificate_names_user_and_groups_and_comes_before_a_token() {
         None,
         "a certificate without a name"
     );
+}
+
+#[test]
+fn a_certificate_that_expires_while_the_connection_lasts_is_none_any_more() {
+    let subject = |seconds: i64| {
+        let expires = Timestamp::from_second(now().as_second() + seconds).ok();
+        Subject { expires, ..Subject::new("system:node:n", &["system:nodes"]) }
+    };
+    assert!(caller(Some(&subject(0)), None).is_some());
+    assert_eq!(caller(Some(&subject(-1)), Some("Bearer t1")), None);
 }
 
 #[test]
