@@ -34,6 +34,13 @@ mod swap;
 mod tiers;
 mod values;
 
+#[cfg(feature = "drivers")]
+mod hierarchy;
+#[cfg(feature = "drivers")]
+mod systemd;
+#[cfg(feature = "drivers")]
+mod tree;
+
 pub use accounting::{
     CgroupEvents, CpuStat, MemoryEvents, cgroup_events, cpu_max, cpu_stat, limit, memory_events, number,
     words,
@@ -56,3 +63,10 @@ pub use resize::{PodResize, Resource, pod_resize};
 pub use swap::{SwapBehavior, swap_limit_bytes};
 pub use tiers::{Demand, TierValues, reserved_values, tier_values};
 pub use values::{Property, PropertyValue, Setting, Values};
+
+#[cfg(feature = "drivers")]
+pub use hierarchy::{CgroupFiles, FileError, Mount, mount_at};
+#[cfg(feature = "drivers")]
+pub use systemd::{Systemd, SystemdError};
+#[cfg(feature = "drivers")]
+pub use tree::{Held, Tree, TreeError};
