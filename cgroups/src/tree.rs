@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -20,6 +21,9 @@ use crate::values::Values;
 
 /// Controllers without which a cgroup counts as missing, as far as the machine has them (behaviour.md 21.2).
 const REQUIRED: [&str; 5] = ["cpu", "cpuset", "hugetlb", "memory", "pids"];
+/// How often controllers are switched on before one that does not come through is an error.
+const MAKE_ATTEMPTS: u32 = 10;
+const MAKE_WAIT: Duration = Duration::from_millis(20);
 
 /// Something could not be done with the node's cgroups.
 #[derive(Debug, Error)]
@@ -66,6 +70,10 @@ pub struct Held {
     pub pids_max: Option<Limit>,
     /// `memory.current` in bytes: a memory limit below it is refused (behaviour.md 27.7).
     pub memory_bytes: Option<u64>,
+    /// Controllers that the machine has and the cgroup lacks: [`Tree::ensure`] gets them back. A kubelet takes such a
+    /// cgroup for one that is gone (behaviour.md 21.2), and the pod with it; but systemd takes controllers away that it
+    /// knows no use for, `cpuset` at every reload, and no container is worse off for it.
+    pub missing: Vec<String>,
 }
 
 impl Held {
@@ -136,7 +144,7 @@ impl Tree {
             let parent = parent.unit().unwrap_or_default();
             systemd.start_slice(&unit, &parent, &values.properties()).await?;
         }
-        self.make(cgroup)?;
+        self.make(cgroup).await?;
         self.write(cgroup, values)
     }
 
@@ -152,19 +160,26 @@ impl Tree {
     }
 
     /// Directories and controllers, from the root down. The controllers of a cgroup are switched on in those above it;
-    /// what is below it is the runtime's.
-    fn make(&self, cgroup: &Cgroup) -> Result<(), TreeError> {
-        let mut path = String::new();
-        for directory in cgroup.directories() {
-            self.switch_on(&path)?;
-            path = format!("{path}/{directory}");
-            self.files.make(&path)?;
+    /// what is below it is the runtime's. systemd may switch some off again meanwhile.
+    async fn make(&self, cgroup: &Cgroup) -> Result<(), TreeError> {
+        let mut attempt = 0;
+        loop {
+            let mut path = String::new();
+            for directory in cgroup.directories() {
+                self.switch_on(&path)?;
+                path = format!("{path}/{directory}");
+                self.files.make(&path)?;
+            }
+            let missing = self.missing(&path)?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            attempt += 1;
+            if attempt == MAKE_ATTEMPTS {
+                return Err(TreeError::Controllers { cgroup: path, missing });
+            }
+            tokio::time::sleep(MAKE_WAIT).await;
         }
-        let missing = self.missing(&path)?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Err(TreeError::Controllers { cgroup: path, missing })
     }
 
     /// Required controllers that a cgroup lacks and the machine has.
@@ -175,21 +190,18 @@ impl Tree {
     }
 
     /// Switches all controllers on for what is below a cgroup: at once, and where one cannot be had, each by itself.
+    /// What is missing in the end is told by [`Self::make`].
     fn switch_on(&self, path: &str) -> Result<(), TreeError> {
         let words = |file| self.files.read(path, file).map(|bytes| accounting::words(&bytes));
         let on = words("cgroup.subtree_control")?;
-        let off: Vec<String> = words("cgroup.controllers")?
-            .into_iter()
-            .filter(|name| !on.contains(name))
-            .map(|n| format!("+{n}"))
-            .collect();
-        if off.is_empty() || self.files.write(path, "cgroup.subtree_control", &off.join(" ")).is_ok() {
-            return Ok(());
-        }
-        for one in off {
-            let written = self.files.write(path, "cgroup.subtree_control", &one);
-            if REQUIRED.iter().any(|name| one[1..] == **name) {
-                written?;
+        let mut off = words("cgroup.controllers")?;
+        off.retain(|name| !on.contains(name));
+        let write = |names: &str| self.files.write(path, "cgroup.subtree_control", names);
+        let all: Vec<String> = off.iter().map(|name| format!("+{name}")).collect();
+        if !all.is_empty() && write(&all.join(" ")).is_err() {
+            for one in all {
+                // One that another has switched off above meanwhile, or that cannot be had with processes about.
+                let _ = write(&one);
             }
         }
         Ok(())
@@ -210,13 +222,13 @@ impl Tree {
         if errors.is_empty() { Ok(()) } else { Err(TreeError::Values(errors)) }
     }
 
-    /// What the cgroup holds; none where it is not there or lacks a required controller (behaviour.md 21.2).
+    /// What the cgroup holds; none where it is not there.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn held(&self, cgroup: &Cgroup) -> Result<Option<Held>, TreeError> {
         let path = cgroup.path();
-        if !self.files.exists(&path)? || !self.missing(&path)?.is_empty() {
+        if !self.files.exists(&path)? {
             return Ok(None);
         }
         let read = |file| self.files.read_if_there(&path, file);
@@ -230,6 +242,7 @@ impl Tree {
             memory_kept: min.zip(low).map(|(min_bytes, low_bytes)| Kept { min_bytes, low_bytes }),
             pids_max: limit("pids.max")?,
             memory_bytes: number("memory.current")?,
+            missing: self.missing(&path)?,
         }))
     }
 
