@@ -19,6 +19,16 @@ pub struct Demand {
     guaranteed_memory_bytes: u64,
 }
 
+impl std::iter::Sum for Demand {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| Self {
+            burstable_cpu_millis: a.burstable_cpu_millis.saturating_add(b.burstable_cpu_millis),
+            burstable_memory_bytes: a.burstable_memory_bytes.saturating_add(b.burstable_memory_bytes),
+            guaranteed_memory_bytes: a.guaranteed_memory_bytes.saturating_add(b.guaranteed_memory_bytes),
+        })
+    }
+}
+
 impl Demand {
     /// Of these pods; with resizes their specs have to be the allocated ones.
     pub fn of<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Self {

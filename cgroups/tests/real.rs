@@ -1,5 +1,6 @@
 //! What the kernel and systemd make of the values: for a machine with the unified hierarchy and root, such as the test
 //! bed's. Elsewhere each test says that it is skipped. Everything is below a cgroup of its own.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 #[path = "pods/table.rs"]
 #[expect(dead_code, reason = "containers are the runtime's; their values are tested without a kernel")]

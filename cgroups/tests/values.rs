@@ -1,4 +1,5 @@
 //! A table of pods, and every value that follows from them.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 #[path = "pods/table.rs"]
 mod table;
@@ -14,7 +15,7 @@ fn all() -> impl Iterator<Item = Row> {
 }
 
 fn containers_of(row: &Row, policy: &Policy) -> Vec<(String, ContainerResources)> {
-    let spec = row.pod.spec.as_ref().unwrap();
+    let spec = row.pod.spec.as_ref().expect("a spec");
     podspec::containers(spec)
         .map(|(_, container)| {
             let told = container_resources(&row.pod, container, &capacity(), policy, Hierarchy::V2, false);

@@ -21,6 +21,7 @@ use super::container_config::{self, MESSAGE_PATH, MESSAGE_POLICY, Parts};
 use super::environment::Addresses;
 use super::image_failure::image_failure;
 use super::{dns, hooks, log_files, observe, sandbox_config};
+use crate::cgroups::Limits;
 use crate::events::Recorder;
 use crate::images::Images;
 use crate::node::RuntimeState;
@@ -32,8 +33,8 @@ pub(crate) struct Place {
     pub(crate) pod_logs: PathBuf,
     /// Where the links to all containers' logs are.
     pub(crate) container_logs: PathBuf,
-    /// Bytes of memory that the node has.
-    pub(crate) node_memory: u64,
+    /// What containers are held to.
+    pub(crate) limits: Arc<Limits>,
     /// What the configuration says about names.
     pub(crate) dns: dns::Settings,
 }
@@ -188,7 +189,7 @@ impl Executor {
         if let Some(note) = note {
             self.recorder.pod_event(pod, None, true, "DNSConfigForming", note);
         }
-        Ok(sandbox_config::sandbox_config(pod, attempt, &self.pod_logs(pod), resolver))
+        Ok(sandbox_config::sandbox_config(pod, attempt, &self.pod_logs(pod), resolver, &self.place.limits))
     }
 
     async fn pull(&self, pod: &Pod, image: &str) -> Outcome {
@@ -242,7 +243,7 @@ impl Executor {
             addresses: Addresses { pod_ips: &pod_ips, host_ips: &host_ips },
             etc_hosts,
             termination_log,
-            node_memory: self.place.node_memory,
+            limits: &self.place.limits,
             target_id: target_id.as_deref(),
             volume_images: &volume_images,
         };
@@ -283,7 +284,7 @@ impl Executor {
             return Err(refused("no such container in the pod"));
         };
         container.to_mut().resources = Some(resources);
-        let all = container_config::resources(pod, &container, self.place.node_memory);
+        let all = container_config::resources(pod, &container, &self.place.limits);
         let part = match resource {
             Resource::Memory => {
                 let limit = u64::try_from(all.memory_limit_in_bytes).unwrap_or(0);
@@ -296,9 +297,13 @@ impl Executor {
                         return Err(refused(&message));
                     }
                 }
+                let limit = if limit == 0 { -1 } else { all.memory_limit_in_bytes };
+                // The unified hierarchy has its own file for swap, and counts it apart.
+                let unified = self.place.limits.hierarchy == cgroups::Hierarchy::V2;
                 v1::LinuxContainerResources {
-                    memory_limit_in_bytes: if limit == 0 { -1 } else { all.memory_limit_in_bytes },
-                    memory_swap_limit_in_bytes: if limit == 0 { -1 } else { all.memory_limit_in_bytes },
+                    memory_limit_in_bytes: limit,
+                    memory_swap_limit_in_bytes: if unified { 0 } else { limit },
+                    unified: all.unified,
                     ..Default::default()
                 }
             }
