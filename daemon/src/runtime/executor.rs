@@ -24,6 +24,7 @@ use super::environment::Addresses;
 use super::image_failure::image_failure;
 use super::{dns, hooks, log_files, observe, restored, sandbox_config};
 use crate::cause::chain;
+use crate::cgroups::Limits;
 use crate::events::Recorder;
 use crate::images::Images;
 use crate::node::RuntimeState;
@@ -35,8 +36,8 @@ pub(crate) struct Place {
     pub(crate) pod_logs: PathBuf,
     /// Where the links to all containers' logs are.
     pub(crate) container_logs: PathBuf,
-    /// Bytes of memory that the node has.
-    pub(crate) node_memory: u64,
+    /// What containers are held to.
+    pub(crate) limits: Arc<Limits>,
     /// What the configuration says about names.
     pub(crate) dns: dns::Settings,
 }
@@ -184,7 +185,7 @@ impl Executor {
         fs::create_dir_all(&logs).map_err(|e| refused(&format!("making {}: {e}", logs.display())))?;
         let mut config = self.sandbox_config(pod, attempt)?;
         if let (Some(allocated), Some(linux)) = (allocated, &mut config.linux) {
-            linux.resources = Some(resize::of_pod(&allocated));
+            linux.resources = Some(resize::of_pod(&allocated, &self.place.limits));
         }
         let id = self.client.run_pod_sandbox(config, String::new()).await.map_err(failure)?;
         Ok(Answer::Made { id })
@@ -200,7 +201,7 @@ impl Executor {
         if let Some(note) = note {
             self.recorder.pod_event(pod, None, true, "DNSConfigForming", note);
         }
-        Ok(sandbox_config::sandbox_config(pod, attempt, &self.pod_logs(pod), resolver))
+        Ok(sandbox_config::sandbox_config(pod, attempt, &self.pod_logs(pod), resolver, &self.place.limits))
     }
 
     async fn pull(&self, pod: &Pod, image: &str) -> Outcome {
@@ -254,7 +255,7 @@ impl Executor {
             addresses: Addresses { pod_ips: &pod_ips, host_ips: &host_ips },
             etc_hosts,
             termination_log,
-            node_memory: self.place.node_memory,
+            limits: &self.place.limits,
             target_id: target_id.as_deref(),
             volume_images: &volume_images,
         };
@@ -302,7 +303,6 @@ impl Executor {
         Ok(container)
     }
 
-    /// One resource at a time; memory only goes down where the container uses less (behaviour.md 27.7).
     /// The pod's hosts file, unless it has no address or brings its own (behaviour.md 8.12).
     fn hosts(
         &self,

@@ -8,18 +8,20 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use lifecycle::{Answer, Resource};
 
 use super::{Executor, Outcome, failure, find, refused};
+use crate::cgroups::Limits;
 use crate::runtime::{container_config, sandbox_config};
 
 /// What the runtime is told of the pod as a whole.
-pub(super) fn of_pod(allowed: &ResourceRequirements) -> v1::LinuxContainerResources {
+pub(super) fn of_pod(allowed: &ResourceRequirements, limits: &Limits) -> v1::LinuxContainerResources {
     let list = |list: &Option<BTreeMap<String, ApiQuantity>>| -> podspec::ResourceList {
         let parsed = |(name, amount): (&String, &ApiQuantity)| Some((name.clone(), amount.0.parse().ok()?));
         list.iter().flatten().filter_map(parsed).collect()
     };
-    sandbox_config::resources(&list(&allowed.requests), &list(&allowed.limits))
+    sandbox_config::resources(&list(&allowed.requests), &list(&allowed.limits), limits.policy.cpu_period_us)
 }
 
 impl Executor {
+    /// One resource at a time; memory only goes down where the container uses less (behaviour.md 27.7).
     pub(super) async fn update_resources(
         &self,
         pod: &Pod,
@@ -32,7 +34,7 @@ impl Executor {
             return Err(refused("no such container in the pod"));
         };
         container.to_mut().resources = Some(resources);
-        let all = container_config::resources(pod, &container, self.place.node_memory);
+        let all = container_config::resources(pod, &container, &self.place.limits);
         let part = match resource {
             Resource::Memory => {
                 let limit = u64::try_from(all.memory_limit_in_bytes).unwrap_or(0);
@@ -45,9 +47,13 @@ impl Executor {
                         return Err(refused(&message));
                     }
                 }
+                let limit = if limit == 0 { -1 } else { all.memory_limit_in_bytes };
+                // The unified hierarchy has its own file for swap, and counts it apart.
+                let unified = self.place.limits.hierarchy == cgroups::Hierarchy::V2;
                 v1::LinuxContainerResources {
-                    memory_limit_in_bytes: if limit == 0 { -1 } else { all.memory_limit_in_bytes },
-                    memory_swap_limit_in_bytes: if limit == 0 { -1 } else { all.memory_limit_in_bytes },
+                    memory_limit_in_bytes: limit,
+                    memory_swap_limit_in_bytes: if unified { 0 } else { limit },
+                    unified: all.unified,
                     ..Default::default()
                 }
             }
@@ -65,7 +71,11 @@ impl Executor {
     /// The runtime is told, where it has that call; it keeps no cgroup of the pod's own.
     pub(super) async fn update_pod(&self, sandbox_id: &str, allowed: &ResourceRequirements) -> Outcome {
         let overhead = v1::LinuxContainerResources::default();
-        match self.client.update_pod_sandbox_resources(sandbox_id, overhead, of_pod(allowed)).await {
+        match self
+            .client
+            .update_pod_sandbox_resources(sandbox_id, overhead, of_pod(allowed, &self.place.limits))
+            .await
+        {
             Err(error) if error.cause != Cause::Unimplemented => Err(failure(error)),
             _ => Ok(Answer::Done),
         }
