@@ -9,9 +9,13 @@ use tokio::sync::{Mutex, MutexGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Tokens, User};
+use crate::authorize::Authorizer;
+use crate::bootstrap_tokens;
 use crate::cache::{Cache, Object};
+use crate::certificates::Settings;
 use crate::kinds::{self, Kind, Storage};
 use crate::logs::NodeClient;
+use crate::pki::Pki;
 use crate::request::media::Accepted;
 use crate::request::{Query, ResourcePath};
 use crate::schema::Syntax;
@@ -22,6 +26,12 @@ use crate::status::ApiError;
 pub(crate) struct Api {
     pub(crate) cache: Arc<Cache>,
     pub(crate) tokens: Tokens,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) pki: Pki,
+    /// How requests for certificates are dealt with.
+    pub(crate) certificates: Settings,
+    /// How nodes reach this server: `https://host:port`.
+    pub(crate) endpoint: String,
     /// First address and prefix length.
     pub(crate) service_range: (Ipv4Addr, u8),
     pub(crate) nodes: NodeClient,
@@ -95,6 +105,11 @@ pub(crate) fn timestamp(at: Timestamp) -> String {
 }
 
 impl Api {
+    /// Whose token it is, if anybody's.
+    pub(crate) fn user_of_token(&self, token: &str) -> Option<User> {
+        self.tokens.user(token).cloned().or_else(|| bootstrap_tokens::authenticate(self, token))
+    }
+
     /// What must be held from admission until the object is stored.
     pub(crate) async fn allocation(&self, kind: &Kind) -> Option<MutexGuard<'_, ()>> {
         let shared = matches!(kind.plural, "services" | "priorityclasses");

@@ -1,10 +1,12 @@
-//! Who is calling: a client certificate of the cluster's authority, or a token from the token file.
+//! Who is calling: a client certificate of the cluster's authority, or a token (of the token file, or a bootstrap token).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::pki::Subject;
@@ -19,19 +21,29 @@ pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) groups: Vec<String>,
+    /// What else is known, as the credential that was shown.
+    pub(crate) extra: BTreeMap<String, Vec<String>>,
 }
+
+/// Group of all whose credentials were found good.
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// What `extra` calls the credential.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 pub(crate) const ANONYMOUS: &str = "system:anonymous";
 
 impl User {
-    fn authenticated(name: String, uid: String, mut groups: Vec<String>) -> Self {
-        groups.push("system:authenticated".to_owned());
-        Self { name, uid, groups }
+    pub(crate) fn authenticated(name: String, uid: String, mut groups: Vec<String>) -> Self {
+        if !groups.iter().any(|g| g == AUTHENTICATED) {
+            groups.push(AUTHENTICATED.to_owned());
+        }
+        Self { name, uid, groups, extra: BTreeMap::new() }
     }
 
     pub(crate) fn anonymous() -> Self {
-        let groups = vec!["system:unauthenticated".to_owned()];
-        Self { name: ANONYMOUS.to_owned(), uid: String::new(), groups }
+        let groups = vec![UNAUTHENTICATED.to_owned()];
+        Self { name: ANONYMOUS.to_owned(), uid: String::new(), groups, extra: BTreeMap::new() }
     }
 
     /// This server's own tasks.
@@ -39,8 +51,16 @@ impl User {
         Self::authenticated("system:apiserver".to_owned(), String::new(), vec!["system:masters".to_owned()])
     }
 
-    pub(crate) fn is_anonymous(&self) -> bool {
-        self.name == ANONYMOUS
+    /// As reviews and certificate signing requests show it.
+    pub(crate) fn to_object(&self) -> Value {
+        let mut object = json!({ "username": self.name, "groups": self.groups });
+        if !self.uid.is_empty() {
+            object["uid"] = self.uid.as_str().into();
+        }
+        if !self.extra.is_empty() {
+            object["extra"] = json!(self.extra);
+        }
+        object
     }
 
     pub(crate) fn in_group(&self, group: &str) -> bool {
@@ -100,12 +120,13 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    fn user(&self, token: &str) -> Option<&User> {
+    pub(crate) fn user(&self, token: &str) -> Option<&User> {
         self.0.get(&hash(token))
     }
 }
 
-fn hash(token: &str) -> [u8; 32] {
+/// Tokens are compared by it, so that the time of a comparison tells nothing about them.
+pub(crate) fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
@@ -129,23 +150,30 @@ fn fields(line: &str) -> Option<Vec<String>> {
     (!quoted).then_some(fields)
 }
 
-/// Says who sent a request. A request without credentials is anonymous; wrong ones are refused.
+/// Says who sent a request: `token` knows whose a token is. A request without credentials is anonymous; wrong ones are refused.
 pub(crate) fn authenticate(
     certificate: Option<&Subject>,
     headers: &HeaderMap,
-    tokens: &Tokens,
+    now: Timestamp,
+    token: impl Fn(&str) -> Option<User>,
 ) -> Result<User, ApiError> {
     if let Some(subject) = certificate {
-        if subject.user.is_empty() {
+        // The handshake has looked at the time too, but that may be long ago.
+        if subject.user.is_empty() || subject.expires.is_some_and(|end| end < now) {
             return Err(ApiError::unauthorized());
         }
-        return Ok(User::authenticated(subject.user.clone(), String::new(), subject.groups.clone()));
+        let mut user = User::authenticated(subject.user.clone(), String::new(), subject.groups.clone());
+        if !subject.fingerprint.is_empty() {
+            let id = format!("X509SHA256={}", subject.fingerprint);
+            user.extra.insert(CREDENTIAL_ID.to_owned(), vec![id]);
+        }
+        return Ok(user);
     }
     let Some(header) = headers.get(AUTHORIZATION) else { return Ok(User::anonymous()) };
-    let token = header.to_str().ok().and_then(|h| h.split_once(' '));
-    match token {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            tokens.user(token.trim()).cloned().ok_or_else(ApiError::unauthorized)
+    let given = header.to_str().ok().and_then(|h| h.split_once(' '));
+    match given {
+        Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {
+            token(given.trim()).ok_or_else(ApiError::unauthorized)
         }
         _ => Err(ApiError::unauthorized()),
     }

@@ -1,19 +1,43 @@
-//! Who may do what. One table, until roles are objects.
+//! Who may do what.
 //!
-//! `system:masters` may do everything. Nodes and the scheduler have the rights listed here; what a node may do to an object also
-//! depends on the object, see [`restrict_node`]. Everybody else may read the public paths, and nothing more.
+//! ```text
+//! system:masters ──────────────> allowed
+//! a node ──> nodes (its pods' objects, its own objects) ──┐ allowed, or why not
+//! anybody ─> policy (roles and bindings)  ────────────────┴> allowed, or refused with both reasons
+//! ```
+//!
+//! [`rules`] is what one rule of a role allows and covers, [`policy`] all roles and bindings in a form that is quick to ask,
+//! [`nodes`] what upstream's Node authorizer says, [`references`] which objects a pod names, [`escalation`] whether somebody may
+//! give a right away. What a write may do to an object that the caller may write is [`crate::admission`]'s.
 
-use serde_json::Value;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::api::prefix;
 use crate::authenticate::User;
-use crate::kinds::text;
+use crate::cache::Cache;
+use crate::kinds::Kind;
+use crate::kinds::rbac::{CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES};
+use crate::selector::FieldSelector;
 use crate::status::ApiError;
+
+pub(crate) mod escalation;
+pub(crate) mod nodes;
+pub(crate) mod policy;
+pub(crate) mod references;
+pub(crate) mod rules;
+
+use policy::Policy;
+
+/// The group that may do everything.
+pub(crate) const MASTERS: &str = "system:masters";
 
 /// What a request wants to do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attributes<'a> {
     pub(crate) verb: &'a str,
     pub(crate) on: On<'a>,
+    /// Which objects of a list or watch are wanted.
+    pub(crate) fields: Option<&'a FieldSelector>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,104 +54,100 @@ pub(crate) enum On<'a> {
     Path(&'a str),
 }
 
-/// Verbs on a group's resource, as `resource` or `resource/subresource`.
-type Rule = (&'static [&'static str], &'static str, &'static str);
-
-const READ: &[&str] = &["get", "list", "watch"];
-
-/// What every node may do, on whatever objects [`restrict_node`] lets it.
-const NODE_RULES: &[Rule] = &[
-    (READ, "", "nodes"),
-    (&["create", "update", "patch", "delete"], "", "nodes"),
-    (&["update", "patch"], "", "nodes/status"),
-    (READ, "", "pods"),
-    (&["create", "delete"], "", "pods"),
-    (&["update", "patch"], "", "pods/status"),
-    (&["create"], "", "pods/eviction"),
-    (READ, "", "services"),
-    (READ, "", "namespaces"),
-    (READ, "", "configmaps"),
-    (READ, "", "secrets"),
-    (READ, "", "serviceaccounts"),
-    (&["create", "update", "patch"], "", "events"),
-    (&["create", "update", "patch"], "events.k8s.io", "events"),
-    (&["get", "list", "watch", "create", "update", "patch", "delete"], "coordination.k8s.io", "leases"),
-    (READ, "node.k8s.io", "runtimeclasses"),
-];
-
-const SCHEDULER_RULES: &[Rule] = &[
-    (READ, "", "nodes"),
-    (READ, "", "pods"),
-    (&["delete"], "", "pods"),
-    (&["create"], "", "pods/binding"),
-    (&["create"], "", "bindings"),
-    (&["update", "patch"], "", "pods/status"),
-    (READ, "", "namespaces"),
-    (READ, "", "services"),
-    (&["create", "update", "patch"], "", "events"),
-    (&["create", "update", "patch"], "events.k8s.io", "events"),
-    (&["get", "list", "watch", "create", "update", "patch"], "coordination.k8s.io", "leases"),
-    (READ, "scheduling.k8s.io", "priorityclasses"),
-    (READ, "node.k8s.io", "runtimeclasses"),
-];
-
-/// What every authenticated user may ask about himself.
-const SELF_RULES: &[Rule] = &[(&["create"], "authorization.k8s.io", "selfsubjectaccessreviews")];
-
-/// Paths that everybody may read, also without credentials (as upstream's `system:public-info-viewer`).
-const PUBLIC_PATHS: &[&str] = &["/healthz", "/livez", "/readyz", "/version"];
-/// Path prefixes that every authenticated user may read (as upstream's `system:discovery`).
-const DISCOVERY_PATHS: &[&str] = &["/api", "/apis", "/openapi"];
-
-/// The group that may do everything.
-const MASTERS: &str = "system:masters";
-const SCHEDULER: &str = "system:kube-scheduler";
-
 /// The name of the node that a user is, if it is one.
 pub(crate) fn node_of(user: &User) -> Option<&str> {
     user.name.strip_prefix("system:node:").filter(|n| !n.is_empty() && user.in_group("system:nodes"))
 }
 
-/// Whether the user may do it, before any object is looked at.
-pub(crate) fn allows(user: &User, attributes: &Attributes<'_>) -> bool {
-    if user.in_group(MASTERS) {
-        return true;
+/// Whether something is allowed, and why or why not; the reason may be empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) allowed: bool,
+    pub(crate) reason: String,
+}
+
+/// Decides from the objects of the cache. The compiled roles are made anew when one of them has changed, so that a decision
+/// knows every write that was acknowledged before it.
+#[derive(Debug)]
+pub(crate) struct Authorizer {
+    cache: Arc<Cache>,
+    compiled: Mutex<Option<(u64, Arc<Policy>)>>,
+}
+
+/// The kinds that a policy is made of.
+const SOURCES: [&Kind; 4] = [&CLUSTERROLES, &CLUSTERROLEBINDINGS, &ROLES, &ROLEBINDINGS];
+
+impl Authorizer {
+    pub(crate) fn new(cache: Arc<Cache>) -> Self {
+        Self { cache, compiled: Mutex::default() }
     }
-    match attributes.on {
-        On::Path(path) => {
-            let below = |prefix: &&str| {
-                path.strip_prefix(*prefix).is_some_and(|r| r.is_empty() || r.starts_with('/'))
-            };
-            attributes.verb == "get"
-                && (PUBLIC_PATHS.iter().any(below)
-                    || !user.is_anonymous() && DISCOVERY_PATHS.iter().any(below))
+
+    /// All roles and bindings as they are now.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        let changed = |kind: &Kind| self.cache.changed_at(&prefix(kind, ""));
+        let newest = SOURCES.iter().map(|kind| changed(kind)).max().unwrap_or(0);
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((revision, policy)) = compiled.as_ref()
+            && *revision == newest
+        {
+            return policy.clone();
         }
-        On::Resource { group, resource, subresource, .. } => {
-            let granted = |rules: &[Rule]| {
-                rules.iter().any(|(verbs, g, r)| {
-                    let (rule_resource, rule_subresource) =
-                        r.split_once('/').map_or((*r, None), |(r, s)| (r, Some(s)));
-                    *g == group
-                        && rule_resource == resource
-                        && rule_subresource == subresource
-                        && verbs.contains(&attributes.verb)
-                })
-            };
-            !user.is_anonymous() && granted(SELF_RULES)
-                || user.name == SCHEDULER && granted(SCHEDULER_RULES)
-                || node_of(user).is_some() && granted(NODE_RULES)
+        let mut policy = Policy::default();
+        for kind in SOURCES {
+            // Roles come first: bindings look them up.
+            for object in self.cache.list_cached(&prefix(kind, "")) {
+                policy.add(kind, &object.value());
+            }
         }
+        let policy = Arc::new(policy);
+        *compiled = Some((newest, policy.clone()));
+        policy
+    }
+
+    /// Whether the user may do it, before any object is looked at.
+    pub(crate) fn decide(&self, user: &User, attributes: &Attributes<'_>) -> Decision {
+        if user.in_group(MASTERS) {
+            return Decision { allowed: true, reason: String::new() };
+        }
+        let mut reasons = Vec::new();
+        if let Some(node) = node_of(user) {
+            match nodes::allows(node, attributes, &self.cache) {
+                Ok(()) => return Decision { allowed: true, reason: String::new() },
+                Err(reason) => reasons.extend(Some(reason).filter(|r| !r.is_empty())),
+            }
+        }
+        let policy = self.policy();
+        match policy.allows(user, attributes) {
+            Ok(grant) => Decision { allowed: true, reason: grant },
+            Err(reason) => {
+                reasons.extend(Some(reason).filter(|r| !r.is_empty()));
+                Decision { allowed: false, reason: reasons.join("\n") }
+            }
+        }
+    }
+
+    pub(crate) fn allows(&self, user: &User, attributes: &Attributes<'_>) -> bool {
+        self.decide(user, attributes).allowed
+    }
+
+    /// Refuses what is not allowed, in upstream's words.
+    pub(crate) fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+        let decision = self.decide(user, attributes);
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(refusal(user, attributes, &decision.reason))
     }
 }
 
-/// Refuses what [`allows`] does not allow, in upstream's words.
-pub(crate) fn authorize(user: &User, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-    if allows(user, attributes) {
-        return Ok(());
-    }
+/// Says who cannot do what, and perhaps why.
+fn refusal(user: &User, attributes: &Attributes<'_>, reason: &str) -> ApiError {
     let (who, verb) = (&user.name, attributes.verb);
-    Err(match attributes.on {
-        On::Path(path) => ApiError::forbidden_path(&format!("User \"{who}\" cannot {verb} path \"{path}\"")),
+    let because = |what: String| if reason.is_empty() { what } else { format!("{what}: {reason}") };
+    match attributes.on {
+        On::Path(path) => {
+            ApiError::forbidden_path(&because(format!("User \"{who}\" cannot {verb} path \"{path}\"")))
+        }
         On::Resource { group, resource, subresource, namespace, name } => {
             let asked = match subresource {
                 Some(subresource) => format!("{resource}/{subresource}"),
@@ -139,55 +159,8 @@ pub(crate) fn authorize(user: &User, attributes: &Attributes<'_>) -> Result<(), 
             };
             let why =
                 format!("User \"{who}\" cannot {verb} resource \"{asked}\" in API group \"{group}\" {scope}");
-            ApiError::forbidden_resource(group, resource, name, &why)
+            ApiError::forbidden_resource(group, resource, name, &because(why))
         }
-    })
-}
-
-/// Annotation that marks the API's copy of a static pod.
-const MIRROR: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
-
-/// What upstream's NodeRestriction says: a node writes its own node object and lease, and the pods that are bound to it. `object` is the
-/// new object of a create, the present one of any other write. `Err` is what follows `... is forbidden: `.
-pub(crate) fn restrict_node(
-    user: &User,
-    verb: &str,
-    resource: &str,
-    subresource: Option<&str>,
-    object: &Value,
-) -> Result<(), String> {
-    let Some(node) = node_of(user).filter(|_| !user.in_group(MASTERS)) else { return Ok(()) };
-    let name = text(object, "/metadata/name");
-    let bound_here = text(object, "/spec/nodeName") == node;
-    match (resource, verb, subresource) {
-        ("nodes", _, _) if name != node => {
-            Err(format!("node \"{node}\" is not allowed to modify node \"{name}\""))
-        }
-        ("leases", _, _) if text(object, "/metadata/namespace") != "kube-node-lease" => {
-            Err("can only access leases in the \"kube-node-lease\" system namespace".to_owned())
-        }
-        ("leases", _, _) if name != node => {
-            Err(format!("can only access node lease with the same name as the requesting node \"{node}\""))
-        }
-        ("pods", "create", None) if text(object, MIRROR).is_empty() => {
-            let key = "kubernetes.io/config.mirror";
-            Err(format!(
-                "pod does not have \"{key}\" annotation, node \"{node}\" can only create mirror pods"
-            ))
-        }
-        ("pods", "create", None) if !bound_here => {
-            Err(format!("node \"{node}\" can only create pods with spec.nodeName set to itself"))
-        }
-        ("pods", "delete", None) if !bound_here => {
-            Err(format!("node \"{node}\" can only delete pods with spec.nodeName set to itself"))
-        }
-        ("pods", "create", Some("eviction")) if !bound_here => {
-            Err(format!("node \"{node}\" can only evict pods with spec.nodeName set to itself"))
-        }
-        ("pods", _, Some("status")) if !bound_here => Err(format!(
-            "node \"{node}\" can only update pod status for pods with spec.nodeName set to itself"
-        )),
-        _ => Ok(()),
     }
 }
 

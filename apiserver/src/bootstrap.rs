@@ -2,18 +2,38 @@
 
 use std::net::Ipv4Addr;
 
+use futures::{TryStreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::api::{Api, key};
+use crate::aggregation;
+use crate::api::{Api, in_form_of, key};
+use crate::authorize::rules::Rule;
+use crate::cache::Object;
+use crate::kinds::configmaps::CONFIGMAPS;
+use crate::kinds::values::{as_object, items};
 use crate::kinds::{Kind, namespaces::NAMESPACES, priorityclasses, services::SERVICES, text};
+use crate::service::VERSION;
 use crate::status::ApiError;
 use crate::verbs::create::insert;
+use crate::verbs::update::store;
+
+mod kubeadm;
+mod roles;
 
 const FIRST_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// Creates what is missing. What exists stays as it is.
 pub(crate) async fn bootstrap(api: &Api, port: u16) -> Result<(), ApiError> {
     first_namespaces(api).await?;
+    // Side by side, so that they share commits.
+    stream::iter(roles::all().into_iter().map(Ok))
+        .try_for_each_concurrent(None, |(kind, object)| ensure_rights(api, kind, object))
+        .await?;
+    // Before anybody is served, roles that are made of others have their rules.
+    aggregation::pass(api).await?;
+    for map in kubeadm::config_maps(&api.endpoint, api.service_range, VERSION) {
+        ensure(api, &CONFIGMAPS, map).await?;
+    }
     for class in priorityclasses::system_objects() {
         ensure(api, &priorityclasses::PRIORITYCLASSES, class).await?;
     }
@@ -57,6 +77,48 @@ async fn ensure(api: &Api, kind: &'static Kind, mut object: Value) -> Result<(),
         return Ok(());
     }
     insert(api, kind, object, false).await.map(|_| ())
+}
+
+/// The same for a role or a binding. One that exists gets the rights and subjects that it lacks, unless it says that it is not to be
+/// touched (as upstream): a newer server may need more than the one that made it.
+async fn ensure_rights(api: &Api, kind: &'static Kind, object: Value) -> Result<(), ApiError> {
+    let (namespace, name) = (text(&object, "/metadata/namespace"), text(&object, "/metadata/name"));
+    let Some(current) = api.cache.get(&key(kind, namespace, name)).await? else {
+        return ensure(api, kind, object).await;
+    };
+    let found = in_form_of(kind, &current);
+    let marked =
+        |o: &Value| o.pointer("/metadata/annotations").is_some_and(|a| a[roles::AUTOUPDATE] == "true");
+    if !marked(&object) || !marked(&found) {
+        return Ok(());
+    }
+    complete(api, kind, &current, found, &object).await
+}
+
+async fn complete(
+    api: &Api,
+    kind: &'static Kind,
+    current: &Object,
+    mut found: Value,
+    wanted: &Value,
+) -> Result<(), ApiError> {
+    let held = Rule::all_of(&found);
+    let covered = |rule: &&Value| Rule::of(rule).atoms().all(|atom| held.iter().any(|h| h.covers(&atom)));
+    let rules: Vec<Value> = items(wanted, "rules").iter().filter(|rule| !covered(rule)).cloned().collect();
+    let subjects = items(&found, "subjects");
+    let missing: Vec<Value> =
+        items(wanted, "subjects").iter().filter(|subject| !subjects.contains(subject)).cloned().collect();
+    if rules.is_empty() && missing.is_empty() {
+        return Ok(());
+    }
+    for (field, added) in [("rules", rules), ("subjects", missing)] {
+        if !added.is_empty() {
+            let all: Vec<Value> = items(&found, field).iter().cloned().chain(added).collect();
+            as_object(&mut found).insert(field.to_owned(), all.into());
+        }
+    }
+    let name = text(wanted, "/metadata/name");
+    store(api, kind, current, found).await.map(drop).map_err(|e| ApiError::of_write(e, kind, name))
 }
 
 #[cfg(test)]

@@ -101,6 +101,16 @@ impl Cache {
         self.state.read().objects(prefix, None)
     }
 
+    /// The revision of the last change below a resource's prefix (`pods/`), or one above it: while it stays, nothing has changed.
+    pub fn changed_at(&self, prefix: &str) -> u64 {
+        self.state.read().changed_at(prefix)
+    }
+
+    /// Says when a resource changes; the value is a revision.
+    pub fn changes(&self, prefix: &str) -> watch::Receiver<u64> {
+        self.state.write().subscribe(prefix)
+    }
+
     /// A consistent list, whole or in pages. Only objects that `filter` accepts are returned and counted; without a filter
     /// nothing is parsed.
     pub async fn list(

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::admission::{self, Operation, Write};
 use crate::answer::{Answer, Content};
 use crate::api::{Api, Call, Received, in_form_of, timestamp};
-use crate::authorize::restrict_node;
 use crate::kinds::pods::EVICTION;
 use crate::kinds::text;
 use crate::kinds::values::child;
@@ -37,8 +37,9 @@ pub(crate) async fn evict(api: &Api, call: &Call, body: &Received) -> Result<Ans
         attempts -= 1;
         let current = api.stored(call.kind, call.namespace(), call.name()).await?;
         let mut pod = in_form_of(call.kind, &current);
-        restrict_node(&call.user, "create", call.kind.plural, Some("eviction"), &pod)
-            .map_err(|why| ApiError::forbidden(call.kind, call.name(), &why))?;
+        let operation = Operation::Create(&pod);
+        let (user, kind, subresource) = (&call.user, call.kind, call.subresource());
+        admission::admit(api, &Write { user, kind, subresource, name: call.name(), operation })?;
         check_preconditions(call.kind, call.name(), &pod, &delete)?;
         if delete.dry_run || is_ending(&pod) {
             break;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -26,6 +27,12 @@ pub struct Options {
     pub token_auth_file: Option<PathBuf>,
     /// First address and prefix length.
     pub service_cluster_ip_range: (Ipv4Addr, u8),
+    /// `host:port` under which nodes reach this server; what it listens on if there is none.
+    pub control_plane_endpoint: Option<String>,
+    /// Longest lifetime of a certificate that is signed for a request.
+    pub cluster_signing_duration: Duration,
+    /// Whether serving certificates of nodes are approved without a person, if their names are the node's addresses.
+    pub approve_kubelet_serving: bool,
     /// 0 for normal, more for more.
     pub verbosity: u8,
 }
@@ -50,6 +57,9 @@ impl Options {
             tls_sans: Vec::new(),
             token_auth_file: None,
             service_cluster_ip_range: (Ipv4Addr::new(10, 96, 0, 0), 16),
+            control_plane_endpoint: None,
+            cluster_signing_duration: Duration::from_secs(365 * 24 * 60 * 60),
+            approve_kubelet_serving: true,
             verbosity: 0,
         }
     }
@@ -76,6 +86,9 @@ impl Action {
             tls_sans: matches.get_many("tls-san").into_iter().flatten().cloned().collect(),
             token_auth_file: matches.get_one("token-auth-file").cloned(),
             service_cluster_ip_range: one(&matches, "service-cluster-ip-range"),
+            control_plane_endpoint: matches.get_one("control-plane-endpoint").cloned(),
+            cluster_signing_duration: one(&matches, "cluster-signing-duration"),
+            approve_kubelet_serving: one(&matches, "approve-kubelet-serving"),
             verbosity: matches.get_one("v").copied().unwrap_or(0),
         }))
     }
@@ -127,6 +140,32 @@ fn command() -> Command {
                 .default_value("10.96.0.0/16"),
         )
         .arg(
+            text(
+                "control-plane-endpoint",
+                "HOST:PORT",
+                "How nodes reach this server, as cluster-info tells them; what it listens on if not given",
+            )
+            .value_parser(endpoint),
+        )
+        .arg(
+            text(
+                "cluster-signing-duration",
+                "DURATION",
+                "Longest lifetime of the certificates that are signed, as 8760h or 3m",
+            )
+            .value_parser(lifetime)
+            .default_value("8760h"),
+        )
+        .arg(
+            text(
+                "approve-kubelet-serving",
+                "BOOL",
+                "Approve serving certificates of nodes whose names are the node's own addresses",
+            )
+            .value_parser(clap::value_parser!(bool))
+            .default_value("true"),
+        )
+        .arg(
             Arg::new("v")
                 .short('v')
                 .value_name("LEVEL")
@@ -149,6 +188,48 @@ fn command() -> Command {
                         .value_parser(clap::value_parser!(PathBuf)),
                 ),
         )
+}
+
+/// A host that may stand in a certificate, and a port.
+fn endpoint(text: &str) -> Result<String, String> {
+    let wrong =
+        || "expected a name or an address, and a port, as api.example:6443 or [fd00::1]:6443".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let address = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let named = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.');
+    let good = match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(named),
+    };
+    if good && port.parse::<u16>().is_ok_and(|p| p > 0) { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
+/// A duration in hours, minutes and seconds, as Go writes it.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a duration of a minute to 100 years, as 8760h, 3m or 1h30m".to_owned();
+    let mut seconds = 0_u64;
+    let mut number = String::new();
+    for c in text.chars() {
+        let unit = match c {
+            '0'..='9' => {
+                number.push(c);
+                continue;
+            }
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => return Err(wrong()),
+        };
+        let amount: u64 = number.parse().map_err(|_| wrong())?;
+        seconds = amount.checked_mul(unit).and_then(|s| s.checked_add(seconds)).ok_or_else(wrong)?;
+        number.clear();
+    }
+    let hundred_years = 100 * 365 * 24 * 3600;
+    if number.is_empty() && (60..=hundred_years).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err(wrong())
+    }
 }
 
 /// Between 16 addresses and 2^20 of them (as upstream allows at most).

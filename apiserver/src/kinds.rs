@@ -30,6 +30,7 @@ use crate::selector::FieldSelector;
 use crate::table::Columns;
 
 pub(crate) mod bindings;
+pub(crate) mod certificatesigningrequests;
 pub(crate) mod configmaps;
 pub(crate) mod endpoints;
 pub(crate) mod events;
@@ -41,6 +42,7 @@ pub(crate) mod namespaces;
 pub(crate) mod nodes;
 pub(crate) mod pods;
 pub(crate) mod priorityclasses;
+pub(crate) mod rbac;
 pub(crate) mod reviews;
 pub(crate) mod runtimeclasses;
 pub(crate) mod secrets;
@@ -133,6 +135,8 @@ pub(crate) enum Part {
     EphemeralContainers,
     /// `/resize` of a pod: everything but processor and memory of the pod and its containers stays as it was.
     Resize,
+    /// `/approval` of a certificate signing request: everything but the decision stays as it was.
+    Approval,
 }
 
 impl Part {
@@ -144,6 +148,7 @@ impl Part {
             Some("status") => Some(Self::Status),
             Some("ephemeralcontainers") => Some(Self::EphemeralContainers),
             Some("resize") => Some(Self::Resize),
+            Some("approval") => Some(Self::Approval),
             Some(_) => None,
         }
     }
@@ -450,10 +455,20 @@ static ALL: &[&Kind] = &[
     &secrets::SECRETS,
     &serviceaccounts::SERVICEACCOUNTS,
     &services::SERVICES,
+    &reviews::SELFSUBJECTREVIEWS,
+    &reviews::TOKENREVIEWS,
+    &reviews::LOCALSUBJECTACCESSREVIEWS,
     &reviews::SELFSUBJECTACCESSREVIEWS,
+    &reviews::SELFSUBJECTRULESREVIEWS,
+    &reviews::SUBJECTACCESSREVIEWS,
+    &certificatesigningrequests::CERTIFICATESIGNINGREQUESTS,
     &leases::LEASES,
     &events::EVENTS_V1,
     &runtimeclasses::RUNTIMECLASSES,
+    &rbac::CLUSTERROLEBINDINGS,
+    &rbac::CLUSTERROLES,
+    &rbac::ROLEBINDINGS,
+    &rbac::ROLES,
     &priorityclasses::PRIORITYCLASSES,
 ];
 

@@ -1,7 +1,7 @@
 //! A minimal Kubernetes API server with an embedded store.
 //!
 //! ```text
-//!  client ──TLS──> listener ──> service: authenticate ─> path, query ─> authorize ─> verb ─> answer
+//!  client ──TLS──> listener ──> service: authenticate ─> path, query ─> authorize ─> verb (admission) ─> answer
 //!                                                                                    │
 //!             kinds (descriptors, hooks), schema, patch, selector <──────────────────┤
 //!                                                                                    v
@@ -11,13 +11,14 @@
 //! | Part | Modules |
 //! |---|---|
 //! | The program | `flags`, `server` (opens everything, in order), `listener` (TLS, connections, limits) |
-//! | A request | `service`, `request` (path, options, media types), `authenticate`, `authorize`, `answer`, `status` (refusals) |
+//! | A request | `service`, `request` (path, options, media types), `authenticate`, `impersonate`, `authorize`, `admission`, `answer`, `status` (refusals) |
 //! | What it does | `verbs`; sub-resources `bindings`, `evictions`, `logs`, `namespaces` (finalize), `reviews`; `discovery`, `openapi` |
 //! | What kinds there are | `kinds`, `schema`, `patch`, `selector`, `table` |
 //! | Where objects are | [`cache`], [`store`] |
 //! | Own tasks | `namespaces` (takes down what is deleted), `expiry` (old events), `bootstrap` (first objects) |
+//! | Own tasks, each a `controller` | `certificates` (approves and signs), `cluster_info` (signs it with the tokens), `bootstrap_tokens` (removes expired ones), `aggregation` (roles made of roles) |
 //!
-//! Tasks: one for each connection, one for the listener, `namespaces`, `expiry`, and the thread of the store. A watch is a stream that its
+//! Tasks: one for each connection, one for the listener, the own tasks, and the thread of the store. A watch is a stream that its
 //! connection polls, without a queue of its own. What survives a crash is the data directory: certificates (`pki`'s page) and
 //! the store, which has every write that was acknowledged.
 
@@ -26,16 +27,23 @@
 pub mod cache;
 pub mod store;
 
+mod admission;
+mod aggregation;
 mod answer;
 mod api;
 mod authenticate;
 mod authorize;
 mod bindings;
 mod bootstrap;
+mod bootstrap_tokens;
+mod certificates;
+mod cluster_info;
+mod controller;
 mod discovery;
 mod evictions;
 mod expiry;
 mod flags;
+mod impersonate;
 mod kinds;
 mod listener;
 mod logs;

@@ -11,10 +11,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -199,7 +201,10 @@ async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
 fn client_subject(stream: &TlsStream<TcpStream>) -> Option<Subject> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Some(Subject::of(&parsed))
+    let digest = Sha256::digest(certificate);
+    let fingerprint = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expires = Timestamp::from_second(parsed.validity().not_after.timestamp()).ok();
+    Some(Subject { fingerprint, expires, ..Subject::of(&parsed) })
 }
 
 fn tls_config(server: &Credential, ca_pem: &str) -> Result<ServerConfig, ListenError> {

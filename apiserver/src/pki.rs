@@ -8,6 +8,8 @@
 //! DIR/{admin,scheduler}.kubeconfig   the same two with everything embedded
 //! ```
 //!
+//! [`request`] reads what others ask the authority for, [`signing`] signs it.
+//!
 //! Files are replaced one by one and atomically. After a crash between a key and its certificate the two do not match, and the
 //! pair is issued again; only the authority's own is never replaced once its certificate exists. Leaf certificates last a
 //! year and are issued again at a start in their last three months.
@@ -28,6 +30,8 @@ use x509_parser::extensions::GeneralName;
 
 mod files;
 mod kubeconfig;
+pub(crate) mod request;
+pub(crate) mod signing;
 
 pub(crate) use files::{FileError, create_directory};
 pub(crate) use kubeconfig::Kubeconfig;
@@ -73,11 +77,16 @@ impl std::fmt::Debug for Credential {
 pub(crate) struct Subject {
     pub(crate) user: String,
     pub(crate) groups: Vec<String>,
+    /// SHA-256 of the certificate that said so, in hexadecimal; empty where none did.
+    pub(crate) fingerprint: String,
+    /// When that certificate expires: a connection may last longer.
+    pub(crate) expires: Option<Timestamp>,
 }
 
 impl Subject {
     pub(crate) fn new(user: &str, groups: &[&str]) -> Self {
-        Self { user: user.to_owned(), groups: groups.iter().map(|g| (*g).to_owned()).collect() }
+        let groups = groups.iter().map(|g| (*g).to_owned()).collect();
+        Self { user: user.to_owned(), groups, fingerprint: String::new(), expires: None }
     }
 }
 
@@ -88,7 +97,7 @@ impl Subject {
         let user =
             subject.iter_common_name().next().and_then(|cn| cn.as_str().ok()).unwrap_or_default().to_owned();
         let groups = subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
-        Self { user, groups }
+        Self { user, groups, fingerprint: String::new(), expires: None }
     }
 }
 
@@ -103,6 +112,8 @@ enum Purpose<'a> {
 pub(crate) struct Pki {
     directory: PathBuf,
     ca_pem: String,
+    /// When the authority expires.
+    not_after: Timestamp,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -147,7 +158,7 @@ impl Pki {
             return Err(unusable(format!("it expired at {}", inspected.not_after)));
         }
         let issuer = Issuer::from_ca_cert_pem(&ca_pem, key_pair).map_err(|e| unusable(e.to_string()))?;
-        Ok(Self { directory, ca_pem, issuer })
+        Ok(Self { directory, ca_pem, not_after: inspected.not_after, issuer })
     }
 
     pub(crate) fn ca_pem(&self) -> &str {
@@ -310,6 +321,19 @@ impl Inspected {
             _ => false,
         }
     }
+}
+
+/// Whether bytes are PEM with a certificate, and with nothing but certificates.
+pub(crate) fn is_certificate(pem: &[u8]) -> bool {
+    let mut found = 0;
+    for section in rustls::pki_types::pem::PemObject::pem_slice_iter(pem) {
+        let section: Result<CertificateDer<'_>, _> = section;
+        match section {
+            Ok(der) if x509_parser::parse_x509_certificate(&der).is_ok() => found += 1,
+            _ => return false,
+        }
+    }
+    found > 0
 }
 
 fn general_name(name: &GeneralName<'_>) -> Option<String> {

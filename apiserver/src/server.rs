@@ -11,15 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
 use crate::authenticate::{TokenFileError, Tokens};
+use crate::authorize::Authorizer;
 use crate::bootstrap::{bootstrap, first_address};
 use crate::cache::{Cache, Limits};
+use crate::certificates::Settings;
 use crate::flags::{Credentials, Options};
 use crate::listener::{ListenError, Listener};
 use crate::logs::{NodeClient, NodeClientError};
 use crate::pki::{FileError, KUBELET_CLIENT, Kubeconfig, Pki, PkiError, Subject};
 use crate::status::ApiError;
 use crate::store::{Embedded, OpenError, ReadError};
-use crate::{expiry, namespaces};
+use crate::{aggregation, bootstrap_tokens, certificates, cluster_info, expiry, namespaces};
 
 const STORE_FILE: &str = "store.redb";
 const ADMIN: &str = "kubernetes-admin";
@@ -103,8 +105,18 @@ impl Server {
         let cache = Cache::open(Arc::new(store), history).await?;
         let stop = CancellationToken::new();
         let api = Arc::new(Api {
+            authorizer: Authorizer::new(cache.clone()),
             cache,
             tokens,
+            pki,
+            certificates: Settings {
+                duration: options.cluster_signing_duration,
+                approve_serving: options.approve_kubelet_serving,
+            },
+            endpoint: match &options.control_plane_endpoint {
+                Some(endpoint) => format!("https://{endpoint}"),
+                None => url(address),
+            },
             service_range: options.service_cluster_ip_range,
             nodes: NodeClient::new(&kubelet_client)?,
             namespace_gate: RwLock::default(),
@@ -115,6 +127,10 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(namespaces::run(api.clone()));
         tasks.spawn(expiry::run(api.clone()));
+        tasks.spawn(aggregation::run(api.clone()));
+        tasks.spawn(bootstrap_tokens::run(api.clone()));
+        tasks.spawn(certificates::run(api.clone()));
+        tasks.spawn(cluster_info::run(api.clone()));
         tasks.spawn(listener.run(api));
         tracing::info!(%address, data_dir = %options.data_dir.display(), "serving");
         Ok(Self { address, data_dir: options.data_dir.clone(), stop, tasks })
@@ -153,6 +169,8 @@ fn server_names(options: &Options) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = SERVER_NAMES.iter().map(|n| (*n).to_owned()).collect();
     names.insert(first_address(options.service_cluster_ip_range).to_string());
     names.extend(options.tls_sans.iter().cloned());
+    let endpoint = options.control_plane_endpoint.as_deref().and_then(|e| e.rsplit_once(':'));
+    names.extend(endpoint.map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
     if !options.bind_address.is_unspecified() {
         names.insert(options.bind_address.to_string());
     }

@@ -7,19 +7,22 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Body, Presentation, encode, refuse, response, whole};
 use crate::api::{Api, Call, Received};
 use crate::authenticate::{User, authenticate};
-use crate::authorize::{Attributes, On, authorize};
+use crate::authorize::{Attributes, On};
+use crate::impersonate::impersonate;
 use crate::kinds::{Kind, Part, lookup};
 use crate::patch::PatchType;
 use crate::pki::Subject;
 use crate::request::media::{Accepted, body_syntax, media_type};
 use crate::request::{Query, ResourcePath, Target, URI_LIMIT_BYTES, Verb};
 use crate::schema::Syntax;
+use crate::selector::FieldSelector;
 use crate::status::ApiError;
 use crate::verbs::{PATCH_TYPES, is_watch};
 use crate::{bindings, discovery, evictions, logs, namespaces, reviews, verbs};
@@ -29,6 +32,12 @@ pub(crate) const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 const APPLY_TYPES: &[&str] = &["application/apply-patch+yaml", "application/apply-patch+cbor"];
+
+/// Everything in these groups is a question.
+const REVIEW_GROUPS: &[&str] = &["authentication.k8s.io", "authorization.k8s.io"];
+
+/// The Kubernetes version whose API this is, as `kubeadm` writes it.
+pub(crate) const VERSION: &str = "v1.36.2";
 
 /// Answers a request. `certificate` is the client's, already verified.
 pub(crate) async fn serve(
@@ -40,7 +49,10 @@ pub(crate) async fn serve(
     let accept = joined(&head.headers, ACCEPT.as_str());
     let errors_as = Accepted::negotiate_error(accept.as_deref());
     let result = async {
-        let user = authenticate(certificate.as_deref(), &head.headers, &api.tokens)?;
+        let caller = authenticate(certificate.as_deref(), &head.headers, Timestamp::now(), |token| {
+            api.user_of_token(token)
+        })?;
+        let user = impersonate(caller, &head.headers, &api.authorizer)?;
         if head.uri.path_and_query().is_some_and(|p| p.as_str().len() > URI_LIMIT_BYTES) {
             return Err(ApiError::new(414, "BadRequest", "the path and the query are too long"));
         }
@@ -53,7 +65,7 @@ pub(crate) async fn serve(
                 // Boxed: the futures of all verbs together would make every connection's task large.
                 Box::pin(request.serve(&api, &head.method, body)).await
             }
-            Target::Other => other(&user, &head.method, head.uri.path(), &query, accept.as_deref()),
+            Target::Other => other(&api, &user, &head.method, head.uri.path(), &query, accept.as_deref()),
         }
     }
     .await;
@@ -93,7 +105,7 @@ impl ResourceRequest<'_> {
     ) -> Result<Response<Body>, ApiError> {
         let named = self.path.name.is_some();
         let verb = Verb::of(method, named, is_watch(&self.query)).ok_or_else(ApiError::method_not_allowed)?;
-        self.authorize(verb)?;
+        self.authorize(api, verb)?;
         let kind = self.kind()?;
         self.check_verb(kind, verb)?;
         let mut accepted = if self.path.subresource.as_deref() == Some("log") {
@@ -112,8 +124,14 @@ impl ResourceRequest<'_> {
         Ok(presentation.respond(answer))
     }
 
-    fn authorize(&self, verb: Verb) -> Result<(), ApiError> {
+    fn authorize(&self, api: &Api, verb: Verb) -> Result<(), ApiError> {
         let path = &self.path;
+        let collection = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        // One that cannot be read selects nothing here, and is refused by the verb.
+        let selector = self.query.get("fieldSelector").filter(|_| collection);
+        let fields = selector.and_then(|s| FieldSelector::parse(s).ok());
+        // A list of the one object of a name is authorized like a read of it (as upstream).
+        let name = path.name.as_deref().or_else(|| fields.as_ref()?.required("metadata.name"));
         let namespace = match (&path.namespace, path.resource.as_str()) {
             (Some(namespace), _) => namespace.as_str(),
             // A namespace is looked at as if it were in itself.
@@ -125,9 +143,9 @@ impl ResourceRequest<'_> {
             resource: &path.resource,
             subresource: path.subresource.as_deref(),
             namespace,
-            name: path.name.as_deref().unwrap_or(""),
+            name: name.unwrap_or(""),
         };
-        authorize(&self.user, &Attributes { verb: verb.as_str(), on })
+        api.authorizer.authorize(&self.user, &Attributes { verb: verb.as_str(), on, fields: fields.as_ref() })
     }
 
     fn kind(&self) -> Result<&'static Kind, ApiError> {
@@ -221,7 +239,7 @@ async fn carry_out(
         ("pods", Some("binding")) | ("bindings", None) => bindings::bind(api, call, body).await,
         ("pods", Some("eviction")) => evictions::evict(api, call, body).await,
         ("namespaces", Some("finalize")) => namespaces::finalize(api, call, body).await,
-        ("selfsubjectaccessreviews", None) => reviews::review(call, body),
+        (_, None) if REVIEW_GROUPS.contains(&call.kind.body.group) => reviews::review(api, call, body),
         (_, subresource) if Part::of(subresource).is_some() => match patch_type {
             Some(patch_type) => verbs::update::patch(api, call, body, patch_type).await,
             None => verbs::carry_out(api, call, verb, body).await,
@@ -232,6 +250,7 @@ async fn carry_out(
 
 /// Everything that is no resource.
 fn other(
+    api: &Api,
     user: &User,
     method: &Method,
     path: &str,
@@ -241,7 +260,7 @@ fn other(
     let verb = method.as_str().to_ascii_lowercase();
     let verb = if verb == "head" { "get" } else { verb.as_str() };
     let trimmed = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
-    authorize(user, &Attributes { verb, on: On::Path(trimmed) })?;
+    api.authorizer.authorize(user, &Attributes { verb, on: On::Path(trimmed), fields: None })?;
     if verb != "get" {
         return Err(ApiError::method_not_allowed());
     }

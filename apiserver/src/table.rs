@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use crate::kinds::Kind;
 
 pub(crate) mod cells;
+pub(crate) mod certificates;
 pub(crate) mod duration;
 pub(crate) mod events;
 pub(crate) mod nodes;
 pub(crate) mod pods;
+pub(crate) mod rbac;
 pub(crate) mod services;
 
 /// One column. Those with a priority above 0 appear in wide output only.

@@ -277,6 +277,27 @@ impl Client {
         .map(drop)
     }
 
+    /// Tells the runtime what the pod as a whole is to have from now on. A runtime may not have this call.
+    pub async fn update_pod_sandbox_resources(
+        &self,
+        id: &str,
+        overhead: v1::LinuxContainerResources,
+        resources: v1::LinuxContainerResources,
+    ) -> Answer<()> {
+        let about = About::new("UpdatePodSandboxResources", id);
+        let mut client = self.runtime.clone();
+        let request = v1::UpdatePodSandboxResourcesRequest {
+            pod_sandbox_id: id.to_owned(),
+            overhead: Some(overhead),
+            resources: Some(resources),
+        };
+        self.call(&about, self.timeouts.request, request, |r| async move {
+            client.update_pod_sandbox_resources(r).await
+        })
+        .await
+        .map(drop)
+    }
+
     /// Bytes of memory that a running container uses, where the runtime tells.
     pub async fn container_memory(&self, id: &str) -> Answer<Option<u64>> {
         let about = About::new("ContainerStats", id);

@@ -9,6 +9,13 @@ use std::process::ExitCode;
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
 
+/// A list of all flags would be no help.
+const SYNOPSIS: &str = r#".SH SYNOPSIS
+\fBnodelet\fR [\fB\-\-config\fR \fIFILE\fR] [\fB\-\-kubeconfig\fR \fIFILE\fR] [\fIFLAG\fR...]
+.br
+\fBnodelet explain\fR \fINAMESPACE/POD\fR
+"#;
+
 /// What no flag tells.
 const MORE: &str = r#".SH "EXPLAIN"
 \fBnodelet explain\fR \fINAMESPACE/POD\fR tells why a pod of this node is in its present state, what it waits for, and what happened when.
@@ -67,7 +74,12 @@ fn write(dir: &Path) -> io::Result<()> {
         generate_to(shell, &mut command, "nodelet", dir)?;
     }
     let mut page = File::create(dir.join("nodelet.8"))?;
-    Man::new(command).section("8").manual("nodelet").source("nodelet").render(&mut page)?;
+    let man = Man::new(command).section("8").manual("nodelet").source("nodelet");
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    page.write_all(SYNOPSIS.as_bytes())?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
     page.write_all(MORE.as_bytes())?;
     page.sync_all()
 }

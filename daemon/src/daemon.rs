@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use volumes::PodDirs;
 
 use crate::cause::chain;
-use crate::config::{Config, machine};
+use crate::cgroups::Limits;
+use crate::config::{Config, EXIT_BAD_CONFIGURATION, machine};
 use crate::events::{Rates, Recorder};
 use crate::explain;
 use crate::flags::Flags;
@@ -98,6 +99,15 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// What the process ends with: 2 where the configuration is at fault, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Machine(error) if error.is_configuration() => EXIT_BAD_CONFIGURATION,
+            _ => 1,
+        }
+    }
+
     /// The error with its causes, in one line.
     #[must_use]
     pub fn explained(&self) -> String {
@@ -114,7 +124,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         Some(path) => Some(Lock::take(path).await?),
         None => None,
     };
-    machine::check(&config)?;
+    let hierarchy = machine::check(&config)?;
     let config = Arc::new(config);
     let node_name = name::node_name(flags.hostname_override.as_deref())?;
     let facts = info::Machine::read()?;
@@ -153,7 +163,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let (runtime_state, runtime) = watch::channel(RuntimeState::default());
     tasks.spawn(health::run(cri.clone(), runtime_state.clone(), stop.clone()));
 
-    let memory = facts.memory_bytes;
+    let limits = Arc::new(Limits::new(&config, &facts, hierarchy));
     let boot_id = facts.boot_id.clone();
     let settings = node::Settings {
         node_name: node_name.clone(),
@@ -203,7 +213,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let place = Place {
         pod_logs: PathBuf::from(&config.pod_logs_dir),
         container_logs: container_logs(&config.pod_logs_dir),
-        node_memory: memory,
+        limits,
         dns: DnsSettings {
             cluster_dns: config.cluster_dns.clone(),
             cluster_domain: config.cluster_domain.clone(),

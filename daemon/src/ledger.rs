@@ -160,6 +160,9 @@ impl Ledger {
             for (name, before) in changed_resources(&record.pod, pod) {
                 kept.allocated.entry(name).or_insert(before);
             }
+            if let Some(before) = changed_level(&record.pod, pod) {
+                kept.allocated_pod.get_or_insert(Box::new(before));
+            }
             kept
         })
     }
@@ -212,7 +215,8 @@ impl Ledger {
     /// What the pod's machine wants kept. It is written at once: what follows relies on it.
     pub(crate) fn keep(&self, uid: &str, kept: Kept) {
         self.change(uid, |record| {
-            let resized = record.kept.allocated != kept.allocated || record.kept.actuated != kept.actuated;
+            let resources = |kept: &Kept| Kept { ends_at: None, ..kept.clone() };
+            let resized = resources(&record.kept) != resources(&kept);
             record.kept = kept;
             record.boot_id.clone_from(&self.shared.boot_id);
             resized
@@ -348,6 +352,12 @@ fn translate(deadline: Deadline, same_boot: bool, now: Now) -> Deadline {
 }
 
 type Resources = k8s_openapi::api::core::v1::ResourceRequirements;
+
+/// What `spec.resources` was, where it is something else now.
+fn changed_level(old: &ApiPod, new: &ApiPod) -> Option<Resources> {
+    let level = |pod: &ApiPod| pod.spec.as_ref().and_then(|spec| spec.resources.clone()).unwrap_or_default();
+    Some(level(old)).filter(|before| *before != level(new))
+}
 
 fn changed_resources(old: &ApiPod, new: &ApiPod) -> Vec<(String, Resources)> {
     let (Some(old), Some(new)) = (&old.spec, &new.spec) else { return Vec::new() };

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cause;
+pub mod cgroups;
 mod clock;
 pub mod config;
 pub mod daemon;

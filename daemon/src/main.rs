@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("nodelet: {}", error.explained());
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }

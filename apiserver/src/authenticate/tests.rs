@@ -2,11 +2,16 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 
-use super::{Tokens, User, authenticate};
+use super::{ANONYMOUS, Tokens, User, authenticate};
 use crate::pki::Subject;
 
 const FILE: &str = "t1,alice,1,\"dev,ops\"\nt2,\"Bob \"\"B\"\"\",2\n\n";
+
+fn now() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
 
 fn headers(value: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -17,7 +22,8 @@ fn headers(value: Option<&str>) -> HeaderMap {
 }
 
 fn caller(certificate: Option<&Subject>, header: Option<&str>) -> Option<User> {
-    authenticate(certificate, &headers(header), &Tokens::parse(FILE).unwrap()).ok()
+    let tokens = Tokens::parse(FILE).unwrap();
+    authenticate(certificate, &headers(header), now(), |token| tokens.user(token).cloned()).ok()
 }
 
 #[test]
@@ -36,6 +42,26 @@ fn a_certificate_names_user_and_groups_and_comes_before_a_token() {
 }
 
 #[test]
+fn a_certificate_that_expires_while_the_connection_lasts_is_none_any_more() {
+    let subject = |seconds: i64| {
+        let expires = Timestamp::from_second(now().as_second() + seconds).ok();
+        Subject { expires, ..Subject::new("system:node:n", &["system:nodes"]) }
+    };
+    assert!(caller(Some(&subject(0)), None).is_some());
+    assert_eq!(caller(Some(&subject(-1)), Some("Bearer t1")), None);
+}
+
+#[test]
+fn what_was_shown_is_known_and_nobody_is_authenticated_twice() {
+    let subject = Subject { fingerprint: "ab12".to_owned(), ..Subject::new("u", &["system:authenticated"]) };
+    let user = caller(Some(&subject), None).unwrap();
+    assert_eq!(user.groups, ["system:authenticated"]);
+    let shown = user.to_object();
+    assert_eq!(shown["extra"]["authentication.kubernetes.io/credential-id"][0], "X509SHA256=ab12");
+    assert_eq!((&shown["username"], shown.get("uid")), (&"u".into(), None));
+}
+
+#[test]
 fn a_token_names_its_user_and_a_wrong_one_is_refused() {
     let alice = caller(None, Some("bearer t1")).unwrap();
     assert_eq!((alice.name.as_str(), alice.uid.as_str()), ("alice", "1"));
@@ -44,7 +70,7 @@ fn a_token_names_its_user_and_a_wrong_one_is_refused() {
     for wrong in ["Bearer t3", "Bearer ", "Basic dDE6", "t1"] {
         assert_eq!(caller(None, Some(wrong)), None, "{wrong}");
     }
-    assert!(caller(None, None).unwrap().is_anonymous());
+    assert_eq!(caller(None, None).unwrap().name, ANONYMOUS);
 }
 
 #[test]

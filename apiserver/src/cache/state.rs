@@ -30,6 +30,8 @@ struct Resource {
     objects: BTreeMap<Arc<str>, Arc<Object>>,
     window: Window,
     wake: watch::Sender<u64>,
+    /// When any of the objects changed last.
+    changed_at: u64,
 }
 
 /// The last events of a resource in the order of their revisions.
@@ -76,6 +78,7 @@ impl State {
         for resource in self.resources.values_mut() {
             resource.objects.clear();
             resource.window = Window::new(self.limits, floor);
+            resource.changed_at = revision;
         }
         for change in changes {
             let resource = self.resource(resource_of(&change.key));
@@ -116,6 +119,11 @@ impl State {
 
     pub(super) fn subscribe(&mut self, prefix: &str) -> watch::Receiver<u64> {
         self.resource(resource_of(prefix)).wake.subscribe()
+    }
+
+    /// The revision of the last change of a resource, or one above it.
+    pub(super) fn changed_at(&self, prefix: &str) -> u64 {
+        self.resources.get(resource_of(prefix)).map_or(self.floor, |r| r.changed_at)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Arc<Object>> {
@@ -195,6 +203,7 @@ impl State {
                 objects: BTreeMap::new(),
                 window: Window::new(self.limits, self.floor),
                 wake: watch::Sender::new(self.revision),
+                changed_at: self.revision,
             };
             self.resources.insert(name.into(), resource);
         }
@@ -204,6 +213,7 @@ impl State {
 
 impl Resource {
     fn apply(&mut self, change: Change) {
+        self.changed_at = self.changed_at.max(change.revision);
         let previous = self.objects.get(&change.key).cloned();
         let Some(event) = Event::new(change, previous) else { return };
         match event.kind() {

@@ -35,3 +35,32 @@ fn credentials_need_a_user_and_a_file() {
     };
     assert_eq!((wanted.server.as_str(), wanted.group), ("https://127.0.0.1:6443", None));
 }
+
+#[test]
+fn certificates_last_as_long_as_the_flag_says() {
+    let duration = |text: &str| match parse(&format!("--data-dir /d --cluster-signing-duration {text}")) {
+        Ok(Action::Serve(options)) => Ok(options.cluster_signing_duration.as_secs()),
+        Ok(_) => panic!("serves"),
+        Err(error) => Err(error),
+    };
+    assert_eq!(duration("3m"), Ok(180));
+    assert_eq!(duration("8760h0m0s"), Ok(365 * 24 * 3600));
+    assert_eq!(duration("1h30m"), Ok(5400));
+    for wrong in ["59s", "3", "h", "3d", "1.5h", "9999999999999999999h", "99999999h"] {
+        assert!(duration(wrong).unwrap_err().contains("8760h"), "{wrong}");
+    }
+}
+
+#[test]
+fn the_endpoint_has_a_host_and_a_port() {
+    let endpoint = |text: &str| match parse(&format!("--data-dir /d --control-plane-endpoint {text}")) {
+        Ok(Action::Serve(options)) => options.control_plane_endpoint,
+        _ => None,
+    };
+    for good in ["api.example:6443", "192.0.2.1:443", "[fd00::1]:6443"] {
+        assert_eq!(endpoint(good).as_deref(), Some(good));
+    }
+    for wrong in ["api.example", ":6443", "api:0", "fd00::1:6443", "a/b:1", "[x]:1"] {
+        assert_eq!(endpoint(wrong), None, "{wrong}");
+    }
+}

@@ -63,7 +63,7 @@ pub(super) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Pa
                 restore(new, old, field);
             }
         }
-        Part::Status => {
+        Part::Status | Part::Approval => {
             let kept = |name: &str| !matches!(name, "metadata" | "status" | "apiVersion" | "kind");
             let restored: Vec<String> = new.keys().chain(old.keys()).filter(|n| kept(n)).cloned().collect();
             for field in restored {

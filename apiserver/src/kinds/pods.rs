@@ -80,7 +80,7 @@ impl Behaviour for Pods {
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
         match part {
-            Part::Main => update::prepare(new, old),
+            Part::Main | Part::Approval => update::prepare(new, old),
             Part::Status => status::prepare(new, old),
             Part::EphemeralContainers => ephemeral::prepare(new, old),
             Part::Resize => resize::prepare(new, old),
@@ -104,7 +104,7 @@ impl Behaviour for Pods {
 
     fn validate_update(&self, new: &Value, old: &Value, part: Part, errors: &mut Vec<FieldError>) {
         match part {
-            Part::Main => update::validate(new, old, errors),
+            Part::Main | Part::Approval => update::validate(new, old, errors),
             Part::Status => status::validate(new, old, errors),
             Part::EphemeralContainers => ephemeral::validate(new, old, errors),
             Part::Resize => resize::validate(new, old, errors),

@@ -119,6 +119,7 @@ const LISTS: &[ListKind] = &[
     by_key("NodeStatus", "addresses", "type", &["type"]),
     by_key("NodeStatus", "conditions", "type", &["type"]),
     // the rest
+    apply_only("CertificateSigningRequestStatus", "conditions", &["type"]),
     by_key("NamespaceStatus", "conditions", "type", &["type"]),
     patch_only("ServiceAccount", "secrets", "name").with_map(&["name"]),
     by_key("ServiceSpec", "ports", "port", &["port", "protocol"]),

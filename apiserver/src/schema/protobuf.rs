@@ -170,7 +170,18 @@ fn value(shape: &Shape, wire: Wire<'_>, depth: u32) -> Outcome<Option<Value>> {
         }
         // Managed fields, which are not kept.
         Shape::Any => return Ok(None),
-        Shape::List(_) | Shape::Map(_) => return Err("a list of lists"),
+        // Go has no map of lists in this form: the list is a message of its own, as `ExtraValue`.
+        Shape::List(item) => {
+            let mut items = Vec::new();
+            let depth = depth.checked_sub(1).ok_or("messages are nested too deep")?;
+            for field in Fields(wire.bytes()?) {
+                if let (1, wire) = field? {
+                    items.extend(value(item, wire, depth)?);
+                }
+            }
+            items.into()
+        }
+        Shape::Map(_) => return Err("a list of maps"),
     }))
 }
 

@@ -40,6 +40,11 @@ impl FieldSelector {
         self.0.iter().map(|t| t.field.as_str())
     }
 
+    /// The value that a field must have, if the selector says so.
+    pub(crate) fn required(&self, field: &str) -> Option<&str> {
+        self.0.iter().find(|t| t.equal && t.field == field).map(|t| t.value.as_str())
+    }
+
     /// Whether all terms hold. A field without a value counts as empty.
     pub(crate) fn matches<'a>(&self, field: impl Fn(&str) -> FieldValue<'a>) -> bool {
         self.0.iter().all(|t| (field(&t.field).unwrap_or_default() == t.value.as_str()) == t.equal)

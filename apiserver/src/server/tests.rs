@@ -17,8 +17,10 @@ use crate::flags::{Credentials, Options};
 
 mod callers;
 mod deletion;
+mod joining;
 mod lists;
 mod parts;
+mod rights;
 mod watches;
 mod writes;
 

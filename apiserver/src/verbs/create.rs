@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{read_body, settle_namespace};
+use crate::admission::{self, Operation, Write};
 use crate::answer::{Answer, Content};
 use crate::api::{Api, Call, Received, key, timestamp};
-use crate::authorize::restrict_node;
 use crate::kinds::metadata;
 use crate::kinds::namespaces::NAMESPACES;
 use crate::kinds::{Cluster, Kind, text};
@@ -26,8 +26,15 @@ pub(crate) async fn create(api: &Api, call: &Call, body: &Received) -> Result<An
     if !text(&object, "/metadata/resourceVersion").is_empty() {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    restrict_node(&call.user, "create", call.kind.plural, None, &object)
-        .map_err(|why| ApiError::forbidden(call.kind, text(&object, "/metadata/name"), &why))?;
+    admission::sign_by(&call.user, call.kind, &mut object);
+    let write = Write {
+        user: &call.user,
+        kind: call.kind,
+        subresource: None,
+        name: text(&object, "/metadata/name"),
+        operation: Operation::Create(&object),
+    };
+    admission::admit(api, &write)?;
     let content = insert(api, call.kind, object, options.dry_run).await?;
     Ok(Answer { code: 201, content, warnings: checked.warnings })
 }

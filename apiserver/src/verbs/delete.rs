@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::read;
 use super::update::store;
+use crate::admission::{self, Operation, Write};
 use crate::answer::{Answer, Content};
 use crate::api::{Api, Call, Received, in_form_of};
 use crate::authenticate::User;
-use crate::authorize::restrict_node;
 use crate::cache::{Listing, Object};
 use crate::kinds::{Body, Deletion, Kind, define, metadata, text};
 use crate::request::options::{DeleteOptions, ListOptions};
@@ -83,8 +83,8 @@ pub(crate) async fn delete_one(
         attempts -= 1;
         let current = api.stored(kind, namespace, name).await?;
         let object = in_form_of(kind, &current);
-        restrict_node(user, "delete", kind.plural, None, &object)
-            .map_err(|why| ApiError::forbidden(kind, name, &why))?;
+        let operation = Operation::Delete(&object);
+        admission::admit(api, &Write { user, kind, subresource: None, name, operation })?;
         check_preconditions(kind, name, &object, options)?;
         let deletion = kind.deletion(&object, options.grace_seconds);
         if let Deletion::Never(why) = deletion {

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{Checked, complain, read_body, settle_namespace};
+use crate::admission::{self, Operation, Write};
 use crate::answer::{Answer, Content};
 use crate::api::{Api, Call, Received, in_form_of, key};
-use crate::authorize::restrict_node;
 use crate::cache::Object;
 use crate::kinds::{Kind, Part, metadata, text};
 use crate::patch::{self, PatchError, PatchType};
@@ -97,13 +97,11 @@ async fn rewrite<T>(
         attempts -= 1;
         let current = api.stored(kind, call.namespace(), name).await?;
         let old = in_form_of(kind, &current);
-        restrict_node(&call.user, "update", kind.plural, call.subresource(), &old)
-            .map_err(|why| ApiError::forbidden(kind, name, &why))?;
         let (new, extra) = change(&old)?;
         // A patched object carries the version that was just read; if the patch itself names one, it fits no other.
         let named = !patching && !text(&new, "/metadata/resourceVersion").is_empty();
         check_identity(kind, name, &new, &old)?;
-        match replace(api, kind, part, &current, &old, new, dry_run).await {
+        match replace(api, call, part, &current, &old, new, dry_run).await {
             Err(WriteError::Conflict { .. }) if !named && attempts > 0 => {}
             Ok(content) => return Ok((content?, extra)),
             Err(error) => return Err(ApiError::of_write(error, kind, name)),
@@ -133,15 +131,20 @@ fn check_identity(kind: &Kind, name: &str, new: &Value, old: &Value) -> Result<(
 /// Validates a change and writes it. The outer error is the store's, the inner one a refusal.
 async fn replace(
     api: &Api,
-    kind: &'static Kind,
+    call: &Call,
     part: Part,
     current: &Object,
     old: &Value,
     mut new: Value,
     dry_run: bool,
 ) -> Result<Result<Content, ApiError>, WriteError> {
-    let name = text(old, "/metadata/name");
+    let (kind, name) = (call.kind, text(old, "/metadata/name"));
     kind.prepare_update(&mut new, old, part);
+    let operation = Operation::Update { old, new: &new };
+    let write = Write { user: &call.user, kind, subresource: call.subresource(), name, operation };
+    if let Err(refusal) = admission::admit(api, &write) {
+        return Ok(Err(refusal));
+    }
     let _allocation = if part == Part::Main { api.allocation(kind).await } else { None };
     if part == Part::Main
         && let Err(error) = kind.admit_update(&mut new, old, api)

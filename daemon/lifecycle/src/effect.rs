@@ -81,6 +81,8 @@ pub enum Call {
     RunSandbox {
         /// Which sandbox of the pod this is, counted from 0.
         attempt: u32,
+        /// What the pod as a whole is allowed, where that is not what its spec says.
+        allocated: Option<Box<ResourceRequirements>>,
     },
     /// Stop a sandbox and release its network.
     StopSandbox {
@@ -155,6 +157,15 @@ pub enum Call {
         /// All that the container is allowed.
         resources: Box<ResourceRequirements>,
     },
+    /// Give the pod as a whole other resources: its sandbox, and the cgroup around its containers.
+    UpdatePod {
+        /// The runtime's id of the sandbox.
+        sandbox_id: String,
+        /// Which of them; the values are those of `resources`.
+        resource: Resource,
+        /// All that the pod as a whole is allowed.
+        resources: Box<ResourceRequirements>,
+    },
     /// Stop a container: its stop signal, and SIGKILL after `grace`.
     StopContainer {
         /// The runtime's id.
@@ -213,6 +224,12 @@ pub struct Kept {
     pub allocated: BTreeMap<String, ResourceRequirements>,
     /// What a running container really has, where that is not what it is allowed.
     pub actuated: BTreeMap<String, ResourceRequirements>,
+    /// What `spec.resources` is allowed to be, where it is something else.
+    #[serde(default)]
+    pub allocated_pod: Option<Box<ResourceRequirements>>,
+    /// What the pod as a whole has, where that is not what it is allowed.
+    #[serde(default)]
+    pub actuated_pod: Option<Box<ResourceRequirements>>,
 }
 
 /// An instant on both clocks.

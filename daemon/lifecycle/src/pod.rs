@@ -21,6 +21,7 @@ mod sandbox;
 mod start;
 mod stop;
 mod sync;
+pub(crate) mod total;
 mod volumes;
 mod why;
 
@@ -498,6 +499,8 @@ impl Pod {
             ends_at: deadline,
             allocated: self.resize.allocated.clone(),
             actuated: self.resize.actuated.clone(),
+            allocated_pod: self.resize.allocated_pod.clone(),
+            actuated_pod: self.resize.actuated_pod.clone(),
         };
         if kept != self.kept {
             self.kept = kept.clone();

@@ -16,7 +16,7 @@ use crate::container::{self, ContainerKind, Slot, Waiting};
 use crate::now::Now;
 use crate::observation::{Container, ContainerState, Observation};
 use crate::phase;
-use crate::pod::{Cause, Resize, Settings, Stage, Termination, restart_all};
+use crate::pod::{Cause, Resize, Settings, Stage, Termination, restart_all, total};
 
 pub(crate) const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
 
@@ -130,7 +130,7 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
     status.init_container_statuses = (!inits.is_empty()).then_some(inits);
     status.container_statuses = (!regulars.is_empty()).then_some(regulars);
     status.ephemeral_container_statuses = (!ephemerals.is_empty()).then_some(ephemerals);
-    set_pod_resources(view.pod, &mut status);
+    set_pod_resources(view.pod, view.resize, &mut status);
     status
 }
 
@@ -492,12 +492,23 @@ fn set_running_facts(view: &View<'_>, c: &Container, spec: &ContainerSpec, statu
     });
 }
 
-/// The pod's own requests and limits, as its status shows what was allocated.
-fn set_pod_resources(pod: &ApiPod, status: &mut PodStatus) {
-    let requests = quantities(podspec::pod_requests(pod));
-    let limits = quantities(podspec::pod_limits(pod));
+/// The pod's own requests and limits: what it is allowed, and what it has.
+fn set_pod_resources(pod: &ApiPod, resize: &Resize, status: &mut PodStatus) {
+    let pod = total::as_allowed(pod, resize);
+    let requests = quantities(podspec::pod_requests(&pod));
+    let limits = quantities(podspec::pod_limits(&pod));
     status.allocated_resources = requests.clone();
-    status.resources = Some(ResourceRequirements { limits, requests, claims: None });
+    let mut has = ResourceRequirements { limits, requests, claims: None };
+    if let Some(actuated) = &resize.actuated_pod {
+        for (shown, actual) in [(&mut has.limits, &actuated.limits), (&mut has.requests, &actuated.requests)]
+        {
+            let mut all = shown.take().unwrap_or_default();
+            all.retain(|name, _| !matches!(name.as_str(), "cpu" | "memory"));
+            all.extend(actual.iter().flatten().map(|(name, amount)| (name.clone(), amount.clone())));
+            *shown = Some(all).filter(|all| !all.is_empty());
+        }
+    }
+    status.resources = Some(has);
 }
 
 fn quantities(list: podspec::ResourceList) -> Option<BTreeMap<String, Quantity>> {

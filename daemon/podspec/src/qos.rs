@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 
-use crate::containers::containers;
+use crate::containers::{ContainerKind, containers};
 use crate::quantity::Quantity;
-use crate::resources::{ResourceList, container_limits, container_requests};
+use crate::resources::{ResourceList, aggregate, container_limits, container_requests, pod_level_request};
 
 /// Pods from this priority on are critical.
 pub const SYSTEM_CRITICAL_PRIORITY: i32 = 2_000_000_000;
@@ -44,11 +44,17 @@ pub fn qos_class(pod: &Pod) -> QosClass {
 
 fn computed_class(pod: &Pod) -> QosClass {
     let Some(spec) = &pod.spec else { return QosClass::BestEffort };
-    if let Some(level) = &spec.resources {
+    if let Some(level) = spec.resources.as_ref().filter(|level| is_set(level)) {
         let whole = Container { resources: Some(level.clone()), ..Container::default() };
         return class_of(std::iter::once(&whole));
     }
     class_of(containers(spec).map(|(_, c)| c))
+}
+
+/// Whether anything is said for the pod as a whole; an empty `resources` says nothing.
+fn is_set(level: &ResourceRequirements) -> bool {
+    let names = level.requests.iter().chain(level.limits.iter()).flat_map(|list| list.keys());
+    names.into_iter().any(|name| matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-"))
 }
 
 fn class_of<'a>(all: impl Iterator<Item = &'a Container>) -> QosClass {
@@ -101,6 +107,9 @@ pub fn is_node_critical(pod: &Pod) -> bool {
 }
 
 /// What the kernel adds to a container's badness when memory runs out, -997 to 1000 (behaviour.md 22.5).
+///
+/// In a burstable pod it falls with the share of the node's memory that the container asks for; what the pod asks for
+/// beyond its containers counts for all of them alike. A sidecar is not killed before the least of the regular containers.
 pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory_bytes: u64) -> i32 {
     if is_node_critical(pod) {
         return -997;
@@ -109,12 +118,35 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory_bytes: u64) -
         QosClass::Guaranteed => -997,
         QosClass::BestEffort => 1000,
         QosClass::Burstable => {
-            let request = container_requests(container).get("memory").map_or(0, Quantity::value);
-            let request = i128::from(request.max(0));
-            let share = 1000 * request / i128::from(node_memory_bytes.max(1));
-            i32::try_from((1000 - share).clamp(3, 999)).unwrap_or(999)
+            let spare = spare_memory_per_container(pod);
+            let score =
+                |request: i128| 1000 - 1000 * (request + spare) / i128::from(node_memory_bytes.max(1));
+            let mut adj = score(memory_request(container));
+            let spec = pod.spec.as_ref();
+            if spec.is_some_and(|spec| is_sidecar(spec, container)) {
+                let least = spec.into_iter().flat_map(|spec| &spec.containers).map(memory_request).min();
+                adj = adj.min(score(least.unwrap_or(0)));
+            }
+            i32::try_from(adj.clamp(3, 999)).unwrap_or(999)
         }
     }
+}
+
+fn memory_request(container: &Container) -> i128 {
+    i128::from(container_requests(container).get("memory").map_or(0, Quantity::value).max(0))
+}
+
+fn is_sidecar(spec: &PodSpec, container: &Container) -> bool {
+    containers(spec).any(|(kind, other)| kind == ContainerKind::Sidecar && other.name == container.name)
+}
+
+/// What a pod-level request leaves beyond all containers' requests, divided by the number of containers.
+fn spare_memory_per_container(pod: &Pod) -> i128 {
+    let Some(spec) = &pod.spec else { return 0 };
+    let Some(whole) = pod_level_request(spec, "memory").filter(|whole| !whole.is_zero()) else { return 0 };
+    let containers = i128::try_from(containers(spec).count()).unwrap_or(1).max(1);
+    let asked = aggregate(spec, container_requests).get("memory").map_or(0, Quantity::value);
+    (i128::from(whole.value()) - i128::from(asked)) / containers
 }
 
 #[cfg(test)]

@@ -45,7 +45,13 @@ pub fn pod_limits(pod: &Pod) -> ResourceList {
     total
 }
 
-fn aggregate(spec: &PodSpec, of: impl Fn(&Container) -> ResourceList) -> ResourceList {
+/// What `spec` says about a resource of the pod as a whole; a limit without a request stands for it.
+pub(crate) fn pod_level_request(spec: &PodSpec, name: &str) -> Option<Quantity> {
+    let level = spec.resources.as_ref()?;
+    [level.requests.as_ref(), level.limits.as_ref()].into_iter().find_map(|of| of?.get(name)?.0.parse().ok())
+}
+
+pub(crate) fn aggregate(spec: &PodSpec, of: impl Fn(&Container) -> ResourceList) -> ResourceList {
     let mut running = ResourceList::new();
     let mut sidecars = ResourceList::new();
     let mut inits = ResourceList::new();

@@ -129,7 +129,8 @@ const ALL_ALPHA: &str = "AllAlpha";
 const ALL_BETA: &str = "AllBeta";
 
 /// Gates whose default behaviour is carried out, or whose off state is; the rest has no effect yet.
-const IN_EFFECT: &[&str] = &["NodeDeclaredFeatures", "PodLevelResources", "PreventStaticPodAPIReferences"];
+const IN_EFFECT: &[&str] =
+    &["MemoryQoS", "NodeDeclaredFeatures", "PodLevelResources", "PreventStaticPodAPIReferences"];
 
 fn stage(name: &str) -> Option<Stage> {
     GATES.binary_search_by_key(&name, |(gate, _)| gate).ok().map(|index| GATES[index].1)

@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cgroups::{Hierarchy, Mount, mount_at};
+
 use super::Config;
 
 /// The machine is not in the state that the configuration demands.
@@ -16,35 +18,37 @@ pub enum MachineError {
     )]
     Swap(String),
     #[error(
-        "the machine uses cgroup v1, which is refused by default; boot with cgroup v2 or set failCgroupV1: false \
-         (/sys/fs/cgroup is of type {0})"
+        "the machine does not have the unified cgroup v2 hierarchy ({} is of type {found}): boot it with \
+         systemd.unified_cgroup_hierarchy=1 on the kernel's command line, or run without limits for whole pods by \
+         failCgroupV1: false, cgroupsPerQOS: false and enforceNodeAllocatable: []", path.display()
     )]
-    CgroupV1(String),
+    CgroupV1 { path: PathBuf, found: String },
     #[error("kernel tunable {} is {found}, but protectKernelDefaults demands {wanted}", path.display())]
     Tunable { path: PathBuf, found: String, wanted: &'static str },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
-/// Which cgroup hierarchy the machine has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CgroupVersion {
-    V1,
-    V2,
+impl MachineError {
+    /// Whether another configuration would do on this machine as it is.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::CgroupV1 { .. })
+    }
 }
+
+/// Where the hierarchy is mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Runs all checks.
 ///
 /// # Errors
 /// The first thing that is not as it must be.
-pub fn check(config: &Config) -> Result<CgroupVersion, MachineError> {
+pub fn check(config: &Config) -> Result<Hierarchy, MachineError> {
     if config.fail_swap_on {
         refuse_swap(Path::new("/proc/swaps"))?;
     }
-    let (version, filesystem) = cgroup_version()?;
-    if version == CgroupVersion::V1 && config.fail_cgroup_v1 {
-        return Err(MachineError::CgroupV1(filesystem));
-    }
+    let version = cgroup_version(Path::new(CGROUPS), config)?;
     if config.protect_kernel_defaults {
         require_tunables(Path::new("/proc/sys"))?;
     }
@@ -62,15 +66,17 @@ fn refuse_swap(swaps: &Path) -> Result<(), MachineError> {
     if devices.is_empty() { Ok(()) } else { Err(MachineError::Swap(devices.join(", "))) }
 }
 
-fn cgroup_version() -> Result<(CgroupVersion, String), MachineError> {
-    let root = Path::new("/sys/fs/cgroup");
-    let statfs = nix::sys::statfs::statfs(root)
-        .map_err(|error| MachineError::Io { path: root.to_path_buf(), source: error.into() })?;
-    let kind = statfs.filesystem_type();
-    if kind == nix::sys::statfs::CGROUP2_SUPER_MAGIC {
-        return Ok((CgroupVersion::V2, "cgroup2".to_owned()));
+/// The unified hierarchy; another one only where both settings do without it (behaviour.md 21.14).
+fn cgroup_version(mount: &Path, config: &Config) -> Result<Hierarchy, MachineError> {
+    let found =
+        mount_at(mount).map_err(|error| MachineError::Io { path: error.path, source: error.source })?;
+    match found {
+        Mount::Unified => Ok(Hierarchy::V2),
+        Mount::Other(_) if !config.fail_cgroup_v1 && !config.cgroups_per_qos => Ok(Hierarchy::V1),
+        Mount::Other(magic) => {
+            Err(MachineError::CgroupV1 { path: mount.to_path_buf(), found: format!("{magic:#x}") })
+        }
     }
-    Ok((CgroupVersion::V1, format!("{:#x}", kind.0)))
 }
 
 /// What a kubelet sets these to; with protectKernelDefaults they must be so already.

@@ -189,7 +189,7 @@ settings! {
     now keep cgroups_per_qos "cgroupsPerQOS": bool = true;
     later zero cgroup_driver "cgroupDriver": String = text("cgroupfs");
     later zero cpu_manager_policy "cpuManagerPolicy": String = text("none");
-    later keep single_process_oom_kill "singleProcessOOMKill": Option<bool> = None;
+    now keep single_process_oom_kill "singleProcessOOMKill": Option<bool> = None;
     later keep cpu_manager_policy_options "cpuManagerPolicyOptions": BTreeMap<String, String> = BTreeMap::new();
     later zero cpu_manager_reconcile_period "cpuManagerReconcilePeriod": GoDuration = GoDuration::from_secs(10);
     later zero memory_manager_policy "memoryManagerPolicy": String = text("None");
@@ -204,8 +204,8 @@ settings! {
     later keep pod_pids_limit "podPidsLimit": i64 = -1;
     now keep resolv_conf "resolvConf": String = text("/etc/resolv.conf");
     now keep run_once "runOnce": bool = false;
-    later keep cpu_cfs_quota "cpuCFSQuota": bool = true;
-    later keep cpu_cfs_quota_period "cpuCFSQuotaPeriod": GoDuration = GoDuration::from_millis(100);
+    now keep cpu_cfs_quota "cpuCFSQuota": bool = true;
+    now keep cpu_cfs_quota_period "cpuCFSQuotaPeriod": GoDuration = GoDuration::from_millis(100);
     now keep node_status_max_images "nodeStatusMaxImages": i32 = 50;
     later zero max_open_files "maxOpenFiles": i64 = 1_000_000;
     none zero content_type "contentType": String = text("application/vnd.kubernetes.protobuf");
@@ -228,7 +228,7 @@ settings! {
     none keep ip_tables_drop_bit "iptablesDropBit": i32 = 15;
     now keep feature_gates "featureGates": BTreeMap<String, bool> = BTreeMap::new();
     now keep fail_swap_on "failSwapOn": bool = true;
-    later keep memory_swap "memorySwap": MemorySwap = MemorySwap::default();
+    now keep memory_swap "memorySwap": MemorySwap = MemorySwap::default();
     later zero container_log_max_size "containerLogMaxSize": String = text("10Mi");
     later keep container_log_max_files "containerLogMaxFiles": i32 = 5;
     later keep container_log_max_workers "containerLogMaxWorkers": i32 = 1;
@@ -256,8 +256,8 @@ settings! {
     none keep enable_profiling_handler "enableProfilingHandler": bool = true;
     later keep enable_debug_flags_handler "enableDebugFlagsHandler": bool = true;
     later keep seccomp_default "seccompDefault": bool = false;
-    later keep memory_throttling_factor "memoryThrottlingFactor": f64 = 0.9;
-    later zero memory_reservation_policy "memoryReservationPolicy": String = text("None");
+    now keep memory_throttling_factor "memoryThrottlingFactor": f64 = 0.9;
+    now zero memory_reservation_policy "memoryReservationPolicy": String = text("None");
     now keep register_with_taints "registerWithTaints": Vec<NodeTaint> = Vec::new();
     now keep register_node "registerNode": bool = true;
     later keep tracing "tracing": Option<Tracing> = None;

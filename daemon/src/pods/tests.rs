@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use volumes::PodDirs;
 
 use super::*;
+use crate::cgroups::Limits;
 use crate::config::Config;
 use crate::events::{Rates, Recorder};
 use crate::images::{self, Images};
@@ -51,7 +52,11 @@ fn node() -> (Node, Pods, Inputs) {
     let place = Place {
         pod_logs: root.path().join("pod-logs"),
         container_logs: root.path().join("container-logs"),
-        node_memory: 1 << 30,
+        limits: Arc::new(Limits {
+            capacity: cgroups::Capacity { memory_bytes: 1 << 30, ..cgroups::Capacity::default() },
+            policy: cgroups::Policy::default(),
+            hierarchy: cgroups::Hierarchy::V1,
+        }),
         dns: DnsSettings { cluster_dns: Vec::new(), cluster_domain: String::new(), resolv_conf: None },
     };
     for dir in [&place.pod_logs, &place.container_logs] {

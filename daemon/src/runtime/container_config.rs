@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::environment::{self, Addresses, EnvironmentError};
 use super::sandbox_config;
+use crate::cgroups::Limits;
 
 pub(crate) const HASH: &str = "io.kubernetes.container.hash";
 pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
@@ -46,8 +47,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) etc_hosts: Option<PathBuf>,
     /// The file that takes the container's termination message, where it has one.
     pub(crate) termination_log: Option<PathBuf>,
-    /// In bytes; the burstable tier's OOM score follows from it.
-    pub(crate) node_memory: u64,
+    /// What containers of this node are held to.
+    pub(crate) limits: &'a Limits,
     /// Ids of the images that are mounted, by the volume's name.
     pub(crate) volume_images: &'a BTreeMap<String, String>,
     /// The container whose processes this one is to see: the runtime's id.
@@ -83,7 +84,7 @@ pub(crate) fn container_config(
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         linux: Some(v1::LinuxContainerConfig {
-            resources: Some(resources(pod, container, parts.node_memory)),
+            resources: Some(resources(pod, container, parts.limits)),
             security_context: Some(v1::LinuxContainerSecurityContext {
                 namespace_options: Some(namespaces(&spec, parts.target_id)),
                 capabilities: capabilities(container),
@@ -211,14 +212,25 @@ fn mounts(spec: &PodSpec, container: &Container, parts: &Parts<'_>) -> Vec<v1::M
     all
 }
 
-pub(crate) fn resources(pod: &Pod, container: &Container, node_memory: u64) -> v1::LinuxContainerResources {
-    let requests = podspec::container_requests(container);
-    let limits = podspec::container_limits(container);
-    let mut resources = sandbox_config::resources(&requests, &limits);
-    // Without swap for containers, memory and swap together are the memory limit (behaviour.md 28.2).
-    resources.memory_swap_limit_in_bytes = resources.memory_limit_in_bytes;
-    resources.oom_score_adj = i64::from(podspec::oom_score_adj(pod, container, node_memory));
-    resources
+/// The container's resources in the runtime interface's form.
+pub(crate) fn resources(pod: &Pod, container: &Container, limits: &Limits) -> v1::LinuxContainerResources {
+    let all = limits.container(pod, container);
+    let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+    v1::LinuxContainerResources {
+        cpu_shares: signed(all.cpu_shares),
+        cpu_quota: all.cpu_quota_us,
+        cpu_period: signed(all.cpu_period_us),
+        memory_limit_in_bytes: signed(all.memory_limit_bytes),
+        memory_swap_limit_in_bytes: signed(all.memory_swap_limit_bytes),
+        oom_score_adj: i64::from(all.oom_score_adj),
+        unified: all.unified.into_iter().collect(),
+        hugepage_limits: all
+            .huge_pages
+            .into_iter()
+            .map(|(page_size, limit)| v1::HugepageLimit { page_size, limit })
+            .collect(),
+        ..Default::default()
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Calls of different pods share nothing but the connection. A call is cancelled by dropping it; the machine looks again
 //! before it relies on anything.
 
+mod resize;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use cri_client::{CallError, Cause, Client, Code, v1};
 use futures::future::{join, join_all, try_join};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, ResourceRequirements};
-use lifecycle::{Answer, Call, Failure, FailureKind, Hook, Observation, Resource};
+use lifecycle::{Answer, Call, Failure, FailureKind, Hook, Observation};
 use tokio::sync::watch;
 use volumes::PodDirs;
 
@@ -22,6 +24,7 @@ use super::environment::Addresses;
 use super::image_failure::image_failure;
 use super::{dns, hooks, log_files, observe, restored, sandbox_config};
 use crate::cause::chain;
+use crate::cgroups::Limits;
 use crate::events::Recorder;
 use crate::images::Images;
 use crate::node::RuntimeState;
@@ -33,8 +36,8 @@ pub(crate) struct Place {
     pub(crate) pod_logs: PathBuf,
     /// Where the links to all containers' logs are.
     pub(crate) container_logs: PathBuf,
-    /// Bytes of memory that the node has.
-    pub(crate) node_memory: u64,
+    /// What containers are held to.
+    pub(crate) limits: Arc<Limits>,
     /// What the configuration says about names.
     pub(crate) dns: dns::Settings,
 }
@@ -74,7 +77,7 @@ impl Executor {
         let done = |r: Result<(), CallError>| r.map(|()| Answer::Done).map_err(failure);
         match call {
             Call::Observe => self.observe(pod).await,
-            Call::RunSandbox { attempt } => self.run_sandbox(pod, attempt).await,
+            Call::RunSandbox { attempt, allocated } => self.run_sandbox(pod, attempt, allocated).await,
             Call::StopSandbox { id } => done(self.client.stop_pod_sandbox(&id).await),
             Call::RemoveSandbox { id } => done(self.client.remove_pod_sandbox(&id).await),
             Call::InspectImage { image } => {
@@ -89,6 +92,7 @@ impl Executor {
             Call::UpdateResources { id, name, resource, resources } => {
                 self.update_resources(pod, &id, &name, resource, *resources).await
             }
+            Call::UpdatePod { sandbox_id, resources, .. } => self.update_pod(&sandbox_id, &resources).await,
             Call::RemoveContainer { id, name, restart_count, keep_logs } => {
                 self.client.remove_container(&id).await.map_err(failure)?;
                 if !keep_logs {
@@ -169,12 +173,20 @@ impl Executor {
         }
     }
 
-    async fn run_sandbox(&self, pod: &Pod, attempt: u32) -> Outcome {
+    async fn run_sandbox(
+        &self,
+        pod: &Pod,
+        attempt: u32,
+        allocated: Option<Box<ResourceRequirements>>,
+    ) -> Outcome {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         self.dirs.prepare(uid).map_err(|e| refused(&e.to_string()))?;
         let logs = self.pod_logs(pod);
         fs::create_dir_all(&logs).map_err(|e| refused(&format!("making {}: {e}", logs.display())))?;
-        let config = self.sandbox_config(pod, attempt)?;
+        let mut config = self.sandbox_config(pod, attempt)?;
+        if let (Some(allocated), Some(linux)) = (allocated, &mut config.linux) {
+            linux.resources = Some(resize::of_pod(&allocated, &self.place.limits));
+        }
         let id = self.client.run_pod_sandbox(config, String::new()).await.map_err(failure)?;
         Ok(Answer::Made { id })
     }
@@ -189,7 +201,7 @@ impl Executor {
         if let Some(note) = note {
             self.recorder.pod_event(pod, None, true, "DNSConfigForming", note);
         }
-        Ok(sandbox_config::sandbox_config(pod, attempt, &self.pod_logs(pod), resolver))
+        Ok(sandbox_config::sandbox_config(pod, attempt, &self.pod_logs(pod), resolver, &self.place.limits))
     }
 
     async fn pull(&self, pod: &Pod, image: &str) -> Outcome {
@@ -243,7 +255,7 @@ impl Executor {
             addresses: Addresses { pod_ips: &pod_ips, host_ips: &host_ips },
             etc_hosts,
             termination_log,
-            node_memory: self.place.node_memory,
+            limits: &self.place.limits,
             target_id: target_id.as_deref(),
             volume_images: &volume_images,
         };
@@ -290,49 +302,6 @@ impl Executor {
             );
         }
         Ok(container)
-    }
-
-    /// One resource at a time; memory only goes down where the container uses less (behaviour.md 27.7).
-    async fn update_resources(
-        &self,
-        pod: &Pod,
-        id: &str,
-        name: &str,
-        resource: Resource,
-        resources: ResourceRequirements,
-    ) -> Outcome {
-        let Some(mut container) = find(pod, name) else {
-            return Err(refused("no such container in the pod"));
-        };
-        container.to_mut().resources = Some(resources);
-        let all = container_config::resources(pod, &container, self.place.node_memory);
-        let part = match resource {
-            Resource::Memory => {
-                let limit = u64::try_from(all.memory_limit_in_bytes).unwrap_or(0);
-                if limit > 0 {
-                    let used = self.client.container_memory(id).await.map_err(failure)?.unwrap_or(0);
-                    if used >= limit {
-                        let message = format!(
-                            "attempting to set container {name:?} memory limit ({limit}) below current usage ({used})"
-                        );
-                        return Err(refused(&message));
-                    }
-                }
-                v1::LinuxContainerResources {
-                    memory_limit_in_bytes: if limit == 0 { -1 } else { all.memory_limit_in_bytes },
-                    memory_swap_limit_in_bytes: if limit == 0 { -1 } else { all.memory_limit_in_bytes },
-                    ..Default::default()
-                }
-            }
-            Resource::Cpu => v1::LinuxContainerResources {
-                cpu_shares: all.cpu_shares,
-                cpu_period: all.cpu_period,
-                cpu_quota: if all.cpu_quota == 0 { -1 } else { all.cpu_quota },
-                ..Default::default()
-            },
-        };
-        let updated = self.client.update_container_resources(id, part).await;
-        updated.map(|()| Answer::Done).map_err(failure)
     }
 
     /// The pod's hosts file, unless it has no address or brings its own (behaviour.md 8.12).

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use podspec::ResourceList;
 
 use super::dns::Resolver;
+use crate::cgroups::Limits;
 
 const SOURCE: &str = "kubernetes.io/config.source";
 const SEEN: &str = "kubernetes.io/config.seen";
@@ -15,7 +16,13 @@ const SEEN: &str = "kubernetes.io/config.seen";
 const MAX_HOSTNAME: usize = 63;
 
 /// The configuration of sandbox number `attempt` of `pod`.
-pub(crate) fn sandbox_config(pod: &Pod, attempt: u32, log_dir: &Path, dns: Resolver) -> v1::PodSandboxConfig {
+pub(crate) fn sandbox_config(
+    pod: &Pod,
+    attempt: u32,
+    log_dir: &Path,
+    dns: Resolver,
+    limits: &Limits,
+) -> v1::PodSandboxConfig {
     let meta = &pod.metadata;
     let part = |s: &Option<String>| s.clone().unwrap_or_default();
     let spec = pod.spec.clone().unwrap_or_default();
@@ -50,7 +57,11 @@ pub(crate) fn sandbox_config(pod: &Pod, attempt: u32, log_dir: &Path, dns: Resol
                 ..Default::default()
             }),
             overhead: Some(v1::LinuxContainerResources::default()),
-            resources: Some(resources(&podspec::pod_requests(pod), &podspec::pod_limits(pod))),
+            resources: Some(resources(
+                &podspec::pod_requests(pod),
+                &podspec::pod_limits(pod),
+                limits.policy.cpu_period_us,
+            )),
             ..Default::default()
         }),
     }
@@ -108,20 +119,23 @@ fn port_mappings(spec: &PodSpec) -> Vec<v1::PortMapping> {
         .collect()
 }
 
-/// Shares from the requests, quota and memory from the limits (behaviour.md 21.3 to 21.6).
-pub(crate) fn resources(requests: &ResourceList, limits: &ResourceList) -> v1::LinuxContainerResources {
+/// Shares from the requests, quota and memory from the limits (behaviour.md 21.3 to 21.6); without a period there are no
+/// quotas.
+pub(crate) fn resources(
+    requests: &ResourceList,
+    limits: &ResourceList,
+    period_us: Option<u64>,
+) -> v1::LinuxContainerResources {
     let milli = |list: &ResourceList, name: &str| list.get(name).map(podspec::Quantity::milli_value);
-    let cpu_limit = milli(limits, "cpu").filter(|m| *m > 0);
-    let cpu_request = milli(requests, "cpu").filter(|m| *m > 0).or(cpu_limit).unwrap_or(0);
-    let period = cgroups::DEFAULT_CPU_PERIOD_US;
+    let cpu_limit = milli(limits, "cpu").and_then(|m| u64::try_from(m).ok()).filter(|m| *m > 0);
+    let cpu_request = milli(requests, "cpu").and_then(|m| u64::try_from(m).ok()).filter(|m| *m > 0);
+    let shares = cgroups::cpu_shares(cpu_request.or(cpu_limit).unwrap_or(0));
+    let quota = period_us.zip(cpu_limit).and_then(|(period, milli)| cgroups::cpu_quota_us(milli, period));
+    let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
     v1::LinuxContainerResources {
-        cpu_shares: i64::try_from(cgroups::cpu_shares(u64::try_from(cpu_request).unwrap_or(0)))
-            .unwrap_or(i64::MAX),
-        cpu_period: i64::try_from(period).unwrap_or(i64::MAX),
-        cpu_quota: cpu_limit.map_or(0, |milli| {
-            let quota = cgroups::cpu_quota_us(u64::try_from(milli).unwrap_or(0), period);
-            quota.and_then(|q| i64::try_from(q).ok()).unwrap_or(0)
-        }),
+        cpu_shares: signed(shares),
+        cpu_period: period_us.map_or(0, signed),
+        cpu_quota: quota.map_or(0, signed),
         memory_limit_in_bytes: limits.get("memory").map_or(0, podspec::Quantity::value),
         ..Default::default()
     }

@@ -175,7 +175,7 @@ impl World {
             self.changes_made += 1;
         }
         let time = match &call {
-            Call::RunSandbox { attempt } => {
+            Call::RunSandbox { attempt, .. } => {
                 let in_use = self.runtime.pod(key);
                 if in_use.sandboxes.iter().any(|s| s.attempt == *attempt)
                     || !in_use.making_sandboxes.insert(*attempt)
@@ -381,7 +381,7 @@ impl World {
                 self.runtime.images.insert(image);
                 Ok(Answer::Pulled { id, size_bytes: 7_000_000 })
             }
-            Call::RunSandbox { attempt } => {
+            Call::RunSandbox { attempt, .. } => {
                 let id = self.runtime.new_id("s");
                 let host_network = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
                 let ips = if host_network { Vec::new() } else { vec![format!("10.88.{key}.{attempt}")] };
@@ -413,6 +413,13 @@ impl World {
                     Some(true) => Ok(Answer::Done),
                     Some(false) => refused("the container does not run"),
                     None => not_found(),
+                }
+            }
+            Call::UpdatePod { sandbox_id, .. } => {
+                if self.runtime.pod(key).sandbox_is_ready(&sandbox_id) {
+                    Ok(Answer::Done)
+                } else {
+                    not_found()
                 }
             }
             Call::RemoveContainer { id, name, restart_count, keep_logs } => {
@@ -704,7 +711,7 @@ impl World {
                     self.runtime_changed(key);
                 }
             }
-            Call::RunSandbox { attempt } if self.random.percent(30) => {
+            Call::RunSandbox { attempt, .. } if self.random.percent(30) => {
                 let id = self.runtime.new_id("s");
                 let sandbox = Sandbox {
                     id,
@@ -724,7 +731,7 @@ impl World {
     fn release_names(&mut self, key: Key, call: &Call) {
         let in_use = self.runtime.pod(key);
         match call {
-            Call::RunSandbox { attempt } => {
+            Call::RunSandbox { attempt, .. } => {
                 in_use.making_sandboxes.remove(attempt);
             }
             Call::CreateContainer { name, restart_count, .. } => {

@@ -213,6 +213,9 @@ impl Ledger {
         for (name, before) in changed_resources(&record.pod, pod) {
             kept.allocated.entry(name).or_insert(before);
         }
+        if let Some(before) = changed_level(&record.pod, pod) {
+            kept.allocated_pod.get_or_insert(Box::new(before));
+        }
         kept
     }
 
@@ -264,6 +267,12 @@ impl Ledger {
 fn translated(deadline: Deadline, now: Now) -> Deadline {
     let left = Duration::try_from(deadline.wall.duration_since(now.wall)).unwrap_or_default();
     Deadline { boot: now.boot + left.min(deadline.grace), ..deadline }
+}
+
+/// What `spec.resources` was, where it is something else now.
+fn changed_level(old: &ApiPod, new: &ApiPod) -> Option<ResourceRequirements> {
+    let level = |pod: &ApiPod| pod.spec.as_ref().and_then(|spec| spec.resources.clone()).unwrap_or_default();
+    Some(level(old)).filter(|before| *before != level(new))
 }
 
 fn changed_resources(old: &ApiPod, new: &ApiPod) -> Vec<(String, ResourceRequirements)> {

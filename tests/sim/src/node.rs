@@ -18,7 +18,7 @@ pub(crate) fn facts(seed: u64) -> Arc<Facts> {
     let cpu = if mood.percent(25) { Quantity::from_milli(500) } else { plenty };
     let sizes = [("cpu", cpu), ("memory", plenty), ("ephemeral-storage", plenty), ("pods", plenty)];
     let allocatable = sizes.map(|(name, size)| (name.to_owned(), size)).into();
-    Arc::new(Facts { seen: true, allocatable, ..Facts::default() })
+    Arc::new(Facts { seen: true, pod_level_resources: true, allocatable, ..Facts::default() })
 }
 
 /// The node machine of a new daemon.

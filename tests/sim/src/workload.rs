@@ -95,6 +95,9 @@ impl Workload {
         let origin = if random.percent(15) { Origin::Static } else { Origin::Api };
         let mut object = pods::pod(&mut Random::new(seed, &[12, key as u64]), key, name, origin);
         if let Some(spec) = &mut object.spec {
+            if Random::new(seed, &[14, key as u64]).percent(15) {
+                spec.resources = Some(pods::resources(1_600));
+            }
             spec.priority = Random::new(seed, &[13, key as u64]).pick(&PRIORITIES);
         }
         self.pods.push(PlannedPod { key, origin, object, refused: random.percent(3) });

@@ -1,11 +1,12 @@
-//! Other resources for running containers (behaviour.md 27).
+//! Other resources for running containers, and for the pod as a whole (behaviour.md 27).
 //!
 //! ```text
-//!   spec --(node machine: Allowed)--> allocated --(runtime: UpdateContainerResources)--> actuated
+//!   spec --(node machine: Allowed)--> allocated --(runtime: Update...Resources)--> actuated
 //! ```
 //!
 //! Both steps are kept over a restart as what they differ in from the step before: `allocated` holds what a container is
-//! allowed where its spec says something else, `actuated` what it has where it is allowed something else.
+//! allowed where its spec says something else, `actuated` what it has where it is allowed something else. The pod as a whole
+//! has what its containers need together, or what its spec says of it: it grows before they do, and shrinks after them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod as ApiPod, ResourceRequirements};
 use serde::{Deserialize, Serialize};
 
-use super::{Pod, retry_delay};
+use super::{Pod, retry_delay, total};
 use crate::container::{self, ContainerKind};
 use crate::effect::{Call, Effect, EventType, Kept, OpId, Resource};
 use crate::input::{Answer, Failure, ResizeVerdict};
@@ -32,6 +33,10 @@ pub(crate) struct PendingResize {
 pub(crate) struct Resize {
     pub(crate) allocated: BTreeMap<String, ResourceRequirements>,
     pub(crate) actuated: BTreeMap<String, ResourceRequirements>,
+    /// What `spec.resources` is allowed to be, where it is something else.
+    pub(crate) allocated_pod: Option<Box<ResourceRequirements>>,
+    /// What the pod as a whole has, where it is allowed something else.
+    pub(crate) actuated_pod: Option<Box<ResourceRequirements>>,
     pub(crate) pending: Option<PendingResize>,
     /// What the runtime said against the last try.
     pub(crate) error: Option<String>,
@@ -44,12 +49,39 @@ pub(crate) struct Resize {
     failures: u32,
 }
 
+/// Whose resources are changed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Target {
+    Pod,
+    Container(String),
+}
+
 /// A call under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Update {
     op: OpId,
-    name: String,
+    target: Target,
     resource: Resource,
+    wants: ResourceRequirements,
+}
+
+/// What comes before what, of one resource: the pod is never less than its containers together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    PodGrows,
+    ContainerShrinks,
+    ContainerGrows,
+    PodShrinks,
+}
+
+/// A change that is due.
+#[derive(Debug)]
+struct Step {
+    target: Target,
+    /// The runtime's id of the container, or of the sandbox.
+    id: String,
+    resource: Resource,
+    turn: Turn,
     wants: ResourceRequirements,
 }
 
@@ -63,17 +95,33 @@ enum Ask {
 
 impl Resize {
     pub(super) fn new(kept: &Kept) -> Self {
-        let ask = if kept.allocated.is_empty() { Ask::No } else { Ask::Due };
-        Self { allocated: kept.allocated.clone(), actuated: kept.actuated.clone(), ask, ..Self::default() }
+        let mut resize = Self {
+            allocated: kept.allocated.clone(),
+            actuated: kept.actuated.clone(),
+            allocated_pod: kept.allocated_pod.clone(),
+            actuated_pod: kept.actuated_pod.clone(),
+            ..Self::default()
+        };
+        resize.ask = resize.due();
+        resize
+    }
+
+    /// Whether anything of the spec is not allowed yet.
+    fn is_asking(&self) -> bool {
+        !self.allocated.is_empty() || self.allocated_pod.is_some()
+    }
+
+    fn due(&self) -> Ask {
+        if self.is_asking() { Ask::Due } else { Ask::No }
     }
 
     pub(super) fn is_about(&self, op: OpId) -> bool {
         self.update.as_ref().is_some_and(|u| u.op == op)
     }
 
-    /// Whether containers have not got yet what they are allowed.
+    /// Whether containers, or the pod as a whole, have not got yet what they are allowed.
     pub(crate) fn in_progress(&self) -> bool {
-        !self.actuated.is_empty()
+        !self.actuated.is_empty() || self.actuated_pod.is_some()
     }
 
     /// What a container is allowed.
@@ -103,9 +151,17 @@ impl Resize {
                 self.allocated.insert(spec.name.clone(), allowed);
             }
         }
+        let level =
+            |pod: &ApiPod| pod.spec.as_ref().and_then(|spec| spec.resources.clone()).unwrap_or_default();
+        let (before, wants) = (level(old), level(new));
+        if before != wants {
+            changed = true;
+            let allowed = self.allocated_pod.take().unwrap_or_else(|| Box::new(before));
+            self.allocated_pod = Some(allowed).filter(|allowed| **allowed != wants);
+        }
         if changed {
             self.pending = None;
-            self.ask = if self.allocated.is_empty() { Ask::No } else { Ask::Due };
+            self.ask = self.due();
         }
     }
 }
@@ -117,14 +173,14 @@ impl Pod {
             self.resize.ask = Ask::Asked;
             out.push(Effect::AskResize);
         }
-        if self.resize.actuated.is_empty() {
+        if !self.resize.in_progress() {
             return;
         }
         self.forget_actuated(observation);
-        if self.resize.actuated.is_empty() {
+        if !self.resize.in_progress() {
             self.resize_completed(out);
         }
-        if self.resize.actuated.is_empty() || self.resize.update.is_some() {
+        if !self.resize.in_progress() || self.resize.update.is_some() {
             return;
         }
         if let Some(at) = self.resize.retry_at.filter(|at| *at > now.boot) {
@@ -132,14 +188,18 @@ impl Pod {
             return;
         }
         match self.next_update(observation, now) {
-            Some((id, name, resource, resources)) => {
-                let wants = resources.clone();
-                let resources = Box::new(resources);
-                let op =
-                    self.call(out, Call::UpdateResources { id, name: name.clone(), resource, resources });
-                self.resize.update = Some(Update { op, name, resource, wants });
+            Some(Step { target, id, resource, wants, .. }) => {
+                let resources = Box::new(wants.clone());
+                let call = match &target {
+                    Target::Pod => Call::UpdatePod { sandbox_id: id, resource, resources },
+                    Target::Container(name) => {
+                        Call::UpdateResources { id, name: name.clone(), resource, resources }
+                    }
+                };
+                let op = self.call(out, call);
+                self.resize.update = Some(Update { op, target, resource, wants });
             }
-            None if self.resize.actuated.is_empty() => self.resize_completed(out),
+            None if !self.resize.in_progress() => self.resize_completed(out),
             None => {}
         }
     }
@@ -150,7 +210,10 @@ impl Pod {
 
     /// What does not run has nothing that it could be brought to: it starts with what it is allowed.
     fn forget_actuated(&mut self, observation: &Observation) {
-        let Resize { actuated, ending, .. } = &mut self.resize;
+        let Resize { actuated, actuated_pod, ending, .. } = &mut self.resize;
+        if observation.newest_sandbox().is_none_or(|sandbox| !sandbox.ready) {
+            *actuated_pod = None;
+        }
         let running = |name: &str| {
             let newest = observation.newest_container(name);
             newest.filter(|c| c.state == ContainerState::Running).map(|c| c.id.as_str())
@@ -162,12 +225,54 @@ impl Pod {
         ending.retain(|name, _| actuated.contains_key(name));
     }
 
-    /// Memory before processor time, and what becomes smaller before what becomes larger (behaviour.md 27.6).
-    fn next_update(
-        &mut self,
-        observation: &Observation,
-        now: Now,
-    ) -> Option<(String, String, Resource, ResourceRequirements)> {
+    /// Memory before processor time; of each the pod as a whole before its containers where it grows, after them where it
+    /// shrinks; of the containers those that become smaller before those that become larger (behaviour.md 27.6).
+    fn next_update(&mut self, observation: &Observation, now: Now) -> Option<Step> {
+        let mut steps = self.pod_steps(observation);
+        let pod_grows: Vec<Resource> =
+            steps.iter().filter(|s| s.turn == Turn::PodGrows).map(|s| s.resource).collect();
+        steps.extend(self.container_steps(observation, &pod_grows, now));
+        // While any container has more than it is to have, the pod has to hold it.
+        let open = |resource: Resource| {
+            let pod = &self.pod;
+            self.resize.actuated.iter().any(|(name, has)| {
+                let spec = container::spec_named(pod, name);
+                let wants = spec.and_then(|(_, spec)| self.resize.allocated_of(&spec).cloned());
+                differs(resource, has, &wants.unwrap_or_default())
+            })
+        };
+        steps.retain(|step| step.turn != Turn::PodShrinks || !open(step.resource));
+        steps.sort_by(|a, b| (a.resource, a.turn, &a.target).cmp(&(b.resource, b.turn, &b.target)));
+        steps.into_iter().next()
+    }
+
+    /// What is to be changed about the pod as a whole.
+    fn pod_steps(&mut self, observation: &Observation) -> Vec<Step> {
+        let Some(has) = &self.resize.actuated_pod else { return Vec::new() };
+        let wants = total::of(&total::as_allowed(&self.pod, &self.resize));
+        let Some(sandbox) = observation.newest_sandbox() else { return Vec::new() };
+        let step = |resource: Resource| Step {
+            target: Target::Pod,
+            id: sandbox.id.clone(),
+            resource,
+            turn: if amount(resource, &wants) > amount(resource, has) {
+                Turn::PodGrows
+            } else {
+                Turn::PodShrinks
+            },
+            wants: wants.clone(),
+        };
+        let changed = [Resource::Memory, Resource::Cpu].into_iter().filter(|r| differs(*r, has, &wants));
+        let steps: Vec<Step> = changed.map(step).collect();
+        if steps.is_empty() {
+            self.resize.actuated_pod = None;
+        }
+        steps
+    }
+
+    /// What is to be changed about running containers. Those that have to be restarted for it are ended, once the pod is
+    /// large enough for what they will have.
+    fn container_steps(&mut self, observation: &Observation, pod_grows: &[Resource], now: Now) -> Vec<Step> {
         let pod = std::sync::Arc::clone(&self.pod);
         let mut steps = Vec::new();
         let mut settled = Vec::new();
@@ -180,7 +285,9 @@ impl Pod {
             let parts: Vec<Resource> =
                 [Resource::Memory, Resource::Cpu].into_iter().filter(|r| differs(*r, has, &wants)).collect();
             if parts.iter().any(|r| restarts_for(&spec, *r)) {
-                ending.push((name.clone(), c.id.clone()));
+                if !parts.iter().any(|r| pod_grows.contains(r)) {
+                    ending.push((name.clone(), c.id.clone()));
+                }
                 continue;
             }
             if parts.is_empty() {
@@ -188,7 +295,13 @@ impl Pod {
             }
             for resource in parts {
                 let grows = amount(resource, &wants) > amount(resource, has);
-                steps.push(((resource, grows, name.clone()), c.id.clone(), wants.clone()));
+                steps.push(Step {
+                    target: Target::Container(name.clone()),
+                    id: c.id.clone(),
+                    resource,
+                    turn: if grows { Turn::ContainerGrows } else { Turn::ContainerShrinks },
+                    wants: wants.clone(),
+                });
             }
         }
         for name in settled {
@@ -200,13 +313,11 @@ impl Pod {
             self.kill(&id, message, self.own_grace(), now);
             self.resize.ending.insert(name, id);
         }
-        steps.sort_by(|a, b| a.0.cmp(&b.0));
-        let ((resource, _, name), id, wants) = steps.into_iter().next()?;
-        Some((id, name, resource, wants))
+        steps
     }
 
     pub(super) fn resize_told(&mut self, verdict: ResizeVerdict, out: &mut Vec<Effect>) {
-        if self.resize.allocated.is_empty() {
+        if !self.resize.is_asking() {
             return;
         }
         let (deferred, message) = match verdict {
@@ -214,10 +325,15 @@ impl Pod {
                 self.resize.pending = None;
                 self.resize.ask = Ask::No;
                 self.resize.error = None;
+                let total_before = total::of(&total::as_allowed(&self.pod, &self.resize));
                 let allowed = std::mem::take(&mut self.resize.allocated);
+                self.resize.allocated_pod = None;
                 for (name, before) in allowed {
                     // What runs may still have something older than what was allowed last.
                     self.resize.actuated.entry(name).or_insert(before);
+                }
+                if total_before != total::of(&self.pod) {
+                    self.resize.actuated_pod.get_or_insert(Box::new(total_before));
                 }
                 self.event(out, EventType::Normal, "ResizeStarted", "Pod resize started".to_owned(), None);
                 return;
@@ -243,12 +359,16 @@ impl Pod {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        let Some(Update { name, resource, wants, .. }) = self.resize.update.take() else { return };
+        let Some(Update { target, resource, wants, .. }) = self.resize.update.take() else { return };
         // What the container has now is read from the runtime.
         self.stale = true;
         match outcome {
             Ok(_) => {
-                if let Some(has) = self.resize.actuated.get_mut(&name) {
+                let has = match &target {
+                    Target::Pod => self.resize.actuated_pod.as_deref_mut(),
+                    Target::Container(name) => self.resize.actuated.get_mut(name),
+                };
+                if let Some(has) = has {
                     take_part(resource, has, &wants);
                 }
                 self.resize.failures = 0;
@@ -259,7 +379,11 @@ impl Pod {
                 self.resize.failures += 1;
                 self.resize.retry_at = Some(now.boot + retry_delay(self.resize.failures + 3, 30));
                 if self.resize.error.as_ref() != Some(&failure.message) {
-                    let message = format!("Error resizing container {name}: {}", failure.message);
+                    let what = match target {
+                        Target::Pod => "the pod".to_owned(),
+                        Target::Container(name) => format!("container {name}"),
+                    };
+                    let message = format!("Error resizing {what}: {}", failure.message);
                     self.event(out, EventType::Warning, "ResizeError", message, None);
                 }
                 self.resize.error = Some(failure.message);
@@ -289,8 +413,7 @@ fn differs(resource: Resource, a: &ResourceRequirements, b: &ResourceRequirement
 
 /// Makes one resource of `has` what it is in `wants`.
 fn take_part(resource: Resource, has: &mut ResourceRequirements, wants: &ResourceRequirements) {
-    let lists = [(&mut has.requests, &wants.requests), (&mut has.limits, &wants.limits)];
-    for (has, wants) in lists {
+    for (has, wants) in [(&mut has.requests, &wants.requests), (&mut has.limits, &wants.limits)] {
         match wants.as_ref().and_then(|l| l.get(key(resource))) {
             Some(value) => {
                 has.get_or_insert_default().insert(key(resource).to_owned(), value.clone());

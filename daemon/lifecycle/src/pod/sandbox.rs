@@ -1,7 +1,9 @@
 //! The pod's sandbox: whether a new one is needed, and its way up and down (behaviour.md 7).
 
+use std::borrow::Cow;
+
 use super::stop::Order;
-use super::{Cause, Pod, SandboxWork, Stage, outcome_unknown, retry_delay};
+use super::{Cause, Pod, SandboxWork, Stage, outcome_unknown, retry_delay, total};
 use crate::container;
 use crate::effect::{Call, Effect, EventType, SlotClass};
 use crate::input::{Answer, Failure, FailureKind};
@@ -68,7 +70,9 @@ impl Pod {
 
     pub(super) fn sandbox_slot_granted(&mut self, attempt: u32, out: &mut Vec<Effect>, op: crate::OpId) {
         self.sandbox = SandboxWork::Running(op);
-        out.push(Effect::Call { op, call: Call::RunSandbox { attempt } });
+        let allowed = total::as_allowed(&self.pod, &self.resize);
+        let allocated = matches!(allowed, Cow::Owned(_)).then(|| Box::new(total::of(&allowed)));
+        out.push(Effect::Call { op, call: Call::RunSandbox { attempt, allocated } });
     }
 
     pub(super) fn sandbox_answered(

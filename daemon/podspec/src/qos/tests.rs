@@ -59,3 +59,43 @@ fn only_the_class_by_name_makes_a_pod_node_critical() {
     );
     assert!(is_critical(&p) && !is_node_critical(&p));
 }
+
+/// Pods of kubelet-fixtures/cgroup-v2: a node of 1535236Ki.
+#[test]
+fn row_22_5_a_pod_level_request_is_shared_and_a_sidecar_outlives_the_least_container() {
+    let memory = 1_535_236 * 1024;
+    let scores = |p: &Pod| -> Vec<i32> {
+        let spec = p.spec.as_ref().expect("a spec");
+        containers(spec).map(|(_, c)| oom_score_adj(p, c, memory)).collect()
+    };
+    let asks =
+        |name: &str, amount: &str| json!({"name": name, "resources": {"requests": {"memory": amount}}});
+    let side = |amount: &str| {
+        let mut side = asks("s", amount);
+        side["restartPolicy"] = json!("Always");
+        side
+    };
+    let level = json!({"requests": {"memory": "64Mi"}, "limits": {"memory": "96Mi"}});
+    let p = pod(json!({"resources": level, "containers": [asks("a", "16Mi"), {"name": "b"}]}));
+    assert_eq!(scores(&p), [974, 984]);
+    let p =
+        pod(json!({"initContainers": [asks("i", "100Mi"), side("24Mi")], "containers": [asks("m", "16Mi")]}));
+    assert_eq!(scores(&p), [934, 984, 990]);
+    let p =
+        pod(json!({"initContainers": [side("1Mi")], "containers": [asks("m", "300Mi"), asks("n", "16Mi")]}));
+    assert_eq!(scores(&p), [990, 800, 990], "the sidecar alone would have 1000 - 0.67");
+}
+
+#[test]
+fn row_22_1_values_of_the_pod_as_a_whole_count_alone() {
+    let full = json!({"cpu": "1", "memory": "1Gi"});
+    for (level, class) in [
+        (json!({"limits": full.clone()}), QosClass::Guaranteed),
+        (json!({"limits": full.clone(), "requests": {"cpu": "500m", "memory": "1Gi"}}), QosClass::Burstable),
+        (json!({"limits": {"cpu": "1"}}), QosClass::Burstable),
+        (json!({}), QosClass::Guaranteed),
+    ] {
+        let p = pod(json!({"resources": level, "containers": [container(full.clone(), json!({}))]}));
+        assert_eq!(qos_class(&p), class, "{level}");
+    }
+}

@@ -1,6 +1,23 @@
 use super::*;
 
 #[test]
+fn row_21_14_without_the_unified_hierarchy_both_settings_have_to_do_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |fail_cgroup_v1, cgroups_per_qos| {
+        let config = Config { fail_cgroup_v1, cgroups_per_qos, ..Config::default() };
+        cgroup_version(dir.path(), &config)
+    };
+    assert_eq!(check(false, false).unwrap(), Hierarchy::V1);
+    for (fail, per_qos) in [(true, true), (true, false), (false, true)] {
+        let error = check(fail, per_qos).unwrap_err();
+        let message = error.to_string();
+        assert!(error.is_configuration());
+        assert!(message.contains("systemd.unified_cgroup_hierarchy=1"), "{message}");
+        assert!(message.contains("failCgroupV1: false, cgroupsPerQOS: false"), "{message}");
+    }
+}
+
+#[test]
 fn active_swap_is_refused_and_its_devices_named() {
     let dir = tempfile::tempdir().unwrap();
     let swaps = dir.path().join("swaps");

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::{Parts, container_config};
+use cgroups::{Capacity, Hierarchy, Policy};
+
+use super::{Parts, container_config, resources};
+use crate::cgroups::Limits;
 use crate::runtime::environment::Addresses;
 
 fn pod() -> Pod {
@@ -37,11 +40,33 @@ fn pod() -> Pod {
     .unwrap()
 }
 
+fn limits(hierarchy: Hierarchy) -> Limits {
+    let huge_pages = [(2 << 20, 0)].into();
+    let capacity = Capacity { memory_bytes: 32 << 30, huge_pages, counts_swap: true, ..Capacity::default() };
+    Limits { capacity, policy: Policy::default(), hierarchy }
+}
+
+#[test]
+fn on_the_unified_hierarchy_a_container_has_no_swap_and_is_killed_as_a_whole() {
+    let pod = pod();
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let told = resources(&pod, container, &limits(Hierarchy::V2));
+    let mut unified: Vec<(String, String)> = told.unified.into_iter().collect();
+    unified.sort();
+    let expected = [("memory.oom.group", "1"), ("memory.swap.max", "0")];
+    assert_eq!(unified, expected.map(|(file, content)| (file.to_owned(), content.to_owned())));
+    assert_eq!((told.memory_limit_in_bytes, told.memory_swap_limit_in_bytes), (33_554_432, 0));
+    let pages: Vec<(&str, u64)> =
+        told.hugepage_limits.iter().map(|l| (l.page_size.as_str(), l.limit)).collect();
+    assert_eq!(pages, [("2MB", 0)]);
+}
+
 #[test]
 fn a_container_is_described_as_a_kubelet_describes_it() {
     let pod = pod();
     let container = &pod.spec.as_ref().unwrap().containers[0];
     let (host_ips, pod_ips) = (["192.0.2.2".to_owned()], ["10.88.0.20".to_owned()]);
+    let limits = limits(Hierarchy::V1);
     let parts = Parts {
         restart_count: 2,
         image_id: "sha256:96a6",
@@ -50,7 +75,7 @@ fn a_container_is_described_as_a_kubelet_describes_it() {
         termination_log: Some(PathBuf::from("/root/pods/u/containers/one/abc")),
         target_id: None,
         volume_images: &Default::default(),
-        node_memory: 32 << 30,
+        limits: &limits,
     };
     let config = container_config(&pod, container, &parts).unwrap();
     assert_eq!(config.metadata.unwrap().attempt, 2);

@@ -155,6 +155,7 @@ impl World {
                 | Call::CreateContainer { .. }
                 | Call::StartContainer { .. }
                 | Call::UpdateResources { .. }
+                | Call::UpdatePod { .. }
                 | Call::RunHook { hook: Hook::PostStart, .. }
         );
         let told = self.truth(key).told_end;

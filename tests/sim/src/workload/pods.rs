@@ -158,7 +158,15 @@ pub(crate) fn change_image(pod: &mut ApiPod, which: u64) {
     }
 }
 
+/// Other resources for one of its containers, or for the pod as a whole where its spec says what that is to have.
 pub(crate) fn resize(pod: &mut ApiPod, which: u64, amount: i64) {
+    if let Some(level) = pod.spec.as_mut().and_then(|spec| spec.resources.as_mut())
+        && which.is_multiple_of(2)
+    {
+        // Room for all that its containers may ask for.
+        *level = resources(amount * 8);
+        return;
+    }
     if let Some(c) = nth(pod, which, |c| c.resources.is_some()) {
         c.resources = Some(resources(amount));
     }

@@ -1,5 +1,7 @@
 //! The rows of behaviour.md that speak of decisions about one pod, one test each, named by the row.
 
+mod resize;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::world::{Behaviour, World, pod};
 use super::{exits, one, reasons, running, secs};
-use crate::{ContainerState, Input, ProbeKind, ResizeVerdict};
+use crate::{ContainerState, Input, ProbeKind};
 
 fn container(name: &str) -> Value {
     json!({"name": name, "image": "img"})
@@ -520,75 +522,6 @@ fn row_19_13_a_failed_liveness_probe_restarts_the_container_with_the_probes_own_
     assert!(world.told().contains(&"stop c-s0-0 within 45s".to_owned()));
     let message = "Container c failed liveness probe, will be restarted";
     assert!(world.events.iter().any(|e| e.reason == "Killing" && e.message == message));
-}
-
-#[test]
-fn row_27_a_resize_brings_memory_before_cpu_and_less_before_more() {
-    let has = |cpu: &str, memory: &str| {
-        let list = json!({"cpu": cpu, "memory": memory});
-        json!({"resources": {"requests": list, "limits": list}})
-    };
-    let containers = vec![with("a", has("1", "64Mi")), with("b", has("1", "64Mi"))];
-    let mut world = world(spec("Always", vec![], containers));
-    world.until(secs(5), "running", running);
-    world.resize = ResizeVerdict::Deferred { message: "there is no room".into() };
-    let wants = |world: &mut World, a: Value, b: Value| {
-        world.assign(|pod| {
-            let containers = &mut pod.spec.as_mut().expect("a spec").containers;
-            for (c, wanted) in containers.iter_mut().zip([a, b]) {
-                c.resources = Some(serde_json::from_value(wanted["resources"].clone()).expect("resources"));
-            }
-            pod.metadata.generation = Some(2);
-        });
-    };
-    wants(&mut world, has("2", "128Mi"), has("500m", "32Mi"));
-    world.run(secs(2));
-    assert_eq!(world.condition("PodResizePending"), Some(("True".into(), "Deferred".into())));
-    let allocated =
-        |w: &World, c: &str| w.container(c).allocated_resources.clone().unwrap_or_default()["cpu"].0.clone();
-    assert_eq!(allocated(&world, "a"), "1");
-    world.restart_daemon();
-    world.run(secs(2));
-    assert_eq!(allocated(&world, "a"), "1", "what was allowed outlives the daemon");
-    world.deliver(Input::Resized(ResizeVerdict::Allowed));
-    world.run(secs(2));
-    let given: Vec<_> = world.told().into_iter().filter(|t| t.starts_with("give ")).collect();
-    assert_eq!(given, ["give b other Memory", "give a other Memory", "give b other Cpu", "give a other Cpu"]);
-    assert_eq!(world.condition("PodResizePending"), None);
-    assert_eq!(world.condition("PodResizeInProgress"), None);
-    assert_eq!((allocated(&world, "a"), world.starts("a")), ("2".to_owned(), 1));
-    let told: Vec<_> = reasons(&world).into_iter().filter(|r| r.starts_with("Resize")).collect();
-    assert_eq!(told, ["ResizeDeferred", "ResizeDeferred", "ResizeStarted", "ResizeCompleted"]);
-}
-
-#[test]
-fn row_27_8_a_resource_that_needs_it_restarts_the_container() {
-    let of = |cpu: &str| {
-        json!({"resources": {"requests": {"cpu": cpu}},
-            "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]})
-    };
-    let mut world = world(spec("Never", vec![], vec![with("c", of("1"))]));
-    world.until(secs(5), "running", running);
-    world.assign(|pod| {
-        let wanted = of("2")["resources"].clone();
-        pod.spec.as_mut().expect("a spec").containers[0].resources =
-            Some(serde_json::from_value(wanted).expect("resources"));
-    });
-    world.until(secs(10), "a second run", |w| w.starts("c") == 2 && w.container("c").restart_count == 1);
-    assert!(world.told().contains(&"stop c-s0-0 within 30s".to_owned()));
-    world.run(secs(2));
-    assert_eq!(world.condition("PodResizeInProgress"), None);
-    assert_eq!(
-        reasons(&world).iter().filter(|r| r.starts_with("Resize")).count(),
-        2,
-        "started and completed"
-    );
-    let early = world.published.iter().any(|s| {
-        let c = &s.container_statuses.as_ref().expect("containers")[0];
-        let shown = c.resources.as_ref().and_then(|r| r.requests.clone()).unwrap_or_default();
-        c.restart_count == 0 && shown.get("cpu").is_some_and(|q| q.0 == "2")
-    });
-    assert!(!early, "what runs is not said to have what it has not");
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub(super) fn settings() -> Arc<Settings> {
     Arc::new(Settings {
         max_restart_period: Duration::from_secs(300),
         runtime_name: "containerd".to_owned(),
-        supported: Supported { probes: true, volumes: true },
+        supported: Supported { probes: true, volumes: true, pod_resources: true },
     })
 }
 
@@ -105,7 +105,7 @@ fn facts() -> Arc<Facts> {
     let plenty = podspec::Quantity::from_units(1 << 40);
     let names = ["cpu", "memory", "ephemeral-storage", "pods"];
     let allocatable = names.map(|name| (name.to_owned(), plenty)).into();
-    Arc::new(Facts { seen: true, allocatable, ..Facts::default() })
+    Arc::new(Facts { seen: true, pod_level_resources: true, allocatable, ..Facts::default() })
 }
 
 impl World {
@@ -413,7 +413,7 @@ impl World {
         let now = self.wall_nanos();
         Some(match call {
             Call::Observe => Ok(Answer::Observed(self.runtime.clone())),
-            Call::RunSandbox { attempt } => {
+            Call::RunSandbox { attempt, .. } => {
                 if self.runtime.sandboxes.iter().any(|s| s.attempt == attempt) {
                     return Some(Err(failure(FailureKind::Reserved, "name is reserved")));
                 }
@@ -526,7 +526,8 @@ impl World {
             Call::RemoveDirs { .. }
             | Call::MountVolumes
             | Call::UnmountVolumes
-            | Call::UpdateResources { .. } => Ok(Answer::Done),
+            | Call::UpdateResources { .. }
+            | Call::UpdatePod { .. } => Ok(Answer::Done),
             Call::RunHook { name, hook, .. } if self.hook(&name, hook).1 => Ok(Answer::Done),
             Call::RunHook { .. } => Err(failure(FailureKind::Refused, "the hook failed")),
             Call::DeleteObject => {
