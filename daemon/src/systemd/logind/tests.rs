@@ -108,12 +108,8 @@ struct Setup {
     _dir: tempfile::TempDir,
 }
 
+/// Without a bus: whoever connects is given to the test.
 fn setup(longest: Duration, preparing: bool) -> Setup {
-    let dir = tempfile::tempdir().unwrap();
-    let drop_in = dir.path().join("logind.conf.d/99-kubelet.conf");
-    let state = State { drop_in: drop_in.clone(), ..State::default() };
-    *state.longest.lock().unwrap() = longest;
-    *state.preparing.lock().unwrap() = preparing;
     let (give, connections) = mpsc::channel(4);
     let connect: Connect = Box::new(move || {
         let give = give.clone();
@@ -123,6 +119,20 @@ fn setup(longest: Duration, preparing: bool) -> Setup {
             connection::Builder::unix_stream(ours).p2p().build().await
         })
     });
+    setup_at(connect, connections, longest, preparing)
+}
+
+fn setup_at(
+    connect: Connect,
+    connections: mpsc::Receiver<tokio::net::UnixStream>,
+    longest: Duration,
+    preparing: bool,
+) -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    let drop_in = dir.path().join("logind.conf.d/99-kubelet.conf");
+    let state = State { drop_in: drop_in.clone(), ..State::default() };
+    *state.longest.lock().unwrap() = longest;
+    *state.preparing.lock().unwrap() = preparing;
     let (recorder, _sender) = Recorder::new(None, "n1", Rates::default());
     let metrics = Metrics::new().unwrap();
     let down = watch::Sender::new(false);
@@ -218,6 +228,69 @@ async fn a_daemon_that_starts_while_the_machine_goes_down_says_so_to_the_pods() 
     let _logind = node.connected().await;
     node.is_down(true).await;
     assert!(node.state.locks.lock().unwrap().is_empty());
+}
+
+struct Bus(std::process::Child);
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn bus(address: &str) -> Option<Bus> {
+    let child = std::process::Command::new("dbus-daemon")
+        .args(["--session", "--nofork", "--nopidfile", "--print-address"])
+        .arg(format!("--address={address}"))
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let mut bus = match child {
+        Ok(child) => Bus(child),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            println!("skipped: there is no dbus-daemon");
+            return None;
+        }
+        Err(error) => panic!("starting dbus-daemon: {error}"),
+    };
+    // The address is printed once it listens.
+    let said = bus.0.stdout.as_mut().unwrap().read(&mut [0; 256]).unwrap();
+    assert!(said > 0, "it has ended");
+    Some(bus)
+}
+
+#[tokio::test]
+async fn over_a_bus_a_logind_that_comes_later_is_found_and_a_shutdown_delayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = format!("unix:path={}", dir.path().join("bus").display());
+    let Some(_bus) = bus(&address) else { return };
+    let there = address.clone();
+    let connect: Connect = Box::new(move || {
+        let address = there.clone();
+        Box::pin(async move { connection::Builder::address(address.as_str())?.build().await })
+    });
+    let mut node = setup_at(connect, mpsc::channel(1).1, Duration::from_secs(5), false);
+    let logind = connection::Builder::address(address.as_str())
+        .unwrap()
+        .serve_at(LOGIN_PATH, Manager(node.state.clone()))
+        .unwrap()
+        .serve_at(SYSTEMD_PATH, Systemd(node.state.clone()))
+        .unwrap()
+        .build()
+        .await
+        .unwrap();
+    logind.request_name(SYSTEMD).await.unwrap();
+    logind.request_name(LOGIN).await.unwrap();
+    node.locks(1).await;
+    assert_eq!(*node.state.longest.lock().unwrap(), GRACE);
+
+    node.state.prepare(&logind, true).await;
+    node.is_down(true).await;
+    node.over.send_modify(|times| *times += 1);
+    node.until("given back", || !node.state.is_held()).await;
+    node.state.prepare(&logind, false).await;
+    node.is_down(false).await;
+    node.locks(2).await;
 }
 
 #[test]
