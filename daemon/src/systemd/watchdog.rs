@@ -95,7 +95,7 @@ pub(crate) async fn run(
     stop: watch::Receiver<bool>,
 ) {
     feed(period, pings, runtime, stop, |verdict| match verdict {
-        Ok(()) => tell(&[NotifyState::Watchdog]),
+        Ok(()) => tell(&[NotifyState::Watchdog, NotifyState::Status("Running")]),
         Err(ill) => tell(&[NotifyState::Status(&format!("Not well: {ill}"))]),
     })
     .await;
