@@ -93,7 +93,7 @@ pub enum NodeInput {
         /// Its UID.
         uid: String,
     },
-    /// Nothing of the pod runs any more and its volumes are unmounted, or it is gone; comes after [`NodeInput::Ended`].
+    /// Nothing of the pod runs any more, its volumes are unmounted and its cgroup is gone; comes after [`NodeInput::Ended`].
     Settled {
         /// Its UID.
         uid: String,

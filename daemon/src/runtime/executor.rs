@@ -24,7 +24,7 @@ use super::environment::Addresses;
 use super::image_failure::image_failure;
 use super::{dns, hooks, log_files, observe, restored, sandbox_config};
 use crate::cause::chain;
-use crate::cgroups::Limits;
+use crate::cgroups::{Limits, PodCgroups};
 use crate::events::Recorder;
 use crate::images::Images;
 use crate::node::RuntimeState;
@@ -52,6 +52,8 @@ pub(crate) struct Executor {
     recorder: Recorder,
     runtime: watch::Sender<RuntimeState>,
     images: Images,
+    /// `None` where pods have no cgroups of their own.
+    cgroups: Option<PodCgroups>,
 }
 
 /// The termination message policy that takes the log where there is no message.
@@ -69,7 +71,18 @@ impl Executor {
         runtime: watch::Sender<RuntimeState>,
         images: Images,
     ) -> Self {
-        Self { client, dirs: Arc::new(dirs), place: Arc::new(place), host_ips, recorder, runtime, images }
+        let (dirs, place) = (Arc::new(dirs), Arc::new(place));
+        Self { client, dirs, place, host_ips, recorder, runtime, images, cgroups: None }
+    }
+
+    /// With cgroups for the pods.
+    pub(crate) fn with_cgroups(self, cgroups: PodCgroups) -> Self {
+        Self { cgroups: Some(cgroups), ..self }
+    }
+
+    /// The pods' cgroups, where they have some.
+    pub(crate) fn cgroups(&self) -> Option<&PodCgroups> {
+        self.cgroups.as_ref()
     }
 
     /// Does what `call` asks for `pod`.
@@ -92,7 +105,16 @@ impl Executor {
             Call::UpdateResources { id, name, resource, resources } => {
                 self.update_resources(pod, &id, &name, resource, *resources).await
             }
-            Call::UpdatePod { sandbox_id, resources, .. } => self.update_pod(&sandbox_id, &resources).await,
+            Call::UpdatePod { sandbox_id, resource, resources } => {
+                self.update_pod(pod, &sandbox_id, resource, &resources).await
+            }
+            Call::RemoveCgroup => match &self.cgroups {
+                Some(cgroups) => {
+                    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                    cgroups.remove(uid).await.map(|()| Answer::Done).map_err(|e| refused(&chain(&e)))
+                }
+                None => Ok(Answer::Done),
+            },
             Call::RemoveContainer { id, name, restart_count, keep_logs } => {
                 self.client.remove_container(&id).await.map_err(failure)?;
                 if !keep_logs {
@@ -184,8 +206,14 @@ impl Executor {
         let logs = self.pod_logs(pod);
         fs::create_dir_all(&logs).map_err(|e| refused(&format!("making {}: {e}", logs.display())))?;
         let mut config = self.sandbox_config(pod, attempt)?;
-        if let (Some(allocated), Some(linux)) = (allocated, &mut config.linux) {
-            linux.resources = Some(resize::of_pod(&allocated, &self.place.limits));
+        if let Some(linux) = &mut config.linux {
+            if let Some(allocated) = &allocated {
+                linux.resources = Some(resize::of_pod(allocated, &self.place.limits));
+            }
+            if let Some(cgroups) = &self.cgroups {
+                let pod = resize::as_allocated(pod, allocated.as_deref());
+                linux.cgroup_parent = cgroups.ensure(&pod).await.map_err(|e| refused(&chain(&e)))?;
+            }
         }
         let id = self.client.run_pod_sandbox(config, String::new()).await.map_err(failure)?;
         Ok(Answer::Made { id })
