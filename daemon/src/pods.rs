@@ -15,6 +15,7 @@ mod node_task;
 mod publisher;
 mod status_patch;
 mod task;
+mod urgency;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

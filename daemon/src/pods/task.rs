@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 
 use super::mailbox::{Letter, Mailbox};
 use super::node_task::{Ask, Question};
-use super::publisher::{Publisher, Sent};
+use super::publisher::{Publisher, Sent, Turn};
+use super::urgency::{PATIENCE, Urgency, urgency};
 use super::view::Shown;
 use crate::clock;
 use crate::ledger::Ledger;
@@ -40,6 +41,7 @@ type Answered = (OpId, Result<Answer, Failure>);
 struct Outgoing {
     version: u64,
     status: Arc<PodStatus>,
+    urgency: Urgency,
     failures: u32,
 }
 
@@ -55,9 +57,11 @@ pub(super) struct PodTask {
     unknown_to_runtime: bool,
     /// Whether an earlier daemon had the pod.
     known: bool,
+    /// The status that is sent next. It is replaced by a newer one until its turn has come.
     pending: Option<Outgoing>,
+    turn: Option<(Urgency, BoxFuture<'static, Option<Turn>>)>,
     sending: Option<BoxFuture<'static, (Outgoing, Sent)>>,
-    /// Boot time before which nothing is sent, after a failure.
+    /// Boot time before which nothing is sent: after a failure, or because a better status may follow soon.
     send_after: Option<Duration>,
     freed: bool,
 }
@@ -84,6 +88,7 @@ impl PodTask {
             unknown_to_runtime,
             known,
             pending: None,
+            turn: None,
             sending: None,
             send_after: None,
             freed: false,
@@ -95,8 +100,9 @@ impl PodTask {
         let pod = Arc::clone(self.machine.spec());
         self.ask_node(Question::Expect { pod, known: self.known }).await;
         while !self.machine.is_finished() {
-            let input = self.next_input().await;
-            self.take(input).await;
+            if let Some(input) = self.next_input().await {
+                self.take(input).await;
+            }
         }
         self.shared.shown.remove(&self.uid);
         self.shared.publisher.ended(self.machine.spec());
@@ -104,8 +110,9 @@ impl PodTask {
         self.uid
     }
 
-    async fn next_input(&mut self) -> Input {
-        self.begin_sending();
+    /// What the machine is to be told next; `None` where what has come is nothing to it.
+    async fn next_input(&mut self) -> Option<Input> {
+        self.ask_turn();
         let wake = [self.machine.next_wake(), self.pending.as_ref().and(self.send_after)];
         let wake = wake.into_iter().flatten().min();
         let deadline = wake.map(clock::instant_of);
@@ -113,32 +120,41 @@ impl PodTask {
             // Letters first: a stop overtakes the answers of work that it makes needless. Cancel-safe: see Mailbox::next.
             biased;
             letter = self.mailbox.next() => match letter {
-                Letter::Input(input) => input,
+                Letter::Input(input) => Some(input),
                 Letter::Explain(reply) => {
                     // Whoever asked may have gone.
                     let _ = reply.try_send(self.recording.clone());
-                    Input::Tick
+                    None
                 }
                 Letter::Republish => {
                     self.send_after = None;
                     self.put_right();
-                    Input::Tick
+                    None
                 }
             },
             // Cancel-safe: an answer leaves the set only when it is returned here.
             Some(answered) = self.calls.next(), if !self.calls.is_empty() => match answered {
                 Ok((op, outcome)) => {
                     self.handles.retain(|(o, _)| *o != op);
-                    Input::Answered { op, outcome }
+                    Some(Input::Answered { op, outcome })
                 }
-                Err(_aborted) => Input::Tick,
+                Err(_aborted) => Some(Input::Tick),
             },
             // Cancel-safe: the future stays in `sending` until it is done.
             (outgoing, sent) = sent(&mut self.sending), if self.sending.is_some() => {
                 self.sending = None;
                 self.after_sending(outgoing, sent)
             }
-            () = sleep_until(deadline), if deadline.is_some() => Input::Tick,
+            // Cancel-safe: the future stays in `turn` until it is done.
+            turn = come(&mut self.turn), if self.turn.is_some() => {
+                self.turn = None;
+                // Without one the daemon is ending.
+                if let Some(turn) = turn {
+                    self.begin_sending(turn);
+                }
+                None
+            }
+            () = sleep_until(deadline), if deadline.is_some() => Some(Input::Tick),
         }
     }
 
@@ -169,8 +185,8 @@ impl PodTask {
         }
         let Some(status) = self.machine.status() else { return };
         if self.shared.publisher.differs(self.machine.spec(), status) {
-            let version = self.machine.version();
-            self.pending = Some(Outgoing { version, status: Arc::clone(status), failures: 0 });
+            let (version, status) = (self.machine.version(), Arc::clone(status));
+            self.pending = Some(Outgoing { version, status, urgency: Urgency::AtOnce, failures: 0 });
         }
     }
 
@@ -192,8 +208,7 @@ impl PodTask {
                 if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
                     self.shared.ledger.ended(&self.uid, &status);
                 }
-                self.pending = Some(Outgoing { version, status, failures: 0 });
-                self.send_after = None;
+                self.next_status(version, status);
             }
             // Nothing is probed yet: pods with probes are not let this far.
             Effect::Probe(_) => {}
@@ -228,30 +243,55 @@ impl PodTask {
         self.calls.push(Abortable::new(future, registration));
     }
 
-    fn begin_sending(&mut self) {
-        if self.sending.is_some() || self.send_after.is_some_and(|at| at > clock::boot()) {
+    /// Takes a status for the API in place of one that was not sent yet.
+    fn next_status(&mut self, version: u64, status: Arc<PodStatus>) {
+        let pod = self.machine.spec();
+        let urgency = urgency(pod, self.shared.publisher.known(pod).as_deref(), &status);
+        let waits = self.pending.as_ref().is_some_and(|p| p.urgency == Urgency::Soon);
+        self.send_after = match urgency {
+            Urgency::AtOnce => None,
+            // Whatever follows, the first of them waits no longer than this.
+            Urgency::Soon if waits => self.send_after,
+            Urgency::Soon => Some(clock::boot() + PATIENCE),
+        };
+        self.pending = Some(Outgoing { version, status, urgency, failures: 0 });
+        if self.turn.as_ref().is_some_and(|(asked, _)| *asked != urgency) {
+            self.turn = None;
+        }
+    }
+
+    /// Asks for the right to write, where there is something to be written now.
+    fn ask_turn(&mut self) {
+        let busy = self.sending.is_some() || self.turn.is_some();
+        if busy || self.send_after.is_some_and(|at| at > clock::boot()) {
             return;
         }
+        let Some(urgency) = self.pending.as_ref().map(|p| p.urgency) else { return };
+        let publisher = self.shared.publisher.clone();
+        self.turn = Some((urgency, Box::pin(async move { publisher.turn(urgency).await })));
+    }
+
+    fn begin_sending(&mut self, turn: Turn) {
         let Some(outgoing) = self.pending.take() else { return };
         let publisher = self.shared.publisher.clone();
         let pod: Arc<ApiPod> = Arc::clone(self.machine.spec());
         self.sending = Some(Box::pin(async move {
-            let sent = publisher.send(&pod, &outgoing.status).await;
+            let sent = publisher.send(&pod, &outgoing.status, turn).await;
             (outgoing, sent)
         }));
     }
 
-    fn after_sending(&mut self, mut outgoing: Outgoing, sent: Sent) -> Input {
+    fn after_sending(&mut self, mut outgoing: Outgoing, sent: Sent) -> Option<Input> {
         match sent {
-            Sent::Taken => Input::Published { version: outgoing.version, gone: false },
-            Sent::Gone => Input::Published { version: outgoing.version, gone: true },
+            Sent::Taken => Some(Input::Published { version: outgoing.version, gone: false }),
+            Sent::Gone => Some(Input::Published { version: outgoing.version, gone: true }),
             Sent::Failed => {
                 outgoing.failures += 1;
                 let delay = Duration::from_millis(200).saturating_mul(1 << outgoing.failures.min(5));
                 self.send_after = Some(clock::boot() + delay);
                 // A newer status may be waiting: it is the one that is sent.
                 self.pending.get_or_insert(outgoing);
-                Input::Tick
+                None
             }
         }
     }
@@ -268,6 +308,13 @@ impl PodTask {
         let ask = question.from(&self.uid, &self.mailbox);
         // The node task lives as long as the daemon; without it the daemon is ending.
         async move { drop(node.send(ask).await) }
+    }
+}
+
+async fn come(turn: &mut Option<(Urgency, BoxFuture<'static, Option<Turn>>)>) -> Option<Turn> {
+    match turn {
+        Some((_, future)) => future.await,
+        None => std::future::pending().await,
     }
 }
 
