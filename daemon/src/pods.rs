@@ -325,6 +325,11 @@ impl Pods {
                 Some(handle) => handle.mailbox.runtime_changed(),
                 None => tracing::debug!(uid, "the runtime tells of a pod that is not known here"),
             },
+            RuntimeEvent::Begun { uid, at } => {
+                if let Some(handle) = self.handles.get(&uid) {
+                    handle.mailbox.begun(at);
+                }
+            }
             RuntimeEvent::Back => {
                 for handle in self.handles.values() {
                     handle.mailbox.runtime_back();

@@ -612,7 +612,7 @@ impl Pod {
     }
 
     /// Whether a start may still change what the runtime has.
-    fn is_making(&self) -> bool {
+    pub fn is_making(&self) -> bool {
         matches!(self.sandbox, SandboxWork::Running(_)) || self.slots.values().any(|s| s.work.makes())
     }
 }

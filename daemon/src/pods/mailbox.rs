@@ -15,6 +15,8 @@ use tokio::sync::{Notify, mpsc};
 pub(crate) enum Letter {
     /// For the machine.
     Input(Input),
+    /// The runtime has made or started something of the pod at this civil time, in nanoseconds.
+    Begun { at: i64 },
     /// The API may have lost the pod's status: it is to be compared and sent again.
     Republish,
     /// Somebody wants to know what was recorded.
@@ -28,6 +30,7 @@ struct Letters {
     host_ips: Option<Vec<String>>,
     runtime_back: bool,
     runtime_changed: bool,
+    begun: Option<i64>,
     republish: bool,
     explain: Option<mpsc::Sender<Recording>>,
     kill: Option<Input>,
@@ -66,6 +69,11 @@ impl Mailbox {
     /// The runtime may have something new of the pod.
     pub(crate) fn runtime_changed(&self) {
         self.post(|l| l.runtime_changed = true);
+    }
+
+    /// The runtime has made or started something of the pod.
+    pub(crate) fn begun(&self, at: i64) {
+        self.post(|l| l.begun = l.begun.max(Some(at)));
     }
 
     /// The runtime answers again.
@@ -127,7 +135,11 @@ impl Mailbox {
             return Some(Letter::Input(Input::RuntimeBack));
         }
         if std::mem::take(&mut l.runtime_changed) {
+            l.begun = None;
             return Some(Letter::Input(Input::RuntimeChanged));
+        }
+        if let Some(at) = l.begun.take() {
+            return Some(Letter::Begun { at });
         }
         if std::mem::take(&mut l.republish) {
             return Some(Letter::Republish);

@@ -63,6 +63,8 @@ pub(super) struct PodTask {
     sending: Option<BoxFuture<'static, (Outgoing, Sent)>>,
     /// Boot time before which nothing is sent: after a failure, or because a better status may follow soon.
     send_after: Option<Duration>,
+    /// When the runtime was last looked at, in nanoseconds of civil time.
+    looked_at: i64,
     freed: bool,
 }
 
@@ -91,6 +93,7 @@ impl PodTask {
             turn: None,
             sending: None,
             send_after: None,
+            looked_at: i64::MIN,
             freed: false,
         }
     }
@@ -121,6 +124,9 @@ impl PodTask {
             biased;
             letter = self.mailbox.next() => match letter {
                 Letter::Input(input) => Some(input),
+                // The answer of the call that made it brings a look at it, or a look has come after it.
+                Letter::Begun { at } if self.machine.is_making() || at < self.looked_at => None,
+                Letter::Begun { .. } => Some(Input::RuntimeChanged),
                 Letter::Explain(reply) => {
                     // Whoever asked may have gone.
                     let _ = reply.try_send(self.recording.clone());
@@ -225,6 +231,10 @@ impl PodTask {
     fn begin(&mut self, op: OpId, call: Call) {
         let pod = Arc::clone(self.machine.spec());
         let free_look = call == Call::Observe && std::mem::take(&mut self.unknown_to_runtime);
+        if call == Call::Observe {
+            let now = clock::now().wall.as_nanosecond();
+            self.looked_at = i64::try_from(now).unwrap_or(i64::MIN);
+        }
         let future: BoxFuture<'static, Answered> = match call {
             Call::Observe if free_look => {
                 Box::pin(std::future::ready((op, Ok(Answer::Observed(lifecycle::Observation::default())))))

@@ -39,6 +39,8 @@ pub(crate) struct Found {
 pub(crate) enum RuntimeEvent {
     /// Something happened to this pod.
     Changed { uid: String },
+    /// Something of this pod was made or started, at this civil time in nanoseconds. Mostly by a call that the daemon waits for.
+    Begun { uid: String, at: i64 },
     /// The runtime answers again after it did not.
     Back,
     /// Everything was read.
@@ -77,8 +79,7 @@ impl Watcher {
                 // Cancel-safe: see EventStream::next.
                 event = event => match event {
                     Some(Event::Container(event)) => {
-                        if let Some(uid) = pod_uid(&event)
-                            && self.tell.send(RuntimeEvent::Changed { uid }).await.is_err() {
+                        if let Some(told) = told(&event) && self.tell.send(told).await.is_err() {
                             return;
                         }
                     }
@@ -126,6 +127,16 @@ impl Watcher {
             }
         }
     }
+}
+
+fn told(event: &v1::ContainerEventResponse) -> Option<RuntimeEvent> {
+    const CREATED: i32 = v1::ContainerEventType::ContainerCreatedEvent as i32;
+    const STARTED: i32 = v1::ContainerEventType::ContainerStartedEvent as i32;
+    let uid = pod_uid(event)?;
+    Some(match event.container_event_type {
+        CREATED | STARTED => RuntimeEvent::Begun { uid, at: event.created_at },
+        _ => RuntimeEvent::Changed { uid },
+    })
 }
 
 fn pod_uid(event: &v1::ContainerEventResponse) -> Option<String> {
