@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Pod as ApiPod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod as ApiPod};
 use lifecycle::{Facts, Node, NodeEffect, NodeInput, OpId, PullLimits, SlotClass};
 use tokio::sync::{mpsc, watch};
 
 use super::mailbox::Mailbox;
 use super::publisher::Publisher;
 use crate::clock;
+use crate::events::pod_reference;
 use crate::node::NodeView;
 use crate::node::facts::{self, Reader};
 
@@ -110,8 +111,8 @@ pub(super) async fn run(
 #[derive(Debug)]
 struct Known {
     mailbox: Mailbox,
-    /// For its events.
-    pod: Arc<ApiPod>,
+    /// For its events. Not the object: it would be held in the state that it was admitted in, beside the one of now.
+    about: ObjectReference,
 }
 
 struct NodeTask {
@@ -127,7 +128,7 @@ impl NodeTask {
     fn input(&mut self, ask: Ask) -> NodeInput {
         let Ask { uid, mailbox, question } = ask;
         let know = |pod: &Arc<ApiPod>| {
-            self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(pod) });
+            self.pods.insert(uid.clone(), Known { mailbox, about: pod_reference(pod) });
         };
         match question {
             Question::Expect { pod, known } => {
@@ -181,7 +182,7 @@ impl NodeTask {
             }
             NodeEffect::Event { uid, event } => {
                 if let Some(known) = self.pods.get(&uid) {
-                    self.publisher.event(&known.pod, event);
+                    self.publisher.event_about(known.about.clone(), event);
                 }
             }
             NodeEffect::RereadNode => {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod as ApiPod, PodStatus};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use lifecycle::{Answer, Event, EventType, Failure, FailureKind};
 use serde_json::json;
@@ -20,8 +20,9 @@ use crate::events::Recorder;
 use crate::sources::CONFIG_HASH;
 use crate::sources::mirror::Mirrors;
 
-/// Status writes and deletions under way at once, of all pods.
-const WRITES_AT_ONCE: usize = 32;
+/// Status writes and deletions under way at once, of all pods. Each needs a connection of its own: as many as are kept open, so
+/// that a burst makes no new ones, whose handshakes cost more than the writes.
+const WRITES_AT_ONCE: usize = 8;
 /// Of those, the ones that only tell how far a start or an end has come.
 const PATIENT_AT_ONCE: usize = 2;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -159,6 +160,13 @@ impl Publisher {
         };
         let write = Arc::clone(&self.writes).acquire_owned().await.ok()?;
         Some(Turn { _write: write, _patient: patient })
+    }
+
+    /// Records an event about the pod that `about` names.
+    pub(super) fn event_about(&self, mut about: ObjectReference, event: Event) {
+        let warning = event.kind == EventType::Warning;
+        about.field_path = event.field_path;
+        self.recorder.event_about(about, warning, event.reason, event.message);
     }
 
     /// Brings the API's status of `pod` to `status`; that of a static pod is its mirror's.
