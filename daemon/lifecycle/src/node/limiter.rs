@@ -9,7 +9,7 @@
 //!   2 -> 4 -> 6      6 brings no more than 4: back to 4, and 6 is tried again when what is known of it is old
 //! ```
 //!
-//! A start that takes eight times as long as the running median gives its slot back; it stays counted as stuck. While starts
+//! A start that takes four times as long as the running median gives its slot back; it stays counted as stuck. While starts
 //! get stuck, as many more are lent beside them: twenty that hang hold the others up for a few medians and not for one after
 //! the other.
 
@@ -33,7 +33,7 @@ const LEAST_USUAL: Duration = Duration::from_millis(100);
 /// And this long while it is not known how long starts take.
 const UNKNOWN_USUAL: Duration = Duration::from_millis(500);
 /// A start that takes so many medians is stuck.
-const STUCK_MEDIANS: u32 = 8;
+const STUCK_MEDIANS: u32 = 4;
 /// Durations that the median is taken of.
 const SAMPLES: usize = 32;
 /// Less gain than this is none.
