@@ -302,7 +302,7 @@ impl Pods {
         let ips = self.host_ips.borrow().clone();
         let task = PodTask::new(self.shared.clone(), mailbox, assignment, ips, unknown, known);
         self.handles.insert(uid, handle);
-        self.tasks.spawn(task.run());
+        self.tasks.spawn(Box::new(task).run());
     }
 
     fn ended(&mut self, uid: &str) {
@@ -321,15 +321,10 @@ impl Pods {
 
     fn runtime(&mut self, event: RuntimeEvent) {
         match event {
-            RuntimeEvent::Changed { uid } => match self.handles.get(&uid) {
-                Some(handle) => handle.mailbox.runtime_changed(),
+            RuntimeEvent::Changed { uid, news } => match self.handles.get(&uid) {
+                Some(handle) => handle.mailbox.news(news),
                 None => tracing::debug!(uid, "the runtime tells of a pod that is not known here"),
             },
-            RuntimeEvent::Begun { uid, at } => {
-                if let Some(handle) = self.handles.get(&uid) {
-                    handle.mailbox.begun(at);
-                }
-            }
             RuntimeEvent::Back => {
                 for handle in self.handles.values() {
                     handle.mailbox.runtime_back();

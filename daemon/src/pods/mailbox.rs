@@ -10,13 +10,18 @@ use std::time::Duration;
 use lifecycle::{Assignment, Input, OpId, Recording, ResizeVerdict};
 use tokio::sync::{Notify, mpsc};
 
+use crate::runtime::News;
+
+/// Events of the runtime that are kept one by one.
+const NEWS: usize = 8;
+
 /// What a pod's task finds in its mailbox.
 #[derive(Debug)]
 pub(crate) enum Letter {
     /// For the machine.
     Input(Input),
-    /// The runtime has made or started something of the pod at this civil time, in nanoseconds.
-    Begun { at: i64 },
+    /// Something has happened to the pod in the runtime.
+    News(News),
     /// The API may have lost the pod's status: it is to be compared and sent again.
     Republish,
     /// Somebody wants to know what was recorded.
@@ -30,7 +35,7 @@ struct Letters {
     host_ips: Option<Vec<String>>,
     runtime_back: bool,
     runtime_changed: bool,
-    begun: Option<i64>,
+    news: VecDeque<News>,
     republish: bool,
     explain: Option<mpsc::Sender<Recording>>,
     kill: Option<Input>,
@@ -71,9 +76,15 @@ impl Mailbox {
         self.post(|l| l.runtime_changed = true);
     }
 
-    /// The runtime has made or started something of the pod.
-    pub(crate) fn begun(&self, at: i64) {
-        self.post(|l| l.begun = l.begun.max(Some(at)));
+    /// Something has happened to the pod in the runtime; of many things at once it is enough to know that there were some.
+    pub(crate) fn news(&self, news: News) {
+        self.post(|l| {
+            if l.news.len() < NEWS && !l.runtime_changed {
+                l.news.push_back(news);
+            } else {
+                l.runtime_changed = true;
+            }
+        });
     }
 
     /// The runtime answers again.
@@ -135,11 +146,11 @@ impl Mailbox {
             return Some(Letter::Input(Input::RuntimeBack));
         }
         if std::mem::take(&mut l.runtime_changed) {
-            l.begun = None;
+            l.news.clear();
             return Some(Letter::Input(Input::RuntimeChanged));
         }
-        if let Some(at) = l.begun.take() {
-            return Some(Letter::Begun { at });
+        if let Some(news) = l.news.pop_front() {
+            return Some(Letter::News(news));
         }
         if std::mem::take(&mut l.republish) {
             return Some(Letter::Republish);

@@ -21,7 +21,10 @@ use super::urgency::{PATIENCE, Urgency, urgency};
 use super::view::Shown;
 use crate::clock;
 use crate::ledger::Ledger;
-use crate::runtime::Executor;
+use crate::runtime::{Executor, News};
+
+/// Events that wait for a look.
+const MAX_NEWS: usize = 8;
 
 /// What all pod tasks share.
 #[derive(Clone, Debug)]
@@ -63,8 +66,8 @@ pub(super) struct PodTask {
     sending: Option<BoxFuture<'static, (Outgoing, Sent)>>,
     /// Boot time before which nothing is sent: after a failure, or because a better status may follow soon.
     send_after: Option<Duration>,
-    /// When the runtime was last looked at, in nanoseconds of civil time.
-    looked_at: i64,
+    /// Events of the runtime that the next look may show.
+    news: Vec<News>,
     freed: bool,
 }
 
@@ -93,13 +96,13 @@ impl PodTask {
             turn: None,
             sending: None,
             send_after: None,
-            looked_at: i64::MIN,
+            news: Vec::new(),
             freed: false,
         }
     }
 
-    /// Runs until nothing is left of the pod; tells its UID.
-    pub(super) async fn run(mut self) -> String {
+    /// Runs until nothing is left of the pod; tells its UID. Boxed: the future of a task that it takes apart would hold it twice.
+    pub(super) async fn run(mut self: Box<Self>) -> String {
         let pod = Arc::clone(self.machine.spec());
         self.ask_node(Question::Expect { pod, known: self.known }).await;
         while !self.machine.is_finished() {
@@ -116,7 +119,10 @@ impl PodTask {
     /// What the machine is to be told next; `None` where what has come is nothing to it.
     async fn next_input(&mut self) -> Option<Input> {
         self.ask_turn();
-        let wake = [self.machine.next_wake(), self.pending.as_ref().and(self.send_after)];
+        // A status that waits for its turn, or for the end of another write, needs no time.
+        let waits = self.turn.is_none() && self.sending.is_none();
+        let send_at = self.pending.as_ref().filter(|_| waits).and(self.send_after);
+        let wake = [self.machine.next_wake(), send_at];
         let wake = wake.into_iter().flatten().min();
         let deadline = wake.map(clock::instant_of);
         tokio::select! {
@@ -124,9 +130,7 @@ impl PodTask {
             biased;
             letter = self.mailbox.next() => match letter {
                 Letter::Input(input) => Some(input),
-                // The answer of the call that made it brings a look at it, or a look has come after it.
-                Letter::Begun { at } if self.machine.is_making() || at < self.looked_at => None,
-                Letter::Begun { .. } => Some(Input::RuntimeChanged),
+                Letter::News(news) => self.take_news(news),
                 Letter::Explain(reply) => {
                     // Whoever asked may have gone.
                     let _ = reply.try_send(self.recording.clone());
@@ -164,7 +168,37 @@ impl PodTask {
         }
     }
 
+    /// An event of the runtime: a look at the pod, where none is under way that may show it.
+    fn take_news(&mut self, news: News) -> Option<Input> {
+        let looks = self.machine.is_observing() || (news.is_of_start() && self.machine.is_making());
+        if looks && self.news.len() < MAX_NEWS {
+            self.news.push(news);
+            return None;
+        }
+        let shown = self.machine.observation().is_some_and(|seen| news.is_shown_by(seen));
+        (!shown).then_some(Input::RuntimeChanged)
+    }
+
+    /// After a look: whether one of the events that waited for it was later. What comes of a start that is still under way is
+    /// shown by the look after its answer.
+    fn was_late(&mut self) -> bool {
+        let Some(seen) = self.machine.observation() else { return false };
+        let making = self.machine.is_making();
+        self.news.retain(|news| !news.is_shown_by(seen));
+        let before = self.news.len();
+        self.news.retain(|news| making && news.is_of_start());
+        self.news.len() < before
+    }
+
     async fn take(&mut self, input: Input) {
+        let looked = matches!(&input, Input::Answered { outcome: Ok(Answer::Observed(_)), .. });
+        self.step(input).await;
+        if looked && self.was_late() {
+            self.step(Input::RuntimeChanged).await;
+        }
+    }
+
+    async fn step(&mut self, input: Input) {
         let assigned = matches!(&input, Input::Assigned(_));
         if let Input::Assigned(assignment) = &input {
             self.shared.publisher.seen(&assignment.pod);
@@ -231,10 +265,6 @@ impl PodTask {
     fn begin(&mut self, op: OpId, call: Call) {
         let pod = Arc::clone(self.machine.spec());
         let free_look = call == Call::Observe && std::mem::take(&mut self.unknown_to_runtime);
-        if call == Call::Observe {
-            let now = clock::now().wall.as_nanosecond();
-            self.looked_at = i64::try_from(now).unwrap_or(i64::MIN);
-        }
         let future: BoxFuture<'static, Answered> = match call {
             Call::Observe if free_look => {
                 Box::pin(std::future::ready((op, Ok(Answer::Observed(lifecycle::Observation::default())))))
