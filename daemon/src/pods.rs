@@ -15,6 +15,7 @@ mod node_task;
 mod publisher;
 mod status_patch;
 mod task;
+mod urgency;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -351,7 +352,7 @@ impl Pods {
         self.tell_node(expect).await;
         let task = PodTask::new(self.shared.clone(), mailbox, assignment, ips, unknown);
         self.handles.insert(uid, handle);
-        self.tasks.spawn(task.run());
+        self.tasks.spawn(Box::new(task).run());
     }
 
     async fn ended(&mut self, uid: &str) {
@@ -371,8 +372,8 @@ impl Pods {
 
     async fn runtime(&mut self, event: RuntimeEvent) {
         match event {
-            RuntimeEvent::Changed { uid } => match self.handles.get(&uid) {
-                Some(handle) => handle.mailbox.runtime_changed(),
+            RuntimeEvent::Changed { uid, news } => match self.handles.get(&uid) {
+                Some(handle) => handle.mailbox.news(news),
                 None => tracing::debug!(uid, "the runtime tells of a pod that is not known here"),
             },
             RuntimeEvent::Back => {

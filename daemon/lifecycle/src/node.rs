@@ -286,10 +286,10 @@ impl Node {
         out.extend(pulls.map(|(uid, op)| NodeEffect::Slot { uid, op }));
         while self.limiter.has_room() {
             // Containers first: one pod is finished before the next is begun.
-            let Some(key) = self.containers.pop_front().or_else(|| self.sandboxes.pop_front()) else {
-                return;
-            };
-            self.limiter.lend(key.clone(), now.boot);
+            let container = self.containers.pop_front().map(|key| (key, SlotClass::Container));
+            let next = container.or_else(|| Some((self.sandboxes.pop_front()?, SlotClass::Sandbox)));
+            let Some((key, class)) = next else { return };
+            self.limiter.lend(key.clone(), class, now.boot);
             out.push(NodeEffect::Slot { uid: key.0, op: key.1 });
         }
     }

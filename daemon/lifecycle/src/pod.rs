@@ -625,8 +625,13 @@ impl Pod {
         format!("{}_{}({})", part(&meta.name), part(&meta.namespace), part(&meta.uid))
     }
 
+    /// Whether the pod's state in the runtime is being read.
+    pub fn is_observing(&self) -> bool {
+        self.observing.is_some()
+    }
+
     /// Whether a start may still change what the runtime has.
-    fn is_making(&self) -> bool {
+    pub fn is_making(&self) -> bool {
         matches!(self.sandbox, SandboxWork::Running(_)) || self.slots.values().any(|s| s.work.makes())
     }
 }

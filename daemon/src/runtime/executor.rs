@@ -122,7 +122,7 @@ impl Executor {
                 }
                 Ok(Answer::Done)
             }
-            Call::RemoveDirs { logs } => self.remove_dirs(pod, logs),
+            Call::RemoveDirs { logs } => self.remove_dirs(pod, logs).await,
             // Pods with volumes are not let this far.
             Call::MountVolumes | Call::UnmountVolumes => Err(refused("volumes are not carried out yet")),
             // Of the API server: see `pods::publisher`.
@@ -409,19 +409,25 @@ impl Executor {
         }
     }
 
-    fn remove_dirs(&self, pod: &Pod, logs: bool) -> Outcome {
-        if !logs {
-            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-            return self.dirs.remove(uid).map(|()| Answer::Done).map_err(|e| refused(&e.to_string()));
-        }
-        let dir = self.pod_logs(pod);
-        log_files::remove_links(&self.place.container_logs, &dir);
-        match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(refused(&format!("removing {}: {e}", dir.display())))
+    /// Away from the one thread: each directory is a change of the disk, and there may be many.
+    async fn remove_dirs(&self, pod: &Pod, logs: bool) -> Outcome {
+        let part = |s: &Option<String>| s.clone().unwrap_or_default();
+        let (uid, name) = (part(&pod.metadata.uid), part(&pod.metadata.name));
+        let (namespace, dir) = (part(&pod.metadata.namespace), self.pod_logs(pod));
+        let (dirs, place) = (Arc::clone(&self.dirs), Arc::clone(&self.place));
+        let removed = tokio::task::spawn_blocking(move || {
+            if !logs {
+                return dirs.remove(&uid).map_err(|e| refused(&e.to_string()));
             }
-            _ => Ok(Answer::Done),
-        }
+            log_files::remove_links(&place.container_logs, &dir, &name, &namespace);
+            match fs::remove_dir_all(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    Err(refused(&format!("removing {}: {e}", dir.display())))
+                }
+                _ => Ok(()),
+            }
+        });
+        removed.await.unwrap_or_else(|error| Err(refused(&error.to_string()))).map(|()| Answer::Done)
     }
 }
 
