@@ -33,11 +33,14 @@ use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
 use crate::sources::mirror::Mirrors;
 use crate::sources::{self, Source, UPDATE_QUEUE, files, url};
 use crate::stop::stopped;
+use crate::systemd::{self, logind, watchdog};
 
 /// What the runtime says that may wait for the supervisor.
 const RUNTIME_QUEUE: usize = 1024;
 /// Questions for an explanation that may wait.
 const QUESTION_QUEUE: usize = 8;
+/// The watchdog asks one thing at a time.
+const PING_QUEUE: usize = 1;
 /// How long the parts may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// behaviour.md 12.1.
@@ -84,6 +87,9 @@ pub enum StartError {
     /// What an earlier daemon has left cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// systemd asks for more than can be done.
+    #[error(transparent)]
+    Watchdog(#[from] watchdog::WatchdogError),
     /// A part of the daemon has broken; whoever supervises it starts it again.
     #[error("a part of the daemon has broken")]
     Broken(#[source] tokio::task::JoinError),
@@ -170,27 +176,38 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         root_dir: flags.root_dir.clone(),
         call_timeout,
     };
+    let down = watch::Sender::new(false);
     let mirrors = Mirrors::new();
     let local = node::facts::local(&settings);
     let mut pressures = None;
     let node = clients.as_ref().map(|clients| {
         let agent = NodeAgent::new(settings, runtime.clone(), Some(cri.clone()), recorder.clone());
+        let agent = agent.until_shutdown(down.subscribe());
         pressures = Some(agent.pressures());
         let node = agent.start(clients, stop.clone(), &mut tasks);
         tasks.spawn(mirrors.clone().run(clients.general.clone(), node.clone(), stop.clone()));
         node
     });
-    let origins = node::facts::Origins { node: node.clone(), pressures, runtime: Some(runtime.clone()) };
+    let origins = node::facts::Origins {
+        node: node.clone(),
+        pressures,
+        runtime: Some(runtime.clone()),
+        down: Some(down.subscribe()),
+    };
+    let groups = node::shutdown::groups(&config);
+    let over = watch::Sender::new(0);
     let side = NodeSide {
         facts: node::facts::follow(local, origins, stop.clone(), &mut tasks),
-        groups: node::shutdown::groups(&config),
-        over: watch::Sender::new(0),
+        groups: groups.clone(),
+        over: over.clone(),
         reader: clients.as_ref().map(|clients| node::facts::Reader {
             client: clients.general.clone(),
             node_name: node_name.clone(),
             limit: call_timeout,
         }),
     };
+    let pod_cidr = config.pod_cidr.clone();
+    tasks.spawn(node::pod_cidr::run(cri.clone(), node.clone(), pod_cidr, stop.clone()));
     let host_ips = host_ips(&flags, &node_name, node, &stop, &mut tasks).await;
 
     let place = Place {
@@ -218,6 +235,13 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let executor =
         Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, images);
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
+    let grace = groups.iter().map(|group| group.period).sum::<Duration>();
+    if !grace.is_zero() {
+        let (over, publisher, recorder, metrics) =
+            (over.subscribe(), publisher.clone(), recorder.clone(), metrics.clone());
+        let shutdown = logind::Shutdown { grace, down, over, publisher, recorder, metrics };
+        tasks.spawn(logind::run(shutdown, stop.clone()));
+    }
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
     let parts = Parts { executor, publisher, shown, ledger, node: side, metrics };
@@ -242,13 +266,26 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         // The pods do not need it.
         Err(error) => tracing::warn!(%error, "nodelet explain will not be answered"),
     }
-    let inputs =
-        Inputs { questions, updates, runtime: runtime_events, host_ips, mirrors: mirrors.renewed(), sources };
+    let (ping, pings) = mpsc::channel(PING_QUEUE);
+    if let Some(period) = watchdog::period()? {
+        tasks.spawn(watchdog::run(period, ping, runtime.clone(), stop.clone()));
+    }
+    let inputs = Inputs {
+        questions,
+        pings,
+        updates,
+        runtime: runtime_events,
+        host_ips,
+        mirrors: mirrors.renewed(),
+        sources,
+    };
     tasks.spawn(run_pods(config, parts, inputs, cgroups, runtime, stop));
     tracing::info!(node = node_name, "nodelet {} is running", env!("CARGO_PKG_VERSION"));
+    systemd::ready();
 
     let lock = lock.as_ref().filter(|_| flags.exit_on_lock_contention);
     wait_for_end(lock, &mut tasks).await?;
+    systemd::stopping();
     stop_sender.send_replace(true);
     let ended =
         tokio::time::timeout(STOP_PATIENCE, async { while tasks.join_next().await.is_some() {} }).await;

@@ -117,10 +117,15 @@ impl Recorder {
     }
 
     fn record(&self, object: ObjectReference, warning: bool, reason: String, message: String) {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let is_pod = object.kind.as_deref() == Some("Pod");
+        let pod = is_pod.then(|| format!("{}/{}", text(&object.namespace), text(&object.name)));
+        let container = object.field_path.as_deref().and_then(|path| path.split_once('{'));
         tracing::info!(
-            kind = object.kind.as_deref().unwrap_or_default(),
-            namespace = object.namespace.as_deref().unwrap_or_default(),
-            name = object.name.as_deref().unwrap_or_default(),
+            pod,
+            uid = object.uid.as_deref().filter(|_| is_pod),
+            container = container.map(|(_, name)| name.trim_end_matches('}')),
+            node = object.name.as_deref().filter(|_| !is_pod),
             r#type = if warning { "Warning" } else { "Normal" },
             reason,
             "{message}"

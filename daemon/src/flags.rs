@@ -138,7 +138,9 @@ fn removed(argument: &OsString) -> Option<FlagError> {
         .map(|&(flag, instead)| FlagError::Removed { flag, instead })
 }
 
-fn command() -> Command {
+/// All flags, for reading them and for the manual page.
+#[must_use]
+pub fn command() -> Command {
     let value = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).help(help).value_name("VALUE").allow_hyphen_values(true)
     };

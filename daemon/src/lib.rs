@@ -21,3 +21,4 @@ mod runtime;
 pub mod server;
 pub mod sources;
 mod stop;
+mod systemd;

@@ -1,4 +1,6 @@
-//! The daemon's own log: text or JSON to standard error, as `logging` says.
+//! The daemon's own log: text or JSON to standard error, as `logging` says. Text for the journal goes to it with its fields.
+
+mod journal;
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
@@ -6,6 +8,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Logging;
+use journal::Journal;
 
 /// Starts the log; `-v 2` and more shows debug lines, `-v 5` and more traces.
 pub fn start(logging: &Logging) {
@@ -27,6 +30,8 @@ pub fn start(logging: &Logging) {
     // Only a second start in one process can fail, and then the first log goes on.
     let started = if logging.format == "json" {
         registry.with(lines.json()).try_init()
+    } else if let Some(journal) = Journal::behind_stderr() {
+        registry.with(journal).try_init()
     } else {
         registry.with(lines.with_ansi(false)).try_init()
     };

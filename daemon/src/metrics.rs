@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 /// The type of [`Metrics::text`].
@@ -59,6 +59,8 @@ struct Inner {
     rejections: IntCounterVec,
     preemptions: IntCounterVec,
     status_sync: Histogram,
+    shutdown_start: Gauge,
+    shutdown_end: Gauge,
 }
 
 impl Metrics {
@@ -84,11 +86,29 @@ impl Metrics {
             "Seconds from a change of a pod's status until the API server had taken it.",
         );
         let status_sync = Histogram::with_opts(status_sync.buckets(STATUS_BUCKETS.to_vec()))?;
+        let shutdown_start = Gauge::new(
+            "kubelet_graceful_shutdown_start_time_seconds",
+            "When the pods were told that the node goes down, in seconds since 1970; 0 when they were not.",
+        )?;
+        let shutdown_end = Gauge::new(
+            "kubelet_graceful_shutdown_end_time_seconds",
+            "When the node was free to go down, in seconds since 1970; 0 when it was not.",
+        )?;
+        registry.register(Box::new(shutdown_start.clone()))?;
+        registry.register(Box::new(shutdown_end.clone()))?;
         registry.register(Box::new(orphans.clone()))?;
         registry.register(Box::new(rejections.clone()))?;
         registry.register(Box::new(preemptions.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
-        Ok(Self(Arc::new(Inner { registry, orphans, rejections, preemptions, status_sync })))
+        Ok(Self(Arc::new(Inner {
+            registry,
+            orphans,
+            rejections,
+            preemptions,
+            status_sync,
+            shutdown_start,
+            shutdown_end,
+        })))
     }
 
     /// A pod was found in the runtime that no source has.
@@ -117,6 +137,17 @@ impl Metrics {
         self.0.status_sync.observe(after.as_secs_f64());
     }
 
+    /// The node goes down.
+    pub(crate) fn shutdown_began(&self) {
+        self.0.shutdown_start.set(now());
+        self.0.shutdown_end.set(0.0);
+    }
+
+    /// The pods have ended, or have had their time.
+    pub(crate) fn shutdown_ended(&self) {
+        self.0.shutdown_end.set(now());
+    }
+
     /// All of it, in the text format of Prometheus.
     ///
     /// # Errors
@@ -126,6 +157,11 @@ impl Metrics {
         TextEncoder::new().encode(&self.0.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
     }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    jiff::Timestamp::now().as_duration().as_secs_f64()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 //! | `facts` | all that decides which pods the node takes, for the node machine |
 //! | `status` | the status object from all of these; pure |
 //! | `registration`, `writer`, `lease`, `view`, `images` | the calls |
+//! | `pod_cidr` | the runtime's word of which addresses pods may have |
 //!
 //! Nothing is kept over a restart: the API has the object, the machine has the facts.
 
@@ -29,6 +30,7 @@ pub mod images;
 pub mod info;
 pub mod lease;
 pub mod name;
+pub(crate) mod pod_cidr;
 pub mod pressure;
 mod registration;
 pub(crate) mod shutdown;
@@ -82,6 +84,8 @@ pub struct RuntimeState {
     pub supplemental_groups_policy: bool,
     /// When it last answered that it is ready; the node is not ready when that is 30 s ago.
     pub last_ok: Option<Instant>,
+    /// When it last answered at all, ready or not.
+    pub answered: Option<Instant>,
     /// Counts up when images came or went, so that the list is read anew.
     pub images_generation: u64,
     /// Where it keeps images (ImageFsInfo), so that their file system is measured too.
@@ -107,6 +111,7 @@ impl Default for RuntimeState {
             handlers: Vec::new(),
             supplemental_groups_policy: false,
             last_ok: None,
+            answered: None,
             images_generation: 0,
             image_filesystem: None,
         }

@@ -42,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::runtime::{Executor, Found, RuntimeEvent};
 use crate::sources::{self, Source, Update};
 use crate::stop::stopped;
+use crate::systemd::watchdog::Ping;
 use node_task::Ask;
 use task::{PodTask, Shared};
 
@@ -75,6 +76,8 @@ pub(crate) struct Inputs {
     pub(crate) mirrors: watch::Receiver<u64>,
     /// Who wants to know what was recorded of a pod.
     pub(crate) questions: mpsc::Receiver<Question>,
+    /// Whether the supervisor and the node task are alive.
+    pub(crate) pings: mpsc::Receiver<Ping>,
     /// The sources that must have spoken before anything is taken for an orphan.
     pub(crate) sources: Vec<Source>,
 }
@@ -168,6 +171,7 @@ impl Pods {
                         }
                     }
                 }
+                Some(ping) = inputs.pings.recv() => self.tell_node(Ask::Ping(ping)).await,
                 // Cancel-safe: a deadline.
                 () = &mut patience, if waits => {
                     waits = false;

@@ -343,9 +343,11 @@ impl RuntimeService for Service {
 
     async fn update_runtime_config(
         &self,
-        _: Request<v1::UpdateRuntimeConfigRequest>,
+        request: Request<v1::UpdateRuntimeConfigRequest>,
     ) -> Answer<v1::UpdateRuntimeConfigResponse> {
-        let lost = self.admit("UpdateRuntimeConfig", "").await?;
+        let network = request.into_inner().runtime_config.and_then(|config| config.network_config);
+        let pod_cidr = network.map(|network| network.pod_cidr).unwrap_or_default();
+        let lost = self.admit("UpdateRuntimeConfig", &pod_cidr).await?;
         answer(lost, Ok(v1::UpdateRuntimeConfigResponse {}))
     }
 

@@ -200,7 +200,7 @@ settings! {
     now zero runtime_request_timeout "runtimeRequestTimeout": GoDuration = GoDuration::from_secs(120);
     none zero hairpin_mode "hairpinMode": String = text("promiscuous-bridge");
     now zero max_pods "maxPods": i32 = 110;
-    later keep pod_cidr "podCIDR": String = text("");
+    now keep pod_cidr "podCIDR": String = text("");
     now keep pod_pids_limit "podPidsLimit": i64 = -1;
     now keep resolv_conf "resolvConf": String = text("/etc/resolv.conf");
     now keep run_once "runOnce": bool = false;
@@ -248,9 +248,9 @@ settings! {
     now keep logging "logging": Logging = Logging::default();
     later keep enable_system_log_handler "enableSystemLogHandler": bool = true;
     later keep enable_system_log_query "enableSystemLogQuery": bool = false;
-    later keep shutdown_grace_period "shutdownGracePeriod": GoDuration = GoDuration::ZERO;
-    later keep shutdown_grace_period_critical_pods "shutdownGracePeriodCriticalPods": GoDuration = GoDuration::ZERO;
-    later keep shutdown_grace_period_by_pod_priority "shutdownGracePeriodByPodPriority": Vec<PriorityShutdown> = Vec::new();
+    now keep shutdown_grace_period "shutdownGracePeriod": GoDuration = GoDuration::ZERO;
+    now keep shutdown_grace_period_critical_pods "shutdownGracePeriodCriticalPods": GoDuration = GoDuration::ZERO;
+    now keep shutdown_grace_period_by_pod_priority "shutdownGracePeriodByPodPriority": Vec<PriorityShutdown> = Vec::new();
     now keep crash_loop_back_off "crashLoopBackOff": CrashLoopBackOff = CrashLoopBackOff::default();
     later keep reserved_memory "reservedMemory": Vec<MemoryReservation> = Vec::new();
     none keep enable_profiling_handler "enableProfilingHandler": bool = true;

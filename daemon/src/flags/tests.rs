@@ -164,3 +164,10 @@ fn every_mirror_sets_a_field_that_exists_with_a_type_that_fits() {
         }
     }
 }
+
+#[test]
+fn the_package_that_stands_in_for_the_kubelet_has_its_version() {
+    let manifest = include_str!("../../Cargo.toml");
+    let provided = format!("provides = \"kubelet (= {})\"", KUBERNETES_VERSION.trim_start_matches('v'));
+    assert!(manifest.lines().any(|line| line == provided), "{provided}");
+}

@@ -3,7 +3,7 @@
 //! ```text
 //!  configuration, kernel, capacity ──┐
 //!  the own object (view) ────────────┼──> watch::Receiver<Arc<Facts>>
-//!  runtime, pressures ───────────────┘
+//!  runtime, pressures, shutdown ─────┘
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +67,8 @@ pub(crate) struct Origins {
     pub(crate) node: Option<NodeReceiver>,
     pub(crate) pressures: Option<watch::Receiver<Pressures>>,
     pub(crate) runtime: Option<watch::Receiver<RuntimeState>>,
+    /// Whether the machine goes down.
+    pub(crate) down: Option<watch::Receiver<bool>>,
 }
 
 impl Origins {
@@ -81,6 +83,9 @@ impl Origins {
         }
         if let Some(runtime) = &mut self.runtime {
             facts.supplemental_groups_policy = runtime.borrow_and_update().supplemental_groups_policy;
+        }
+        if let Some(down) = &mut self.down {
+            facts.shutting_down = *down.borrow_and_update();
         }
         facts
     }
@@ -103,6 +108,7 @@ pub(crate) fn follow(
                 () = changed(&mut origins.node) => {}
                 () = changed(&mut origins.pressures) => {}
                 () = changed(&mut origins.runtime) => {}
+                () = changed(&mut origins.down) => {}
             }
             let next = origins.gather(&facts);
             if next != facts {
@@ -115,7 +121,7 @@ pub(crate) fn follow(
 }
 
 /// Waits for news; there are none any more of what has ended.
-async fn changed<T>(receiver: &mut Option<watch::Receiver<T>>) {
+pub(super) async fn changed<T>(receiver: &mut Option<watch::Receiver<T>>) {
     if let Some(live) = receiver
         && live.changed().await.is_ok()
     {

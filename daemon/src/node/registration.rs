@@ -31,6 +31,11 @@ pub(super) fn default_labels(node_name: &str) -> BTreeMap<String, String> {
     .into()
 }
 
+/// Those of them that tell what the machine is.
+pub(super) fn platform_labels() -> impl Iterator<Item = (String, String)> {
+    default_labels("").into_iter().filter(|(name, _)| name != "kubernetes.io/hostname")
+}
+
 /// The object as it is made when there is none.
 pub(super) fn initial(settings: &Settings, status: NodeStatus) -> Node {
     let mut labels = default_labels(&settings.node_name);

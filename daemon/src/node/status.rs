@@ -32,6 +32,7 @@ pub(super) struct Inputs<'a> {
     pub(super) addresses: &'a [NodeAddress],
     pub(super) images: &'a [ContainerImage],
     pub(super) pressures: Pressures,
+    pub(super) shutting_down: bool,
     pub(super) declared_features: Option<Vec<String>>,
     pub(super) port: i32,
     pub(super) now: Timestamp,
@@ -196,10 +197,13 @@ fn ready(inputs: &Inputs<'_>) -> Result<(), String> {
     if !missing.is_empty() {
         reasons.push(format!("missing node capacity for resources: {}", missing.join(", ")));
     }
-    if reasons.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("[{}]", reasons.join(", ")).trim_matches(['[', ']']).to_owned())
+    if inputs.shutting_down {
+        reasons.push("node is shutting down".to_owned());
+    }
+    match reasons.as_slice() {
+        [] => Ok(()),
+        [only] => Err(only.clone()),
+        all => Err(format!("[{}]", all.join(", "))),
     }
 }
 

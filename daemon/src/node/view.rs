@@ -1,12 +1,13 @@
 //! Follows the own node object, so that labels, taints, addresses and deletion are known without asking.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use kube::api::Api;
 use tokio::sync::watch;
 
-use super::NodeView;
+use super::{NodeView, registration};
 use crate::events::Recorder;
 use crate::sources::watcher::{Change, Watcher};
 
@@ -15,12 +16,16 @@ use crate::sources::watcher::{Change, Watcher};
 pub(super) struct SeenStatus {
     pub(super) version: u64,
     pub(super) status: NodeStatus,
+    /// Labels that every node has, and that somebody has taken from this one (behaviour.md 32.2).
+    pub(super) lacks: BTreeMap<String, String>,
 }
 
 impl SeenStatus {
     pub(super) fn of(node: Node) -> Self {
         let version = node.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or(0);
-        Self { version, status: node.status.unwrap_or_default() }
+        let labels = node.metadata.labels.unwrap_or_default();
+        let lacks = registration::platform_labels().filter(|(name, value)| labels.get(name) != Some(value));
+        Self { version, lacks: lacks.collect(), status: node.status.unwrap_or_default() }
     }
 }
 

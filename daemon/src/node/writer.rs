@@ -12,11 +12,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeAddress, NodeStatus};
 use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::capacity::Resources;
+use super::facts::changed;
 use super::info::Machine;
 use super::pressure::{Observer, Pressures};
 use super::view::SeenStatus;
@@ -60,6 +62,8 @@ pub struct NodeAgent {
     cri: Option<cri_client::Client>,
     recorder: Recorder,
     observer: Observer,
+    /// Whether the machine goes down.
+    down: Option<watch::Receiver<bool>>,
     /// What was measured last, for whoever takes pods in.
     pressures: watch::Sender<Pressures>,
     images: Vec<ContainerImage>,
@@ -92,6 +96,7 @@ impl NodeAgent {
             cri,
             recorder,
             observer,
+            down: None,
             pressures: watch::Sender::new(Pressures::default()),
             images: Vec::new(),
             images_read: None,
@@ -99,6 +104,12 @@ impl NodeAgent {
             addresses_read: None,
             turn: Turn::of(&RuntimeState::default()),
         }
+    }
+
+    /// The node is not ready while the machine goes down, as `down` says.
+    pub(crate) fn until_shutdown(mut self, down: watch::Receiver<bool>) -> Self {
+        self.down = Some(down);
+        self
     }
 
     /// What the node runs short of, as it was measured last.
@@ -166,6 +177,9 @@ impl NodeAgent {
             if seen.version > known.version {
                 known = seen;
             }
+            if !known.lacks.is_empty() {
+                self.relabel(&api, &mut known).await;
+            }
             let wanted = self.compute(&known.status).await;
             for reason in status::transitions(&told, &wanted) {
                 self.recorder.node_event(
@@ -200,6 +214,8 @@ impl NodeAgent {
             tokio::select! {
                 // Cancel-safe: only a time.
                 () = sleep_until(due) => return,
+                // Cancel-safe: a level.
+                () = changed(&mut self.down) => return,
                 // Cancel-safe: a level. What only says that the runtime is still well is not worth a round.
                 changed = self.runtime.changed() => match changed {
                     Ok(()) if Turn::of(&self.runtime.borrow_and_update()) == self.turn => {}
@@ -210,7 +226,8 @@ impl NodeAgent {
                 changed = statuses.changed() => match changed {
                     Ok(()) => {
                         let seen = statuses.borrow_and_update();
-                        if seen.version > known.version && status::changed(&known.status, &seen.status) {
+                        let differs = !seen.lacks.is_empty() || status::changed(&known.status, &seen.status);
+                        if seen.version > known.version && differs {
                             return;
                         }
                     }
@@ -228,6 +245,7 @@ impl NodeAgent {
         let instant = Instant::now();
         let pressures = self.observer.observe(runtime.image_filesystem.as_deref(), instant);
         self.pressures.send_if_modified(|known| std::mem::replace(known, pressures) != pressures);
+        let shutting_down = self.down.as_mut().is_some_and(|down| *down.borrow_and_update());
         let declared = features::declared(&self.settings.config);
         let inputs = status::Inputs {
             machine: &self.settings.machine,
@@ -236,6 +254,7 @@ impl NodeAgent {
             addresses: &self.addresses,
             images: &self.images,
             pressures,
+            shutting_down,
             declared_features: declared.map(|names| names.into_iter().collect()),
             port: self.settings.config.port,
             now: Timestamp::now(),
@@ -298,6 +317,19 @@ impl NodeAgent {
             }
         }
         Err(last)
+    }
+
+    /// Puts back what somebody has taken away; where that fails, the next round tries it again.
+    async fn relabel(&self, api: &Api<Node>, known: &mut SeenStatus) {
+        let patch = Patch::Strategic(json!({"metadata": {"labels": known.lacks}}));
+        let params = PatchParams::default();
+        let call = api.patch(&self.settings.node_name, &params, &patch);
+        let error = match timeout(self.settings.call_timeout, call).await {
+            Ok(Ok(node)) => return *known = SeenStatus::of(node),
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer in {:?}", self.settings.call_timeout),
+        };
+        tracing::warn!(node = self.settings.node_name, error, "the node's labels could not be put back");
     }
 
     fn tell_reboot(&self, known: &NodeStatus) {

@@ -15,6 +15,7 @@ use crate::events::pod_reference;
 use crate::metrics::Metrics;
 use crate::node::NodeView;
 use crate::node::facts::{self, Reader};
+use crate::systemd::watchdog::Ping;
 
 /// Questions that are answered together, so that it does not matter which of the pods that ask at once came first.
 const TOGETHER: usize = 256;
@@ -61,6 +62,8 @@ pub(super) enum Ask {
     Expect { pod: Arc<ApiPod>, mailbox: Mailbox, known: bool },
     /// By the supervisor: all pods that may have run before have come.
     Gathered,
+    /// By the supervisor, for the watchdog.
+    Ping(Ping),
     /// By a pod's task: a question, and where its answer goes.
     Pod { uid: String, mailbox: Mailbox, question: Question },
 }
@@ -141,6 +144,11 @@ impl NodeTask {
                 return NodeInput::Expect { uid, pod, known };
             }
             Ask::Gathered => return NodeInput::Gathered,
+            Ask::Ping(ping) => {
+                // Whoever asked may have given up.
+                let _ = ping.send(());
+                return NodeInput::Tick;
+            }
             Ask::Pod { uid, mailbox, question } => (uid, mailbox, question),
         };
         match question {

@@ -226,6 +226,12 @@ impl Publisher {
         }
     }
 
+    /// Resolves when the writes that are under way or wait for their turn have come to an end.
+    pub(crate) async fn flushed(self) {
+        // Turns are given in the order in which they were asked for.
+        drop(self.writes.acquire_many(WRITES_AT_ONCE as u32).await);
+    }
+
     /// Deletes the object for good: grace 0, and only if it is still the same one.
     pub(super) async fn delete(&self, pod: &ApiPod) -> Result<Answer, Failure> {
         let Some(client) = &self.client else { return Ok(Answer::Done) };

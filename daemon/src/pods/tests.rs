@@ -86,6 +86,7 @@ fn node() -> (Node, Pods, Inputs) {
     let (updates, updates_out) = mpsc::channel(16);
     let (runtime_events, runtime_out) = mpsc::channel(16);
     let (questions_in, questions) = mpsc::channel(1);
+    let (pings_in, pings) = mpsc::channel(1);
     let mirrors = Mirrors::new().renewed();
     let inputs = Inputs {
         updates: updates_out,
@@ -93,6 +94,7 @@ fn node() -> (Node, Pods, Inputs) {
         host_ips,
         mirrors,
         questions,
+        pings,
         sources: vec![Source::Api],
     };
     let settings = Settings {
@@ -101,7 +103,7 @@ fn node() -> (Node, Pods, Inputs) {
         supported: Supported::default(),
     };
     let pods = Pods::new(settings, PullLimits::default(), parts, &inputs);
-    let kept = Box::new((host_ips_in, facts, questions_in));
+    let kept = Box::new((host_ips_in, facts, questions_in, pings_in));
     let node = Node {
         root,
         runtime,

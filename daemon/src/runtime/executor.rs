@@ -310,7 +310,8 @@ impl Executor {
         let pod_ips = if host_network { self.host_ips.borrow().clone() } else { pod_ips };
         let place = hooks::Place { client: &self.client, container: &container, id, pod_ips: &pod_ips };
         place.run(handler).await.map(|()| Answer::Done).map_err(|error| {
-            tracing::info!(container = name, id, %error, ?hook, "a hook failed");
+            let uid = pod.metadata.uid.as_deref();
+            tracing::info!(uid, container = name, id, %error, ?hook, "a hook failed");
             refused(&error.to_string())
         })
     }
@@ -405,7 +406,8 @@ impl Executor {
             tracing::warn!(link = %link.display(), %error, "the link to a removed container's log stays");
         }
         if let Err(error) = log_files::remove_logs(&self.pod_logs(pod), container, restart_count) {
-            tracing::warn!(container, restart_count, %error, "logs of a removed container stay");
+            let uid = pod.metadata.uid.as_deref();
+            tracing::warn!(uid, container, restart_count, %error, "logs of a removed container stay");
         }
     }
 

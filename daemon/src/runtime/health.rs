@@ -52,7 +52,7 @@ pub(crate) async fn run(client: Client, state: watch::Sender<RuntimeState>, mut 
 /// `images_generation` belongs to those who pull; everything else is the runtime's word.
 fn take_over(old: &mut RuntimeState, seen: RuntimeState) -> bool {
     let seen = RuntimeState { images_generation: old.images_generation, ..seen };
-    let changed = RuntimeState { last_ok: old.last_ok, ..seen.clone() } != *old;
+    let changed = RuntimeState { last_ok: old.last_ok, answered: old.answered, ..seen.clone() } != *old;
     *old = seen;
     changed
 }
@@ -84,12 +84,20 @@ async fn ask(client: &Client) -> Result<RuntimeState, CallError> {
         version: version.runtime_version,
         ready,
         network: condition("NetworkReady"),
-        handlers: answer.runtime_handlers.iter().map(handler).collect(),
+        handlers: handlers(&answer.runtime_handlers),
         supplemental_groups_policy: answer.features.is_some_and(|f| f.supplemental_groups_policy),
         last_ok,
+        answered: Some(Instant::now()),
         images_generation: 0,
         image_filesystem: image_filesystem(client).await,
     })
+}
+
+/// By their names: a runtime tells them in any order, in another one each time.
+fn handlers(told: &[v1::RuntimeHandler]) -> Vec<RuntimeHandler> {
+    let mut handlers: Vec<RuntimeHandler> = told.iter().map(handler).collect();
+    handlers.sort_by(|a, b| a.name.cmp(&b.name));
+    handlers
 }
 
 fn handler(h: &v1::RuntimeHandler) -> RuntimeHandler {
@@ -105,4 +113,33 @@ async fn image_filesystem(client: &Client) -> Option<PathBuf> {
     let info = client.image_fs_info().await.ok()?;
     let id = info.image_filesystems.into_iter().next()?.fs_id?;
     Some(PathBuf::from(id.mountpoint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_in_another_order_are_no_change() {
+        let told =
+            |names: [&str; 3]| names.map(|name| v1::RuntimeHandler { name: name.to_owned(), features: None });
+        let one = handlers(&told(["runc", "", "crun"]));
+        assert_eq!(one, handlers(&told(["crun", "runc", ""])));
+        assert_eq!(one.iter().map(|h| h.name.as_str()).collect::<Vec<_>>(), ["", "crun", "runc"]);
+    }
+
+    #[test]
+    fn the_time_of_an_answer_alone_is_no_news() {
+        let mut state = RuntimeState::default();
+        let at = |name: &str| RuntimeState {
+            name: name.to_owned(),
+            last_ok: Some(Instant::now()),
+            answered: Some(Instant::now()),
+            ..RuntimeState::default()
+        };
+        assert!(take_over(&mut state, at("containerd")));
+        let later = at("containerd");
+        assert!(!take_over(&mut state, later.clone()));
+        assert_eq!(state.answered, later.answered, "it is kept all the same");
+    }
 }

@@ -23,6 +23,10 @@ pub(crate) enum Command {
     Test(Test),
     /// The simulator, with its own arguments.
     Sim(Vec<String>),
+    /// The Debian packages.
+    Package {
+        dir: Option<PathBuf>,
+    },
     /// Without parts: all of them.
     Bench {
         parts: Vec<String>,
@@ -83,6 +87,7 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
         Some(("sim", matches)) => {
             Command::Sim(matches.get_many("argument").into_iter().flatten().cloned().collect())
         }
+        Some(("package", matches)) => Command::Package { dir: matches.get_one("dir").cloned() },
         Some(("bench", matches)) => Command::Bench {
             parts: matches.get_many::<String>("part").into_iter().flatten().cloned().collect(),
         },
@@ -153,6 +158,17 @@ fn command() -> clap::Command {
         )
         .subcommand(
             clap::Command::new("status").about("Tells what runs; ends with 1 where nothing does").arg(dir()),
+        )
+        .subcommand(
+            clap::Command::new("package")
+                .about("Builds the Debian packages nodelet and nodelet-kubelet; the same sources give the same bytes")
+                .arg(
+                    Arg::new("dir")
+                        .long("dir")
+                        .value_name("DIR")
+                        .value_parser(value_parser!(PathBuf))
+                        .help("Where they are put [default: debian, in cargo's target directory]"),
+                ),
         )
         .subcommand(
             clap::Command::new("bench")

@@ -32,8 +32,13 @@ struct Message {
 
 /// Builds the programs; cargo shows its progress itself. Gives the directory that has them all.
 pub(crate) async fn programs(profile: Profile) -> anyhow::Result<PathBuf> {
+    built(&PROGRAMS, profile).await
+}
+
+/// Builds those of the programs that are named.
+pub(crate) async fn built(wanted: &[&str], profile: Profile) -> anyhow::Result<PathBuf> {
     let mut build = cargo();
-    build.arg("build").args(PROGRAMS.iter().flat_map(|program| ["--package", program]));
+    build.arg("build").args(wanted.iter().flat_map(|program| ["--package", program]));
     build.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     if profile == Profile::Release {
         build.arg("--release");
@@ -47,7 +52,7 @@ pub(crate) async fn programs(profile: Profile) -> anyhow::Result<PathBuf> {
     let built: Vec<PathBuf> = said
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable)
-        .filter(|path| path.file_name().is_some_and(|name| PROGRAMS.iter().any(|program| name == *program)))
+        .filter(|path| path.file_name().is_some_and(|name| wanted.iter().any(|program| name == *program)))
         .collect();
     let dir =
         built.first().and_then(|path| path.parent()).context("cargo did not say where the programs are")?;

@@ -6,6 +6,8 @@
 //! | `build` | cargo, and where it put the programs |
 //! | `up` | a cluster on this machine, in the foreground or the background |
 //! | `report` | what runs where |
+//! | `package` | the Debian packages |
+//! | `tool` | programs of others that are built once into the cache |
 //! | `bench` | the figures of SPECIFICATION.md |
 //! | `sim` | the simulator of the pod machines |
 //! | `test` | all checks and tests, with one summary line |
@@ -14,9 +16,11 @@
 mod arguments;
 mod bench;
 mod build;
+mod package;
 mod report;
 mod sim;
 mod test;
+mod tool;
 mod up;
 
 use std::process::ExitCode;
@@ -59,6 +63,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status { dir } => up::status(&dir).await,
         Command::Sim(arguments) => sim::run(&arguments).await,
         Command::Test(options) => test::run(options).await,
+        Command::Package { dir } => package::run(dir).await,
         Command::Bench { parts } => bench::run(&parts).await,
     }
 }

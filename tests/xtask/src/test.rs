@@ -1,6 +1,5 @@
 //! All checks and tests, one suite after the other, and a line of totals.
 
-mod deny;
 mod libtest;
 
 use std::path::Path;
@@ -15,7 +14,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::arguments::{Profile, Test};
-use crate::{EXIT_BAD_USAGE, EXIT_FAILED, build};
+use crate::{EXIT_BAD_USAGE, EXIT_FAILED, build, tool};
 use libtest::Totals;
 
 /// Suites that need no containers.
@@ -94,7 +93,7 @@ async fn check(suite: &str) -> anyhow::Result<Totals> {
             passes(cargo.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])).await
         }
         "deny" => {
-            let mut deny = deny::program(&Progress::stderr()).await?;
+            let mut deny = tool::program("deny", &Progress::stderr()).await?;
             passes(deny.args(["--log-level", "error", "check", "bans", "licenses", "sources"])).await
         }
         _ => {

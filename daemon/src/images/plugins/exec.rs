@@ -17,6 +17,7 @@ use crate::config::GoDuration;
 use crate::images::accounts::Account;
 use crate::images::credential::{Credential, Hidden};
 use crate::images::docker_config::DockerConfig;
+use crate::systemd::PRIVATE_VARIABLES;
 
 /// behaviour.md 14.4.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -148,6 +149,9 @@ impl Plugin {
     async fn talk(&self, request: &[u8]) -> Result<Vec<u8>, ExecError> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        for name in PRIVATE_VARIABLES {
+            command.env_remove(name);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let failed = |source| ExecError::Start { program: self.program.clone(), source };

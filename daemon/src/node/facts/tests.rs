@@ -33,7 +33,9 @@ async fn what_anybody_learns_of_the_node_is_shown_and_a_deleted_object_is_rememb
     let (state, runtime) = watch::channel(RuntimeState::default());
     let (_stop, stop) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let origins = Origins { node: Some(node), pressures: Some(pressures), runtime: Some(runtime) };
+    let (goes_down, down) = watch::channel(false);
+    let origins =
+        Origins { node: Some(node), pressures: Some(pressures), runtime: Some(runtime), down: Some(down) };
     let mut facts = follow(local(&settings()), origins, stop, &mut tasks);
     assert!(!facts.borrow().seen);
 
@@ -46,6 +48,11 @@ async fn what_anybody_learns_of_the_node_is_shown_and_a_deleted_object_is_rememb
     facts.wait_for(|facts| facts.pressures == [Pressure::Disk].into()).await.expect("a task that runs");
     state.send_modify(|state| state.supplemental_groups_policy = true);
     facts.wait_for(|facts| facts.supplemental_groups_policy).await.expect("a task that runs");
+
+    goes_down.send_replace(true);
+    facts.wait_for(|facts| facts.shutting_down).await.expect("a task that runs");
+    goes_down.send_replace(false);
+    facts.wait_for(|facts| !facts.shutting_down).await.expect("a task that runs");
 
     view.send_replace(None);
     pressure.send_replace(Pressures::default());

@@ -35,6 +35,7 @@ struct World {
     runtime: RuntimeState,
     addresses: Vec<NodeAddress>,
     pressures: Pressures,
+    shutting_down: bool,
     now: Timestamp,
     instant: Instant,
 }
@@ -79,6 +80,7 @@ impl World {
                 .map(|(kind, address)| NodeAddress { type_: kind.into(), address: address.into() })
                 .into(),
             pressures: Pressures::default(),
+            shutting_down: false,
             now: "2026-11-23T00:06:14.7Z".parse().unwrap(),
             instant,
         }
@@ -93,6 +95,7 @@ impl World {
             addresses: &self.addresses,
             images: &[],
             pressures: self.pressures,
+            shutting_down: self.shutting_down,
             port: 10250,
             now: self.now,
             instant: self.instant,
@@ -125,6 +128,28 @@ fn a_later_heartbeat_changes_no_transition_and_is_no_change() {
     let patch = patch(&before, &after);
     assert_eq!(patch["status"].as_object().unwrap().keys().collect::<Vec<_>>(), ["conditions"]);
     assert_eq!(patch["status"]["conditions"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn a_node_that_goes_down_says_so_and_several_reasons_are_a_list() {
+    let mut world = World { shutting_down: true, ..World::new() };
+    let message =
+        |world: &World| condition(&world.status(&NodeStatus::default()), "Ready").message.clone().unwrap();
+    assert_eq!(message(&world), "node is shutting down");
+    world.runtime.network = Err("NetworkReady=false reason:Gone message:[all]".to_owned());
+    let network = "container runtime network not ready: NetworkReady=false reason:Gone message:[all]";
+    assert_eq!(message(&world), format!("[{network}, node is shutting down]"));
+    world.shutting_down = false;
+    assert_eq!(message(&world), network);
+}
+
+#[test]
+fn swap_is_told_where_there_is_any() {
+    let mut world = World::new();
+    let swap = |world: &World| world.status(&NodeStatus::default()).node_info.unwrap().swap;
+    assert_eq!(swap(&world), None);
+    world.machine.swap_bytes = 1 << 30;
+    assert_eq!(swap(&world), Some(NodeSwapStatus { capacity: Some(1 << 30) }));
 }
 
 #[test]

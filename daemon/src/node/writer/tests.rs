@@ -43,6 +43,7 @@ struct Setup {
     node: FakeApi,
     runtime: watch::Sender<RuntimeState>,
     view: NodeReceiver,
+    down: watch::Sender<bool>,
     _stop: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
@@ -58,8 +59,10 @@ fn setup() -> Setup {
     let mut settings = settings();
     // The address is the name itself, so that no test looks anything up.
     settings.node_name = "192.0.2.7".into();
-    let view = NodeAgent::new(settings, states, None, recorder).start(&clients, stopped, &mut tasks);
-    Setup { general: general_api, node: node_api, runtime, view, _stop: stop, _tasks: tasks }
+    let down = watch::Sender::new(false);
+    let agent = NodeAgent::new(settings, states, None, recorder).until_shutdown(down.subscribe());
+    let view = agent.start(&clients, stopped, &mut tasks);
+    Setup { general: general_api, node: node_api, runtime, view, down, _stop: stop, _tasks: tasks }
 }
 
 /// As the server merges: conditions by their type.
@@ -79,7 +82,13 @@ fn merge(status: &mut Value, patch: &Value) {
 
 /// The server's object, with what a patch has put into it.
 fn object(version: u64, status: &Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "192.0.2.7", "uid": "u", "resourceVersion": version.to_string(), "labels": {"a": "b"}}, "status": status})
+    let labels: serde_json::Map<_, _> = registration::platform_labels()
+        .chain([("a".to_owned(), "b".to_owned())])
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    let metadata =
+        json!({"name": "192.0.2.7", "uid": "u", "resourceVersion": version.to_string(), "labels": labels});
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status})
 }
 
 impl Setup {
@@ -168,6 +177,52 @@ async fn what_the_node_controller_wrote_over_is_put_right_at_once() {
     let call = setup.status_call().await;
     assert!(began.elapsed() < Duration::from_secs(1));
     assert_eq!(condition(&call.body, "Ready").as_deref(), Some("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_goes_down_is_not_ready_at_once() {
+    let mut setup = setup();
+    setup.runtime.send_replace(ready());
+    let call = setup.status_call().await;
+    let status = call.body["status"].clone();
+    call.ok(&object(9, &status));
+    let _watch = setup.watched(&status).await;
+    // Only one who is ready can become unready.
+    let mut known = status;
+    if condition(&json!({"status": known}), "Ready").as_deref() != Some("True") {
+        let call = setup.status_call().await;
+        merge(&mut known, &call.body["status"]);
+        call.ok(&object(10, &known));
+    }
+    setup.down.send_replace(true);
+    let began = Instant::now();
+    let call = setup.status_call().await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(condition(&call.body, "Ready").as_deref(), Some("False"));
+    assert!(call.body.to_string().contains("node is shutting down"), "{}", call.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_that_tell_what_the_machine_is_are_put_back() {
+    let mut setup = setup();
+    setup.runtime.send_replace(ready());
+    let call = setup.status_call().await;
+    let status = call.body["status"].clone();
+    call.ok(&object(9, &status));
+    let watch = setup.watched(&status).await;
+    sleep(Duration::from_secs(1)).await;
+    let mut bare = object(20, &status);
+    bare["metadata"]["labels"] = json!({"a": "b", "kubernetes.io/os": "plan9"});
+    watch.send("MODIFIED", bare).await;
+    let mut call = setup.status_call().await;
+    while call.path.ends_with("/status") {
+        call.ok(&object(19, &status));
+        call = setup.status_call().await;
+    }
+    call.is(&Method::PATCH, "/api/v1/nodes/192.0.2.7");
+    let labels = &call.body["metadata"]["labels"];
+    assert_eq!(labels["kubernetes.io/os"], "linux");
+    assert_eq!(labels.as_object().map(serde_json::Map::len), Some(4), "{labels}");
 }
 
 #[tokio::test(start_paused = true)]

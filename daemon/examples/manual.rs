@@ -1,0 +1,85 @@
+//! Writes the manual page and the completions of shells into a directory: `cargo run --example manual -- DIRECTORY`.
+//! An example, so that the program itself carries nothing of it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap_complete::{Shell, generate_to};
+use clap_mangen::Man;
+
+/// A list of all flags would be no help.
+const SYNOPSIS: &str = r#".SH SYNOPSIS
+\fBnodelet\fR [\fB\-\-config\fR \fIFILE\fR] [\fB\-\-kubeconfig\fR \fIFILE\fR] [\fIFLAG\fR...]
+.br
+\fBnodelet explain\fR \fINAMESPACE/POD\fR
+"#;
+
+/// What no flag tells.
+const MORE: &str = r#".SH "EXPLAIN"
+\fBnodelet explain\fR \fINAMESPACE/POD\fR tells why a pod of this node is in its present state, what it waits for, and what happened when.
+\fB\-\-save\fR \fIFILE\fR keeps the recording, \fB\-\-replay\fR \fIFILE\fR tells one that was kept, \fB\-\-root\-dir\fR \fIDIR\fR names the daemon's root directory.
+.SH "FILES"
+.TP
+\fI/etc/nodelet/config.yaml\fR, \fI/etc/nodelet/config.d/*.conf\fR
+The configuration of nodelet.service, and what is merged over it.
+.TP
+\fI/etc/default/nodelet\fR
+Further flags of nodelet.service.
+.TP
+\fI/etc/kubernetes/manifests\fR
+Pods that run without an API server, in the default configuration.
+.TP
+\fI/var/lib/kubelet\fR
+All state.
+.TP
+\fI/etc/systemd/logind.conf.d/99\-kubelet.conf\fR
+Written where a shutdown has to wait longer for the pods than logind allows.
+.SH "EXIT STATUS"
+.TP
+0
+Ended by SIGTERM or SIGINT; the pods go on running.
+.TP
+1
+It could not start, or a part of it broke.
+.TP
+2
+A flag or the configuration is wrong; the message names file, line and field.
+.SH "ENVIRONMENT"
+\fBNOTIFY_SOCKET\fR, \fBWATCHDOG_USEC\fR and \fBJOURNAL_STREAM\fR as systemd sets them. The log goes to the journal with the fields POD, UID and CONTAINER where standard error
+is connected to it.
+.SH "SEE ALSO"
+\fBsystemctl\fR(1), \fBjournalctl\fR(1), \fIhttps://kubernetes.io/docs/reference/command\-line\-tools\-reference/kubelet/\fR
+"#;
+
+fn main() -> ExitCode {
+    let Some(dir) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("manual: which directory?");
+        return ExitCode::from(2);
+    };
+    match write(&dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("manual: {}: {error}", dir.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let mut command = nodelet::flags::command();
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        generate_to(shell, &mut command, "nodelet", dir)?;
+    }
+    let mut page = File::create(dir.join("nodelet.8"))?;
+    let man = Man::new(command).section("8").manual("nodelet").source("nodelet");
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    page.write_all(SYNOPSIS.as_bytes())?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    page.write_all(MORE.as_bytes())?;
+    page.sync_all()
+}
