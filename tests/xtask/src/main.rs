@@ -8,6 +8,7 @@
 //! | `report` | what runs where |
 //! | `bench` | the figures of SPECIFICATION.md |
 //! | `sim` | the simulator of the pod machines |
+//! | `vm` | nodes in virtual machines |
 //! | `test` | all checks and tests, with one summary line |
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ mod report;
 mod sim;
 mod test;
 mod up;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -38,7 +40,13 @@ fn main() -> ExitCode {
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime");
-    match runtime.and_then(|runtime| runtime.block_on(run(command))) {
+    let outcome = runtime.and_then(|runtime| {
+        let outcome = runtime.block_on(run(command));
+        // A read of the terminal that nobody waits for any more does not end by itself.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -59,6 +67,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status { dir } => up::status(&dir).await,
         Command::Sim(arguments) => sim::run(&arguments).await,
         Command::Test(options) => test::run(options).await,
+        Command::Vm(options) => vm::run(options).await,
         Command::Bench { parts } => bench::run(&parts).await,
     }
 }
