@@ -224,7 +224,8 @@ impl Bed {
             let name = network::name(number);
             let dir = dir.join(&name);
             let mut arguments = addresses.arguments(number, options.nodes);
-            arguments.push("rootflags=prjquota".to_owned());
+            // Quotas that limit, and no interface that nobody asked for.
+            arguments.extend(["rootflags=prjquota", "dummy.numdummies=0"].map(str::to_owned));
             arguments.push(format!("systemd.hostname={name}"));
             arguments.push(format!("systemd.machine_id={}", machine_id(&options.name, &name)));
             let spec = Spec {

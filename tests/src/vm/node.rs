@@ -24,7 +24,7 @@ use super::claim::{Claim, ClaimError};
 use super::starter::{Disk, Machine, Spec, StartError, Starter};
 
 /// From the first instruction to an agent that answers, on a machine that is busy with other things.
-const BOOT_LIMIT: Duration = Duration::from_secs(20);
+const BOOT_LIMIT: Duration = Duration::from_secs(90);
 /// Of one command that a test does not expect to take long.
 const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 const INSTALL_LIMIT: Duration = Duration::from_secs(180);
