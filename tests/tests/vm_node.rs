@@ -68,7 +68,9 @@ async fn apparmor(node: &Node) {
 async fn quota(node: &Node) {
     node.sh("mkdir /srv/limited; chattr -p 4711 +P /srv/limited; setquota -P 4711 0 4096 0 0 /").await.unwrap();
     node.sh("dd if=/dev/zero of=/srv/limited/small bs=1M count=3 status=none").await.unwrap();
-    let full = node.output(&["dd", "if=/dev/zero", "of=/srv/limited/large", "bs=1M", "count=3"]).await.unwrap();
+    // Whoever may go beyond limits on resources may go beyond this one.
+    let fill = "exec setpriv --bounding-set -sys_resource dd if=/dev/zero of=/srv/limited/large bs=1M count=3";
+    let full = node.output(&["sh", "-c", fill]).await.unwrap();
     assert!(!full.success() && full.stderr.contains("quota exceeded"), "{full:?}");
     let used = node.sh("repquota -P -O csv / | grep 4711").await.unwrap();
     assert!(used.contains(",4096,"), "{used}");

@@ -354,7 +354,6 @@ impl Node {
             "install",
             "--yes",
             "--no-install-recommends",
-            "--no-download",
             "--allow-downgrades",
             &path,
         ];
