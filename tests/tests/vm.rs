@@ -94,7 +94,7 @@ async fn a_package_is_installed_offline_and_the_fresh_daemon_runs() {
         let programs = Programs::from_environment().unwrap();
         node.install_programs(&[&programs.nodelet]).await.unwrap();
         let said = node.run(&["nodelet", "--version"]).await.unwrap().stdout;
-        assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
+        assert!(said.starts_with("Kubernetes v1."), "{said}");
     })
     .await;
 }
