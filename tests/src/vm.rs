@@ -313,7 +313,8 @@ fn place() -> Result<PathBuf, CacheError> {
 fn processor(number: usize) -> usize {
     let Ok(process) = procfs::process::Process::myself() else { return 0 };
     let allowed = process.status().ok().and_then(|status| status.cpus_allowed_list).unwrap_or_default();
-    let known: Vec<usize> = allowed.into_iter().flat_map(|(first, last)| first..=last).map(|n| n as usize).collect();
+    let known: Vec<usize> =
+        allowed.into_iter().flat_map(|(first, last)| first..=last).map(|n| n as usize).collect();
     if known.is_empty() { 0 } else { known[number % known.len()] }
 }
 

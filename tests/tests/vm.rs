@@ -40,7 +40,10 @@ async fn commands_and_files_pass_whole_in_both_directions() {
         let said = node.run(&["printf", "%s|", "a b", "$HOME", "*", "'", ""]).await.unwrap();
         assert_eq!(said.stdout, "a b|$HOME|*|'||");
         let said = node.output(&["sh", "-c", "echo out; echo err >&2; exit 7"]).await.unwrap();
-        assert_eq!((said.stdout.as_str(), said.stderr.as_str(), said.status.code()), ("out\n", "err\n", Some(7)));
+        assert_eq!(
+            (said.stdout.as_str(), said.stderr.as_str(), said.status.code()),
+            ("out\n", "err\n", Some(7))
+        );
         let said = node.output(&["sh", "-c", "kill -9 $$"]).await.unwrap();
         assert_eq!((said.status.code(), said.status.signal()), (None, Some(9)));
         let error = node.run(&["/no/such/program"]).await.unwrap_err().to_string();
@@ -64,7 +67,8 @@ async fn commands_and_files_pass_whole_in_both_directions() {
         // What a command leaves in the background does not keep it from ending, and a limit ends all of it.
         node.sh("setsid sleep 3601 & echo started").await.unwrap();
         node.sh("pgrep -x sleep -a | grep -q 3601").await.unwrap();
-        let late = node.agent().run(&["sh", "-c", "sleep 3602 & sleep 3602"], &[], Duration::from_secs(1)).await;
+        let late =
+            node.agent().run(&["sh", "-c", "sleep 3602 & sleep 3602"], &[], Duration::from_secs(1)).await;
         assert!(matches!(late, Err(AgentError::Deadline { .. })), "{late:?}");
         let look = || async {
             let left = node.output(&["pgrep", "-af", "sleep 3602"]).await.unwrap().stdout;
@@ -113,7 +117,11 @@ fn package(dir: &Path, name: &str, depends: &str) -> std::path::PathBuf {
          Depends: {depends}\nDescription: a package of the tests\n"
     );
     write("DEBIAN/control", "0644", &control);
-    write("DEBIAN/postinst", "0755", &format!("#!/bin/sh\nset -e\nsystemctl daemon-reload\nsystemctl start {name}\n"));
+    write(
+        "DEBIAN/postinst",
+        "0755",
+        &format!("#!/bin/sh\nset -e\nsystemctl daemon-reload\nsystemctl start {name}\n"),
+    );
     let unit = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
     write(&format!("usr/lib/systemd/system/{name}.service"), "0644", unit);
     let file = dir.join(format!("{name}.deb"));
@@ -141,7 +149,9 @@ async fn what_was_written_outlives_a_reboot_and_what_was_not_ends_with_the_power
         let last = node.sh("journalctl -b -1 --no-pager --quiet | tail -n 5").await.unwrap();
         assert!(last.contains("Journal stopped") || last.contains("Shutting down"), "{last}");
 
-        node.sh("logger -t probe before the power cut; journalctl --sync; echo kept >/root/kept; sync").await.unwrap();
+        node.sh("logger -t probe before the power cut; journalctl --sync; echo kept >/root/kept; sync")
+            .await
+            .unwrap();
         node.sh("echo lost >/root/lost").await.unwrap();
         node.cut_power().await.unwrap();
         let error = node.sh("true").await.unwrap_err();
@@ -172,7 +182,9 @@ async fn two_nodes_and_this_machine_reach_each_other_until_one_is_cut_off() {
         // A server in each place, and a client in another one.
         two.sh("mkdir -p /srv/web && echo page >/srv/web/page").await.unwrap();
         two.sh("systemd-run -q --unit web busybox httpd -f -p 8080 -h /srv/web").await.unwrap();
-        one.sh("curl -sS --retry 20 --retry-connrefused --retry-delay 1 http://node2:8080/page").await.unwrap();
+        one.sh("curl -sS --retry 20 --retry-connrefused --retry-delay 1 http://node2:8080/page")
+            .await
+            .unwrap();
         let page = async || {
             let mut curl = tokio::process::Command::new("curl");
             curl.args(["-sS", "--max-time", "2"]).arg(format!("http://{}:8080/page", two.ip()));
@@ -188,7 +200,10 @@ async fn two_nodes_and_this_machine_reach_each_other_until_one_is_cut_off() {
         assert_eq!(accepted.unwrap().1.ip(), std::net::IpAddr::V4(one.ip()));
 
         bed.network().set_connected(2, false).await.unwrap();
-        assert_eq!(one.output(&["ping", "-c", "1", "-W", "1", "node2"]).await.unwrap().status.code(), Some(1));
+        assert_eq!(
+            one.output(&["ping", "-c", "1", "-W", "1", "node2"]).await.unwrap().status.code(),
+            Some(1)
+        );
         assert!(!page().await.status.success());
         two.sh("true").await.unwrap();
         bed.network().set_connected(2, true).await.unwrap();
@@ -204,7 +219,11 @@ async fn a_test_that_fails_brings_back_the_journal_and_leaves_nothing_running() 
     let failing = scenario(options, async |bed| {
         bed.node(1).sh("logger -t probe the last words; journalctl --sync").await.unwrap();
         let console = bed.node(1).console();
-        seen = Some((bed.results().to_path_buf(), bed.network().namespace(), console.parent().unwrap().to_path_buf()));
+        seen = Some((
+            bed.results().to_path_buf(),
+            bed.network().namespace(),
+            console.parent().unwrap().to_path_buf(),
+        ));
         panic!("as it should");
     });
     let failed = AssertUnwindSafe(failing).catch_unwind().await;

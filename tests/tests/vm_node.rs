@@ -16,7 +16,10 @@ const MIB: i64 = 1024 * 1024;
 async fn a_node_has_systemd_with_unified_cgroups_and_what_else_a_node_agent_meets() {
     scenario(bed!("systemd"), async |bed| {
         let node = bed.node(1);
-        assert_eq!(node.sh("cat /proc/1/comm; systemctl is-system-running").await.unwrap(), "systemd\nrunning\n");
+        assert_eq!(
+            node.sh("cat /proc/1/comm; systemctl is-system-running").await.unwrap(),
+            "systemd\nrunning\n"
+        );
         assert_eq!(node.sh("stat -f -c %T /sys/fs/cgroup").await.unwrap(), "cgroup2fs\n");
         let controllers = node.sh("cat /sys/fs/cgroup/cgroup.controllers").await.unwrap();
         let mut controllers: Vec<&str> = controllers.split_whitespace().collect();
@@ -50,7 +53,9 @@ async fn apparmor(node: &Node) {
     assert_eq!(node.sh("cat /sys/module/apparmor/parameters/enabled").await.unwrap(), "Y\n");
     let profile = "profile probe { file, deny /srv/secret r, }\n";
     node.write("/etc/apparmor.d/probe", "0644", profile.as_bytes()).await.unwrap();
-    node.sh("apparmor_parser -r /etc/apparmor.d/probe; mkdir -p /srv; echo secret >/srv/secret").await.unwrap();
+    node.sh("apparmor_parser -r /etc/apparmor.d/probe; mkdir -p /srv; echo secret >/srv/secret")
+        .await
+        .unwrap();
     let loaded = node.sh("cat /sys/kernel/security/apparmor/profiles").await.unwrap();
     assert!(loaded.lines().any(|line| line == "probe (enforce)"), "{loaded}");
     assert_eq!(node.sh("cat /srv/secret").await.unwrap(), "secret\n");
@@ -66,10 +71,13 @@ async fn apparmor(node: &Node) {
 
 /// A directory with a project's number holds no more than the project may.
 async fn quota(node: &Node) {
-    node.sh("mkdir /srv/limited; chattr -p 4711 +P /srv/limited; setquota -P 4711 0 4096 0 0 /").await.unwrap();
+    node.sh("mkdir /srv/limited; chattr -p 4711 +P /srv/limited; setquota -P 4711 0 4096 0 0 /")
+        .await
+        .unwrap();
     node.sh("dd if=/dev/zero of=/srv/limited/small bs=1M count=3 status=none").await.unwrap();
     // Whoever may go beyond limits on resources may go beyond this one.
-    let fill = "exec setpriv --bounding-set -sys_resource dd if=/dev/zero of=/srv/limited/large bs=1M count=3";
+    let fill =
+        "exec setpriv --bounding-set -sys_resource dd if=/dev/zero of=/srv/limited/large bs=1M count=3";
     let full = node.output(&["sh", "-c", fill]).await.unwrap();
     assert!(!full.success() && full.stderr.contains("quota exceeded"), "{full:?}");
     let used = node.sh("repquota -P -O csv / | grep 4711").await.unwrap();
@@ -224,7 +232,10 @@ async fn a_container_beyond_its_memory_is_killed_with_137_and_one_with_a_quota_i
             v1::LinuxContainerResources { cpu_period: 100_000, cpu_quota: 20_000, ..Default::default() };
         let config = PodConfig { resources: Some(resources), ..PodConfig::default() };
         let pod = run(node, "busy", config, &["sh", "-c", "while true; do :; done"]).await;
-        let stat = format!("cat /sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/*{}*/cpu.stat", pod.container);
+        let stat = format!(
+            "cat /sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/*{}*/cpu.stat",
+            pod.container
+        );
         let look = || async {
             let stat = node.sh(&stat).await.unwrap();
             let throttled = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
@@ -246,7 +257,8 @@ async fn a_pod_in_a_user_namespace_is_root_inside_and_nobody_outside() {
         let security = v1::NamespaceOption { userns_options: Some(users), ..Default::default() };
         let config = PodConfig { security: Some(security), ..PodConfig::default() };
         let pod = run(node, "mapped", config, &SLEEP).await;
-        let inside = said(node, &pod, &["sh", "-c", "id -u; stat -c %u /bin/busybox; cat /proc/self/uid_map"]).await;
+        let inside =
+            said(node, &pod, &["sh", "-c", "id -u; stat -c %u /bin/busybox; cat /proc/self/uid_map"]).await;
         let words: Vec<&str> = inside.split_whitespace().collect();
         assert_eq!(words, ["0", "0", "0", &FIRST.to_string(), "65536"]);
         let outside = node.sh("ps -o uid= -p $(pgrep -xf 'sleep infinity')").await.unwrap();

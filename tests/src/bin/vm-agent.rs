@@ -110,7 +110,8 @@ fn run(mut stream: &TcpStream, argv: &[String]) -> io::Result<()> {
     let (mut output, mut errors) = (child.stdout.take(), child.stderr.take());
     let input = child.stdin.take();
     // A command that does not read must not keep its own output from being passed on.
-    for pipe in [output.as_ref().map(AsFd::as_fd), errors.as_ref().map(AsFd::as_fd), input.as_ref().map(AsFd::as_fd)]
+    for pipe in
+        [output.as_ref().map(AsFd::as_fd), errors.as_ref().map(AsFd::as_fd), input.as_ref().map(AsFd::as_fd)]
     {
         pipe.map_or(Ok(()), do_not_wait)?;
     }
@@ -145,7 +146,8 @@ fn pass_on(
     errors: &mut Option<std::process::ChildStderr>,
 ) -> io::Result<()> {
     loop {
-        let ready = ready(stream, running, output.as_ref().map(AsFd::as_fd), errors.as_ref().map(AsFd::as_fd))?;
+        let ready =
+            ready(stream, running, output.as_ref().map(AsFd::as_fd), errors.as_ref().map(AsFd::as_fd))?;
         if let Some(pipe) = output.as_mut().filter(|_| ready.output)
             && copy(pipe, stream, Kind::Output)? == Copied::End
         {
@@ -161,7 +163,8 @@ fn pass_on(
         }
         if ready.machine {
             let frame = protocol::read(&mut stream)?;
-            let (kind, content) = frame.ok_or_else(|| io::Error::other("the machine does not wait any more"))?;
+            let (kind, content) =
+                frame.ok_or_else(|| io::Error::other("the machine does not wait any more"))?;
             match kind {
                 Kind::Input => {
                     running.pending = content;

@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn the_newest_of_packages_with_a_version_in_their_name_is_found_by_number() {
-        let names = "linux-source-7.9\nlinux-source\nlinux-source-7.10\nlinux-source-7.11-rt\nlinux-source-6.12\n";
+        let names =
+            "linux-source-7.9\nlinux-source\nlinux-source-7.10\nlinux-source-7.11-rt\nlinux-source-6.12\n";
         assert_eq!(newest(names, "linux-source-").as_deref(), Some("linux-source-7.10"));
         assert_eq!(newest("other\n", "linux-source-"), None);
     }

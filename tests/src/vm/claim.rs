@@ -169,7 +169,8 @@ mod tests {
     async fn what_a_killed_run_left_is_ended_by_the_next() {
         let dir = tempfile::tempdir().expect("directory");
         let (place, beds) = (dir.path().join("run"), dir.path().join("beds"));
-        let mut left = std::process::Command::new("sleep").arg("600").process_group(0).spawn().expect("sleep");
+        let mut left =
+            std::process::Command::new("sleep").arg("600").process_group(0).spawn().expect("sleep");
         let mut killed = Claim::take_in(&place, &beds).await.expect("a block");
         killed.add(Identity::of(left.id())).expect("noted");
         let record = std::fs::read(&killed.path).expect("record");

@@ -170,7 +170,8 @@ async fn make(
 fn customise(tree: &Path) -> Result<(), CacheError> {
     for path in REMOVED {
         let path = tree.join(path);
-        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         match removed {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(CacheError::file("removing", &path)(error));
@@ -181,7 +182,9 @@ fn customise(tree: &Path) -> Result<(), CacheError> {
     for (path, mode, content) in FILES {
         write(&tree.join(path), mode, content.replace("@PAUSE@", pause::IMAGE_NAME).as_bytes())?;
     }
-    for dir in ["etc/cni/net.d", "var/log/journal", "var/cache/apt/archives/partial", "var/lib/apt/lists/partial"] {
+    for dir in
+        ["etc/cni/net.d", "var/log/journal", "var/cache/apt/archives/partial", "var/lib/apt/lists/partial"]
+    {
         let path = tree.join(dir);
         std::fs::create_dir_all(&path).map_err(CacheError::file("making", &path))?;
     }

@@ -98,7 +98,8 @@ async fn sources(place: &Path, progress: &Progress) -> Result<PathBuf, KernelErr
     if let Ok(entries) = std::fs::read_dir(&dir) {
         let mut known: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         known.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
-        if let Some(newest) = known.into_iter().max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok())
+        if let Some(newest) =
+            known.into_iter().max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok())
         {
             return Ok(newest);
         }
@@ -172,9 +173,12 @@ async fn build(work: &Path) -> Result<(), KernelError> {
 /// Lines that are wanted and have not come out: an option without its value, or one that is set and should not be.
 fn unmet<'a>(wanted: &'a str, config: &str) -> Vec<&'a str> {
     let lines: std::collections::BTreeSet<&str> = config.lines().collect();
-    let is_met = |line: &str| match line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set")) {
+    let is_met = |line: &str| match line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set"))
+    {
         // One that does not exist is not set either.
-        Some(option) => !config.lines().any(|line| line.split_once('=').is_some_and(|(name, _)| name == option)),
+        Some(option) => {
+            !config.lines().any(|line| line.split_once('=').is_some_and(|(name, _)| name == option))
+        }
         None => !line.starts_with("CONFIG_") || lines.contains(line),
     };
     wanted.lines().filter(|line| !is_met(line)).collect()

@@ -107,7 +107,8 @@ impl Addresses {
     /// What a node's kernel is told, in a bed of so many.
     pub(super) fn arguments(self, node: usize, nodes: usize) -> Vec<String> {
         let others = (1..=nodes).filter(|other| *other != node);
-        let routes: Vec<_> = others.map(|other| format!("{}={}", self.pods(other), self.node(other))).collect();
+        let routes: Vec<_> =
+            others.map(|other| format!("{}={}", self.pods(other), self.node(other))).collect();
         let hosts: Vec<_> = (1..=nodes).map(|node| format!("{}={}", self.node(node), name(node))).collect();
         let mut words = vec![
             format!("nodelet.eth0={}/24,{}", self.node(node), self.host()),
@@ -124,10 +125,7 @@ impl Addresses {
     /// A node's ends of both wires.
     pub(super) fn interfaces(self, node: usize) -> Vec<Interface> {
         let interface = |device: String, address| Interface { device, mac: mac(address) };
-        vec![
-            interface(format!("e{node}"), self.node(node)),
-            interface(format!("a{node}"), self.agent(node)),
-        ]
+        vec![interface(format!("e{node}"), self.node(node)), interface(format!("a{node}"), self.agent(node))]
     }
 }
 
@@ -167,11 +165,13 @@ impl Network {
         let mut said = holder.stdout.take().expect("it is piped");
         let read = tokio::time::timeout(LIMIT, said.read_u8()).await;
         read.unwrap_or_else(|late| Err(late.into())).map_err(NetworkError::Namespace)?;
-        let pid = holder.id().ok_or_else(|| NetworkError::Namespace(std::io::Error::other("it has ended")))?;
+        let pid =
+            holder.id().ok_or_else(|| NetworkError::Namespace(std::io::Error::other("it has ended")))?;
         let network = Self { addresses, holder, pid };
         network.inside(&inside(nodes)).await?;
         network.outside(&outside(addresses, nodes, pid)).await?;
-        let joined = ["nodes", "agents"].map(|bridge| format!("link set host-{bridge} addrgenmode none master {bridge} up"));
+        let joined = ["nodes", "agents"]
+            .map(|bridge| format!("link set host-{bridge} addrgenmode none master {bridge} up"));
         network.inside(&joined).await?;
         Ok(network)
     }
@@ -297,7 +297,9 @@ mod tests {
     fn a_node_knows_the_pods_of_the_others_and_not_its_own() {
         let words = Addresses::new(17).arguments(2, 3);
         assert!(words.contains(&"nodelet.eth0=10.81.16.12/24,10.81.16.1".to_owned()), "{words:?}");
-        assert!(words.contains(&"nodelet.routes=10.81.17.0/24=10.81.16.11,10.81.19.0/24=10.81.16.13".to_owned()));
+        assert!(
+            words.contains(&"nodelet.routes=10.81.17.0/24=10.81.16.11,10.81.19.0/24=10.81.16.13".to_owned())
+        );
         assert!(Addresses::new(17).arguments(1, 1).iter().all(|word| !word.contains("routes")));
     }
 }

@@ -232,11 +232,8 @@ impl Node {
                 Err(error) => Look::NotYet(crate::tools::chain(&error)),
             }
         };
-        let boot = |source| NodeError::Boot {
-            node: self.name().to_owned(),
-            console: self.console_tail(),
-            source,
-        };
+        let boot =
+            |source| NodeError::Boot { node: self.name().to_owned(), console: self.console_tail(), source };
         let ended = |status| {
             let last = format!("its process ended: {status}");
             boot(WaitError { what: "its agent to answer".to_owned(), limit: BOOT_LIMIT, last })

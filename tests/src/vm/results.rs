@@ -22,8 +22,7 @@ pub(super) async fn keep(node: &Node, dir: &Path) {
     let state = node.output(&["sh", "-c", STATE]).await;
     let state = state.map_or_else(|error| format!("no state: {}\n", chain(&error)), |said| said.stdout);
     let console = std::fs::read(node.console()).unwrap_or_default();
-    let files =
-        [(JOURNAL, journal.into_bytes()), (".state", state.into_bytes()), (CONSOLE, console)];
+    let files = [(JOURNAL, journal.into_bytes()), (".state", state.into_bytes()), (CONSOLE, console)];
     for (kind, content) in files {
         let path = dir.join(format!("{}{kind}", node.name()));
         if let Err(error) = std::fs::write(&path, content) {

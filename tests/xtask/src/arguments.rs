@@ -261,8 +261,9 @@ fn vm_command(profile: Arg) -> clap::Command {
         .about("Real nodes in virtual machines: systemd, cgroup v2 and a kernel of their own")
         .subcommand_required(true)
         .subcommand(
-            clap::Command::new("build")
-                .about("Builds the kernel and the image of the nodes where the cache has none of these inputs"),
+            clap::Command::new("build").about(
+                "Builds the kernel and the image of the nodes where the cache has none of these inputs",
+            ),
         )
         .subcommand(shell)
         .subcommand(
@@ -292,7 +293,10 @@ mod tests {
         let line = ["vm", "shell", "--nodes", "2", "--", "journalctl", "--nodes", "-b"];
         let Ok(Command::Vm(vm)) = parsed(&line) else { panic!("vm") };
         let VmAction::Shell { command } = vm.action else { panic!("shell") };
-        assert_eq!((vm.nodes, command.as_slice()), (2, ["journalctl", "--nodes", "-b"].map(str::to_owned).as_slice()));
+        assert_eq!(
+            (vm.nodes, command.as_slice()),
+            (2, ["journalctl", "--nodes", "-b"].map(str::to_owned).as_slice())
+        );
     }
 
     #[test]
