@@ -60,6 +60,8 @@ pub use requirements::RequirementError;
 pub use starter::{Disk, Interface, Machine, Spec, StartError, Starter};
 pub use uml::UserModeLinux;
 
+/// How much of what was made of other inputs is kept: branches of one clone take turns.
+const KEPT: usize = 2;
 /// Enough for systemd, containerd and some dozen small pods.
 const MEMORY_MIB: u32 = 1536;
 
@@ -334,6 +336,22 @@ fn key(inputs: &[&[u8]]) -> String {
     hex(&hash.finalize(), 8)
 }
 
+/// Removes all but the newest few of what was made of earlier inputs; its names begin with `prefix`.
+fn forget_old(place: &Path, prefix: &str) -> Result<(), CacheError> {
+    let entries = std::fs::read_dir(place).map_err(CacheError::file("reading", place))?;
+    let mut known: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    known.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
+    known.sort_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok());
+    for old in known.iter().rev().skip(KEPT) {
+        if old.is_dir() {
+            cache::remove_tree(old)?;
+        } else {
+            std::fs::remove_file(old).map_err(CacheError::file("removing", old))?;
+        }
+    }
+    Ok(())
+}
+
 fn hex(bytes: &[u8], length: usize) -> String {
     bytes.iter().take(length).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -346,6 +364,22 @@ mod tests {
     fn what_is_made_of_other_inputs_has_another_name() {
         assert_ne!(key(&[b"ab", b"c"]), key(&[b"a", b"bc"]));
         assert_eq!(key(&[b"ab", b"c"]), key(&[b"ab", b"c"]));
+    }
+
+    #[test]
+    fn the_newest_of_each_kind_stay_in_the_cache() {
+        let dir = tempfile::tempdir().expect("directory");
+        let begin = std::time::SystemTime::UNIX_EPOCH;
+        for (age, name) in
+            ["image-new", "image-older", "image-oldest", "base-new", "kernel-old"].iter().enumerate()
+        {
+            let file = std::fs::File::create(dir.path().join(name)).expect("file");
+            file.set_modified(begin + std::time::Duration::from_secs(1000 - age as u64)).expect("time");
+        }
+        forget_old(dir.path(), "image-").expect("removed");
+        let left = ["image-new", "image-older", "base-new", "kernel-old"];
+        assert!(left.iter().all(|name| dir.path().join(name).exists()));
+        assert!(!dir.path().join("image-oldest").exists());
     }
 
     #[test]

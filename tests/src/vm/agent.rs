@@ -15,8 +15,10 @@ use crate::command::Output;
 
 use super::protocol::{self, CHUNK, HEADER, Kind, PORT, Request};
 
-/// A node that is up answers within a millisecond; one that boots answers not at all.
-const CONNECT_LIMIT: Duration = Duration::from_millis(200);
+/// A node that is up answers within a millisecond, unless its processor is busy with something else.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+/// One that boots answers not at all, and is asked anew soon.
+const PROBE_LIMIT: Duration = Duration::from_millis(200);
 /// The most that a command may say where all of it is kept.
 const MAX_OUTPUT: usize = 256 * 1024 * 1024;
 
@@ -103,6 +105,11 @@ pub struct Agent {
 impl Agent {
     pub(super) fn new(node: String, ip: Ipv4Addr) -> Self {
         Self { node, address: (ip, PORT).into() }
+    }
+
+    /// Whether the agent can be reached just now.
+    pub(super) async fn probe(&self) -> Result<(), AgentError> {
+        self.connect(PROBE_LIMIT).await.map(drop)
     }
 
     /// Runs a command to its end, whatever that is; its input is all of `input`.
@@ -194,9 +201,7 @@ impl Agent {
     }
 
     async fn ask(&self, request: &Request) -> Result<TcpStream, AgentError> {
-        let connect = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(self.address));
-        let connect = connect.await.unwrap_or_else(|late| Err(late.into()));
-        let mut stream = connect.map_err(self.broken("reaching"))?;
+        let mut stream = self.connect(CONNECT_LIMIT).await?;
         let ask = async {
             stream.set_nodelay(true)?;
             let content = serde_json::to_vec(request)?;
@@ -207,6 +212,11 @@ impl Agent {
         };
         ask.await.map_err(self.broken("asking"))?;
         Ok(stream)
+    }
+
+    async fn connect(&self, limit: Duration) -> Result<TcpStream, AgentError> {
+        let connect = tokio::time::timeout(limit, TcpStream::connect(self.address));
+        connect.await.unwrap_or_else(|late| Err(late.into())).map_err(self.broken("reaching"))
     }
 
     fn broken(&self, operation: &'static str) -> impl FnOnce(std::io::Error) -> AgentError {

@@ -15,8 +15,8 @@ use crate::tools::ToolError;
 use crate::tools::apt::codename;
 use crate::tools::sources::{Mirror, SourcesError};
 
-use super::key;
 use super::requirements::{self, RequirementError};
+use super::{forget_old, key};
 
 /// The release of the nodes, whatever this machine's is.
 const SUITE: &str = "trixie";
@@ -94,6 +94,7 @@ pub(super) async fn base(place: &Path, progress: &Progress) -> Result<PathBuf, B
     let name = format!("debootstrap of {SUITE}");
     progress.step(&name, command::run(&mut debootstrap, LIMIT)).await?;
     std::fs::rename(&work, &dir).map_err(CacheError::file("moving into place", &dir))?;
+    forget_old(place, "base-")?;
     Ok(dir)
 }
 

@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::tools::{self, ToolError, Tools};
 
 use super::base::{BaseError, base, base_key};
-use super::key;
+use super::{forget_old, key};
 
 /// Changed where the same inputs would be put together otherwise.
 const RECIPE: &str = "1";
@@ -26,8 +26,6 @@ const INODES: &str = "200000";
 /// Project quotas; no checksums, which cost time here and find nothing.
 const FEATURES: &str = "quota,project,^metadata_csum,^64bit";
 const LIMIT: Duration = Duration::from_secs(600);
-/// How many images of earlier inputs are kept: branches of one clone take turns.
-const KEPT: usize = 3;
 
 /// Path in the node, permissions, content.
 type Entry = (&'static str, u32, &'static str);
@@ -109,7 +107,8 @@ pub(super) async fn image(place: &Path, agent: &Path, progress: &Progress) -> Re
     let finished = progress.step("the image of the nodes", make).await?;
     std::fs::rename(&finished, &image).map_err(CacheError::file("moving into place", &image))?;
     remove_tree(&work)?;
-    forget_old(place)?;
+    // A node that runs on an old one has it open, and goes on.
+    forget_old(place, "image-")?;
     Ok(image)
 }
 
@@ -218,16 +217,4 @@ fn link(target: &str, path: &Path) -> Result<(), CacheError> {
 fn make_parent(path: &Path) -> Result<(), CacheError> {
     let parent = path.parent().unwrap_or(path);
     std::fs::create_dir_all(parent).map_err(CacheError::file("making", parent))
-}
-
-/// Removes images of earlier inputs. A node that runs on one has it open, and goes on.
-fn forget_old(place: &Path) -> Result<(), CacheError> {
-    let entries = std::fs::read_dir(place).map_err(CacheError::file("reading", place))?;
-    let mut images: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    images.retain(|path| path.extension().is_some_and(|extension| extension == "ext4"));
-    images.sort_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok());
-    for old in images.iter().rev().skip(KEPT) {
-        std::fs::remove_file(old).map_err(CacheError::file("removing", old))?;
-    }
-    Ok(())
 }

@@ -227,8 +227,8 @@ impl Node {
             if let Some(status) = machine.borrow_mut().ended() {
                 return Look::There(Err(status));
             }
-            match self.agent.run(&["true"], &[], COMMAND_LIMIT).await {
-                Ok(_) => Look::There(Ok(())),
+            match self.agent.probe().await {
+                Ok(()) => Look::There(Ok(())),
                 Err(error) => Look::NotYet(crate::tools::chain(&error)),
             }
         };
@@ -263,7 +263,16 @@ impl Node {
     /// # Errors
     /// It cannot be run.
     pub async fn output(&self, argv: &[&str]) -> Result<Output, NodeError> {
-        Ok(self.agent.run(argv, &[], COMMAND_LIMIT).await?.text())
+        Ok(self.ask(argv, &[], COMMAND_LIMIT).await?.text())
+    }
+
+    /// Asks the agent, unless there is no power: then nobody has to wait for it.
+    async fn ask(&self, argv: &[&str], input: &[u8], limit: Duration) -> Result<Bytes, NodeError> {
+        // Somebody who holds it switches it on or off; the agent tells whether it is there.
+        if self.machine.try_lock().is_ok_and(|machine| machine.is_none()) {
+            return Err(NodeError::Off { node: self.name().to_owned() });
+        }
+        Ok(self.agent.run(argv, input, limit).await?)
     }
 
     /// Runs a shell script, which ends at the first command that fails, and expects success. Gives what it wrote.
@@ -291,7 +300,7 @@ impl Node {
         let script = "mkdir -p \"$(dirname \"$1\")\" && cat >\"$1.new\" && chmod \"$2\" \"$1.new\" \
                       && stat -c %s \"$1.new\" && mv \"$1.new\" \"$1\"";
         let argv = ["sh", "-c", script, "sh", path, mode];
-        let said = self.agent.run(&argv, content, INSTALL_LIMIT).await?.text();
+        let said = self.ask(&argv, content, INSTALL_LIMIT).await?.text();
         let there = self.succeeded(&["writing", path], said)?.stdout.trim().to_owned();
         if there == content.len().to_string() {
             return Ok(());
@@ -305,7 +314,7 @@ impl Node {
     /// # Errors
     /// It cannot be read.
     pub async fn read(&self, path: &str) -> Result<Vec<u8>, NodeError> {
-        let Bytes { status, stdout, stderr } = self.agent.run(&["cat", path], &[], INSTALL_LIMIT).await?;
+        let Bytes { status, stdout, stderr } = self.ask(&["cat", path], &[], INSTALL_LIMIT).await?;
         if status.success() {
             return Ok(stdout);
         }
@@ -354,7 +363,7 @@ impl Node {
             "--allow-downgrades",
             &path,
         ];
-        let said = self.agent.run(&argv, &[], INSTALL_LIMIT).await?.text();
+        let said = self.ask(&argv, &[], INSTALL_LIMIT).await?.text();
         self.succeeded(&argv, said).map(drop)
     }
 
@@ -398,7 +407,7 @@ impl Node {
     /// It is not reached.
     pub async fn journal(&self) -> Result<String, NodeError> {
         let argv = ["journalctl", "--no-pager", "--quiet", "--output=short-precise"];
-        let said = self.agent.run(&argv, &[], JOURNAL_LIMIT).await?.text();
+        let said = self.ask(&argv, &[], JOURNAL_LIMIT).await?.text();
         Ok(self.succeeded(&argv, said)?.stdout)
     }
 

@@ -165,7 +165,8 @@ fn command() -> clap::Command {
             "A first look:\n  cargo xtask up      brings up a cluster, and shows how to use it with kubectl\n  \
              cargo xtask test    runs everything that CI runs\n\n\
              Both need root for containers, fetch what is missing into the cache ($XDG_CACHE_HOME/nodelet, or\n\
-             ~/.cache/nodelet), and touch neither the system's containerd nor its packages.",
+             ~/.cache/nodelet), and touch neither the system's containerd nor its packages. The virtual machines of `test` and `vm`\n\
+             need tools to build a kernel and a disk (gcc, make, flex, bison, bc, debootstrap): what is missing is installed.",
         )
         .subcommand(
             clap::Command::new("up")
