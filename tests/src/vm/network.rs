@@ -32,6 +32,7 @@ pub const MAX_NODES: usize = 8;
 pub(super) const BLOCKS: u8 = 128;
 const AGENTS: u8 = 15;
 const LIMIT: Duration = Duration::from_secs(30);
+const INTERFACES: &str = "/sys/class/net";
 /// What keeps the namespace: it says when it is there, and waits to be ended.
 const HOLD: &str = "echo there; exec sleep infinity";
 
@@ -169,6 +170,7 @@ impl Network {
             holder.id().ok_or_else(|| NetworkError::Namespace(std::io::Error::other("it has ended")))?;
         let network = Self { addresses, holder, pid };
         network.inside(&inside(nodes)).await?;
+        network.remove_left().await;
         network.outside(&outside(addresses, nodes, pid)).await?;
         let joined = ["nodes", "agents"]
             .map(|bridge| format!("link set host-{bridge} addrgenmode none master {bridge} up"));
@@ -198,6 +200,16 @@ impl Network {
     pub async fn set_connected(&self, node: usize, connected: bool) -> Result<(), NetworkError> {
         let state = if connected { "up" } else { "down" };
         self.inside(&[format!("link set b{} {state}", number(node))]).await
+    }
+
+    /// The kernel takes devices of a namespace away some time after its last process; the block is this bed's by now.
+    async fn remove_left(&self) {
+        for device in [self.addresses.device(), self.addresses.agents_device()] {
+            if Path::new(INTERFACES).join(&device).exists() {
+                // It may go by itself meanwhile. Making it anew tells if it does not.
+                let _ = command::run(command(Path::new("ip")).args(["link", "delete", &device]), LIMIT).await;
+            }
+        }
     }
 
     async fn inside(&self, lines: &[String]) -> Result<(), NetworkError> {
