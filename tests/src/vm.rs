@@ -17,7 +17,7 @@
 //! | `starter`, `uml` | how a machine is started: the trait, and User Mode Linux |
 //! | `network` | wires and addresses |
 //! | `claim` | which bed has which block, and what a killed run left |
-//! | `protocol`, `agent` | what this machine and a node say to each other |
+//! | `agent` | this machine's side of what it and a node say to each other; the crate `vm-agent` has the other |
 //! | `node` | a node and what a test does with it |
 //! | `results` | what remains of a test |
 //!
@@ -30,7 +30,6 @@ mod image;
 mod kernel;
 mod network;
 mod node;
-pub mod protocol;
 mod requirements;
 mod results;
 mod starter;
@@ -45,6 +44,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use crate::cache::{self, CacheError};
+use crate::cluster::PROGRAMS_VARIABLE;
 use crate::progress::Progress;
 use crate::tools::chain;
 
@@ -132,10 +132,20 @@ macro_rules! bed {
     ($name:expr) => {
         $crate::vm::BedOptions::new(
             $name,
-            ::std::path::Path::new(env!("CARGO_BIN_EXE_vm-agent")),
+            &$crate::vm::agent_program(),
             &::std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm"),
         )
     };
+}
+
+/// The agent as `cargo build --package vm-agent` made it: where `NODELET_PROGRAMS` says, else beside the test that runs.
+#[must_use]
+pub fn agent_program() -> PathBuf {
+    let dir = std::env::var_os(PROGRAMS_VARIABLE).map(PathBuf::from).or_else(|| {
+        // Tests lie in `deps` below the directory with the programs.
+        Some(std::env::current_exe().ok()?.parent()?.parent()?.to_path_buf())
+    });
+    dir.unwrap_or_default().join("vm-agent")
 }
 
 impl BedOptions {

@@ -10,10 +10,9 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener};
 use tokio::task::JoinHandle;
+use vm_agent::{CHUNK, HEADER, Kind, PORT, Request};
 
 use crate::command::Output;
-
-use super::protocol::{self, CHUNK, HEADER, Kind, PORT, Request};
 
 /// A node that is up answers within a millisecond, unless its processor is busy with something else.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
@@ -205,10 +204,10 @@ impl Agent {
         let ask = async {
             stream.set_nodelay(true)?;
             let content = serde_json::to_vec(request)?;
-            if content.len() > protocol::MAX_FRAME {
+            if content.len() > vm_agent::MAX_FRAME {
                 return Err(std::io::Error::other("the command line is too long"));
             }
-            stream.write_all(&protocol::frame(Kind::Request, &content)).await
+            stream.write_all(&vm_agent::frame(Kind::Request, &content)).await
         };
         ask.await.map_err(self.broken("asking"))?;
         Ok(stream)
@@ -258,8 +257,8 @@ async fn feed<W: AsyncWrite + Unpin>(mut input: impl AsyncRead + Unpin, mut to: 
     let mut buffer = vec![0; CHUNK];
     while let Ok(length) = input.read(&mut buffer).await {
         let frame = match length {
-            0 => protocol::frame(Kind::EndOfInput, &[]),
-            length => protocol::frame(Kind::Input, &buffer[..length]),
+            0 => vm_agent::frame(Kind::EndOfInput, &[]),
+            length => vm_agent::frame(Kind::Input, &buffer[..length]),
         };
         if to.write_all(&frame).await.is_err() || length == 0 {
             break;
@@ -308,7 +307,7 @@ async fn receive(from: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<
         return Ok(None);
     }
     from.read_exact(&mut header[1..]).await?;
-    let (kind, length) = protocol::header(header)?;
+    let (kind, length) = vm_agent::header(header)?;
     let mut content = vec![0; length];
     from.read_exact(&mut content).await?;
     Ok(Some((kind, content)))

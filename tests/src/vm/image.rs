@@ -91,7 +91,8 @@ pub enum ImageError {
 pub(super) async fn image(place: &Path, agent: &Path, progress: &Progress) -> Result<PathBuf, ImageError> {
     let tools = tools::find_or_install(progress).await?;
     let archives = images::base(&tools).await?;
-    let agent = std::fs::read(agent).map_err(CacheError::file("reading", agent))?;
+    let reading = "reading the agent (cargo build --package vm-agent makes it)";
+    let agent = std::fs::read(agent).map_err(CacheError::file(reading, agent))?;
     let image = place.join(format!("image-{}.ext4", image_key(&tools, &archives, &agent)));
     if image.exists() {
         return Ok(image);

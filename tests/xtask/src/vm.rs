@@ -48,7 +48,7 @@ pub(crate) fn threads() -> u32 {
 }
 
 async fn agent() -> anyhow::Result<PathBuf> {
-    build::binary("harness", "vm-agent").await
+    build::binary("vm-agent", "vm-agent").await
 }
 
 /// Runs the tests whose names hold `test`; their results are left where the tests say.

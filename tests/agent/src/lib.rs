@@ -8,6 +8,8 @@
 //! A request to connect is answered by one frame; what follows it in both directions is not framed any more. A connection that
 //! the machine closes ends its command, with all that belongs to the command's process group.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};

@@ -15,12 +15,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use harness::vm::protocol::{self, CHUNK, Kind, PORT, Request};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use vm_agent::{CHUNK, Kind, PORT, Request};
 
 const MAX_CONNECTIONS: usize = 256;
 /// A machine that asks for nothing does not hold a connection for ever.
@@ -58,19 +58,19 @@ fn main() -> io::Result<()> {
 fn serve(mut stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(REQUEST_LIMIT))?;
-    let Some((Kind::Request, content)) = protocol::read(&mut stream)? else { return Ok(()) };
+    let Some((Kind::Request, content)) = vm_agent::read(&mut stream)? else { return Ok(()) };
     stream.set_read_timeout(None)?;
     let done = match serde_json::from_slice(&content)? {
         Request::Run { argv } => run(stream, &argv),
         Request::Connect { path } => connect(stream, &path),
     };
-    done.or_else(|error| protocol::write(&mut stream, Kind::Refused, error.to_string().as_bytes()))
+    done.or_else(|error| vm_agent::write(&mut stream, Kind::Refused, error.to_string().as_bytes()))
 }
 
 /// Passes everything on in both directions until both sides have ended.
 fn connect(mut stream: &TcpStream, path: &str) -> io::Result<()> {
     let socket = UnixStream::connect(path)?;
-    protocol::write(&mut stream, Kind::Connected, &[])?;
+    vm_agent::write(&mut stream, Kind::Connected, &[])?;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // An end or a break of one side is told to the other.
@@ -124,7 +124,7 @@ fn run(mut stream: &TcpStream, argv: &[String]) -> io::Result<()> {
     }
     let status = running.ended.recv().map_err(io::Error::other)??;
     outcome?;
-    protocol::write(&mut stream, Kind::End, status.into_raw().to_string().as_bytes())
+    vm_agent::write(&mut stream, Kind::End, status.into_raw().to_string().as_bytes())
 }
 
 /// Waits for the end of a command in a thread of its own.
@@ -162,7 +162,7 @@ fn pass_on(
             feed(running);
         }
         if ready.machine {
-            let frame = protocol::read(&mut stream)?;
+            let frame = vm_agent::read(&mut stream)?;
             let (kind, content) =
                 frame.ok_or_else(|| io::Error::other("the machine does not wait any more"))?;
             match kind {
@@ -242,7 +242,7 @@ fn copy(pipe: &mut dyn io::Read, mut stream: &TcpStream, kind: Kind) -> io::Resu
         match pipe.read(&mut buffer) {
             Ok(0) => return Ok(Copied::End),
             Ok(length) => {
-                protocol::write(&mut stream, kind, &buffer[..length])?;
+                vm_agent::write(&mut stream, kind, &buffer[..length])?;
                 return Ok(Copied::Some);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Copied::Nothing),
