@@ -213,7 +213,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let place = Place {
         pod_logs: PathBuf::from(&config.pod_logs_dir),
         container_logs: container_logs(&config.pod_logs_dir),
-        limits,
+        limits: Arc::clone(&limits),
         dns: DnsSettings {
             cluster_dns: config.cluster_dns.clone(),
             cluster_domain: config.cluster_domain.clone(),
@@ -258,6 +258,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     );
     drop(updates_in);
     let (runtime_in, runtime_events) = mpsc::channel(RUNTIME_QUEUE);
+    let cgroups = CgroupParts { cri: cri.clone(), limits, recorder };
     tasks.spawn(Watcher::new(cri, runtime_in).run(stop.clone()));
     let (ask, questions) = mpsc::channel(QUESTION_QUEUE);
     match explain::listen(&flags.root_dir) {
@@ -278,7 +279,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         mirrors: mirrors.renewed(),
         sources,
     };
-    tasks.spawn(run_pods(config, parts, inputs, runtime, stop));
+    tasks.spawn(run_pods(config, parts, inputs, cgroups, runtime, stop));
     tracing::info!(node = node_name, "nodelet {} is running", env!("CARGO_PKG_VERSION"));
     systemd::ready();
 
@@ -436,6 +437,7 @@ async fn run_pods(
     config: Arc<Config>,
     parts: Parts,
     inputs: Inputs,
+    cgroups: CgroupParts,
     mut runtime: watch::Receiver<RuntimeState>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -453,10 +455,33 @@ async fn run_pods(
             .max_container_restart_period
             .map_or(MAX_RESTART_PERIOD, |period| period.to_std()),
         runtime_name,
-        supported: Supported::default(),
+        supported: Supported { pod_cgroups: config.cgroups_per_qos, ..Supported::default() },
     };
+    let mut parts = parts;
+    let mut keeping = None;
+    if config.cgroups_per_qos {
+        let CgroupParts { cri, limits, recorder } = cgroups;
+        let cgroups = tokio::select! {
+            // Cancel-safe: what was made is found again.
+            () = stopped(&mut stop) => return,
+            cgroups = crate::cgroups::open(&cri, &config, &limits) => cgroups,
+        };
+        keeping = Some(tokio::spawn(crate::cgroups::keep(cgroups.clone(), recorder, stop.clone())));
+        parts.executor = parts.executor.with_cgroups(cgroups);
+    }
     let pods = Pods::new(settings, pull_limits(&config), parts, &inputs);
     pods.run(inputs, stop).await;
+    if let Some(keeping) = keeping {
+        // It ends with the same level.
+        let _ = keeping.await;
+    }
+}
+
+/// What the pods' cgroups are made from.
+struct CgroupParts {
+    cri: cri_client::Client,
+    limits: Arc<Limits>,
+    recorder: Recorder,
 }
 
 /// Serial pulls only where the configuration asks for them; else as many as it says, or nodelet's own number.

@@ -65,21 +65,19 @@ impl Recorder {
         reason: impl Into<String>,
         message: impl Into<String>,
     ) {
-        let metadata = &pod.metadata;
-        self.record(
-            ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Pod".to_owned()),
-                name: metadata.name.clone(),
-                namespace: metadata.namespace.clone(),
-                uid: metadata.uid.clone(),
-                resource_version: metadata.resource_version.clone(),
-                field_path: field_path.map(str::to_owned),
-            },
-            warning,
-            reason.into(),
-            message.into(),
-        );
+        let about = ObjectReference { field_path: field_path.map(str::to_owned), ..pod_reference(pod) };
+        self.record(about, warning, reason.into(), message.into());
+    }
+
+    /// An event about the pod that `about` names.
+    pub fn event_about(
+        &self,
+        about: ObjectReference,
+        warning: bool,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.record(about, warning, reason.into(), message.into());
     }
 
     /// An event about this node. Its UID is the node's name, as a kubelet's is, so that `kubectl describe node` finds it.
@@ -136,6 +134,20 @@ impl Recorder {
         if self.queue.try_send(occurrence).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// What events say of the pod that they are about.
+pub(crate) fn pod_reference(pod: &Pod) -> ObjectReference {
+    let metadata = &pod.metadata;
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        resource_version: metadata.resource_version.clone(),
+        field_path: None,
     }
 }
 

@@ -15,12 +15,14 @@ mod node_task;
 mod publisher;
 mod status_patch;
 mod task;
+mod urgency;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cgroups::Tier;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lifecycle::{Assignment, Origin, PullLimits, Settings};
@@ -60,6 +62,8 @@ struct Handle {
     /// started anew.
     next: Option<(Source, Assignment)>,
     removed: bool,
+    /// Where its cgroup is, if it has one.
+    tier: Tier,
 }
 
 /// Everything that the supervisor needs.
@@ -98,6 +102,7 @@ pub(crate) struct Pods {
     awaited: HashSet<Source>,
     /// Whether what earlier daemons left on the disk was looked for.
     swept: bool,
+    cgroups_swept: bool,
     /// UIDs that the runtime had when it was first read; `None` until then.
     in_runtime: Option<HashMap<String, Found>>,
     /// Static pods that came before the runtime was read: they may run under another UID.
@@ -124,6 +129,7 @@ impl Pods {
             tasks: JoinSet::new(),
             awaited: inputs.sources.iter().copied().collect(),
             swept: false,
+            cgroups_swept: false,
             in_runtime: None,
             early: Vec::new(),
             adopted: HashMap::new(),
@@ -340,6 +346,7 @@ impl Pods {
             name: part(&assignment.pod.metadata.name),
             next: None,
             removed: false,
+            tier: cgroups::pod_tier(&assignment.pod),
         };
         let unknown = self.in_runtime.as_ref().is_some_and(|found| !found.contains_key(&uid));
         mailbox.assign(assignment.clone());
@@ -349,7 +356,7 @@ impl Pods {
         self.tell_node(expect).await;
         let task = PodTask::new(self.shared.clone(), mailbox, assignment, ips, unknown);
         self.handles.insert(uid, handle);
-        self.tasks.spawn(task.run());
+        self.tasks.spawn(Box::new(task).run());
     }
 
     async fn ended(&mut self, uid: &str) {
@@ -369,8 +376,8 @@ impl Pods {
 
     async fn runtime(&mut self, event: RuntimeEvent) {
         match event {
-            RuntimeEvent::Changed { uid } => match self.handles.get(&uid) {
-                Some(handle) => handle.mailbox.runtime_changed(),
+            RuntimeEvent::Changed { uid, news } => match self.handles.get(&uid) {
+                Some(handle) => handle.mailbox.news(news),
                 None => tracing::debug!(uid, "the runtime tells of a pod that is not known here"),
             },
             RuntimeEvent::Back => {
@@ -442,7 +449,29 @@ impl Pods {
             });
             self.start(uid, None, Assignment::new(pod, Origin::Orphan), false).await;
         }
+        if !std::mem::replace(&mut self.cgroups_swept, true) {
+            self.sweep_cgroups();
+        }
         self.tell_gathered().await;
+    }
+
+    /// Cgroups that an earlier daemon, or a kubelet, has left of pods that nobody knows any more are removed (behaviour.md
+    /// 39.7). They are looked for at once, before any other pod can come; their removal may take its time.
+    fn sweep_cgroups(&mut self) {
+        let Some(cgroups) = self.shared.executor.cgroups().cloned() else { return };
+        let known = self.handles.iter().map(|(uid, handle)| (uid.clone(), handle.tier)).collect();
+        match cgroups.orphans(&known) {
+            Ok(lost) if lost.is_empty() => {}
+            Ok(lost) => {
+                let uids: Vec<&str> = lost.iter().map(|pod| pod.uid.as_str()).collect();
+                tracing::info!(?uids, "cgroups of pods that nobody knows are removed");
+                tokio::spawn(async move { cgroups.remove_found(&lost).await });
+            }
+            Err(error) => {
+                let error = crate::cause::chain(&error);
+                tracing::warn!(error, "cgroups of pods that nobody knows cannot be looked for");
+            }
+        }
     }
 
     async fn tell_gathered(&self) {

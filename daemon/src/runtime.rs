@@ -10,6 +10,7 @@
 //! | `hooks`, `insecure_tls` | postStart and preStop |
 //! | `restored` | containers that no spec has any more, as far as their hooks go |
 //! | `health` | whether the runtime and its network are ready |
+//! | `news` | whether what an event tells of is known already |
 //! | `watch` | the runtime's events, the audit beside them, and whether the runtime is there at all |
 //!
 //! Nothing here decides about a pod, and nothing here survives a restart: the runtime has it all.
@@ -23,6 +24,7 @@ mod hooks;
 mod image_failure;
 mod insecure_tls;
 mod log_files;
+mod news;
 mod observe;
 mod restored;
 mod sandbox_config;
@@ -30,4 +32,5 @@ mod watch;
 
 pub(crate) use dns::Settings as DnsSettings;
 pub(crate) use executor::{Executor, Place};
+pub(crate) use news::News;
 pub(crate) use watch::{Found, RuntimeEvent, Watcher};

@@ -80,3 +80,19 @@ pub(crate) async fn lock(path: &Path, what: &str, progress: &Progress) -> Result
         tokio::time::sleep(LOCK_PERIOD).await;
     }
 }
+
+/// Removes a directory with all that is in it, where it is there.
+pub(crate) fn remove_tree(dir: &Path) -> Result<(), CacheError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(CacheError::file("removing", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory, if need be, and makes it anew.
+pub(crate) fn empty_dir(dir: &Path) -> Result<(), CacheError> {
+    remove_tree(dir)?;
+    std::fs::create_dir_all(dir).map_err(CacheError::file("making", dir))
+}

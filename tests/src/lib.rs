@@ -11,6 +11,7 @@
 //! | [`supervise`] | programs that are kept running |
 //! | [`machine`] | what this machine can and cannot do |
 //! | [`progress`] | what is being done and how long it took |
+//! | [`vm`] | real nodes in virtual machines |
 //! | [`wait`] | waiting for something, with a deadline |
 //! | [`cache`] | the directory for all that outlives a clone |
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod progress;
 pub mod registry;
 pub mod supervise;
 pub mod tools;
+pub mod vm;
 pub mod wait;
 
 pub use cluster::{Cluster, ClusterOptions, scenario};

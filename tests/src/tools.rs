@@ -3,8 +3,8 @@
 //! Each is asked for its version. What the machine has is used where it is new enough; else the copy in the cache
 //! (`tools/PACKAGE-VERSION`), which is fetched once from the machine's Debian mirror and used by its full path from then on.
 
-mod apt;
-mod sources;
+pub(crate) mod apt;
+pub(crate) mod sources;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -234,7 +234,7 @@ impl Source<'_> {
                 Ok(version) => return Ok(Tool { path, version }),
                 Err(why) => {
                     tried.push(format!("{version}: {why}"));
-                    apt::remove(&tree)?;
+                    cache::remove_tree(&tree)?;
                 }
             }
         }

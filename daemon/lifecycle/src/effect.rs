@@ -77,7 +77,10 @@ pub enum Call {
     MountVolumes,
     /// Unmount the pod's volumes and remove them; only asked for once nothing of the pod runs.
     UnmountVolumes,
-    /// Make the pod's directories and its sandbox.
+    /// Remove the pod's cgroup with whatever is left in it; only asked for once nothing of the pod runs and its volumes are
+    /// unmounted.
+    RemoveCgroup,
+    /// Make the pod's directories, its cgroup and its sandbox.
     RunSandbox {
         /// Which sandbox of the pod this is, counted from 0.
         attempt: u32,

@@ -93,7 +93,7 @@ pub enum NodeInput {
         /// Its UID.
         uid: String,
     },
-    /// Nothing of the pod runs any more and its volumes are unmounted, or it is gone; comes after [`NodeInput::Ended`].
+    /// Nothing of the pod runs any more, its volumes are unmounted and its cgroup is gone; comes after [`NodeInput::Ended`].
     Settled {
         /// Its UID.
         uid: String,
@@ -286,10 +286,10 @@ impl Node {
         out.extend(pulls.map(|(uid, op)| NodeEffect::Slot { uid, op }));
         while self.limiter.has_room() {
             // Containers first: one pod is finished before the next is begun.
-            let Some(key) = self.containers.pop_front().or_else(|| self.sandboxes.pop_front()) else {
-                return;
-            };
-            self.limiter.lend(key.clone(), now.boot);
+            let container = self.containers.pop_front().map(|key| (key, SlotClass::Container));
+            let next = container.or_else(|| Some((self.sandboxes.pop_front()?, SlotClass::Sandbox)));
+            let Some((key, class)) = next else { return };
+            self.limiter.lend(key.clone(), class, now.boot);
             out.push(NodeEffect::Slot { uid: key.0, op: key.1 });
         }
     }

@@ -114,6 +114,7 @@ enum SandboxWork {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Cleanup {
     Volumes,
+    Cgroup,
     Dirs,
     Object,
     Containers,
@@ -280,9 +281,9 @@ impl Pod {
         matches!(self.stage, Stage::Terminated(_))
     }
 
-    /// Whether nothing of the pod runs any more and its volumes are unmounted.
+    /// Whether nothing of the pod runs any more, its volumes are unmounted and its cgroup is gone.
     pub fn is_settled(&self) -> bool {
-        self.is_terminated() && self.cleanup != Cleanup::Volumes
+        self.is_terminated() && !self.cleanup.is_due_at_once()
     }
 
     fn take_spec(&mut self, pod: Arc<ApiPod>) {
@@ -531,7 +532,7 @@ impl Pod {
         if self.gone || self.origin == Origin::Orphan {
             return;
         }
-        if !matches!(self.cleanup, Cleanup::Volumes | Cleanup::Dirs | Cleanup::Object) {
+        if !self.cleanup.is_due_at_once() && !matches!(self.cleanup, Cleanup::Dirs | Cleanup::Object) {
             // All is told: what has been removed one by one since says nothing about the pod.
             return;
         }
@@ -624,8 +625,13 @@ impl Pod {
         format!("{}_{}({})", part(&meta.name), part(&meta.namespace), part(&meta.uid))
     }
 
+    /// Whether the pod's state in the runtime is being read.
+    pub fn is_observing(&self) -> bool {
+        self.observing.is_some()
+    }
+
     /// Whether a start may still change what the runtime has.
-    fn is_making(&self) -> bool {
+    pub fn is_making(&self) -> bool {
         matches!(self.sandbox, SandboxWork::Running(_)) || self.slots.values().any(|s| s.work.makes())
     }
 }

@@ -107,6 +107,8 @@ impl Recording {
         while self.before.len() > MAX_LINES {
             self.before.pop_front();
         }
+        // Kept for long, and mostly not added to.
+        self.before.shrink_to_fit();
         self.start = pod.clone();
         self.steps = Vec::new();
         self.bytes = 0;
@@ -131,6 +133,7 @@ fn line(input: &Input, now: Now, effects: &[Effect]) -> Option<Line> {
         text.truncate(end);
         text.push_str("...");
     }
+    text.shrink_to_fit();
     Some(Line { at: now.wall, text })
 }
 

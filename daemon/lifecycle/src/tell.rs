@@ -111,6 +111,7 @@ pub(crate) fn call(call: &Call) -> String {
     match call {
         Call::Observe => "look at the runtime".to_owned(),
         Call::MountVolumes => "mount the volumes".to_owned(),
+        Call::RemoveCgroup => "remove the pod's cgroup".to_owned(),
         Call::UnmountVolumes => "unmount the volumes".to_owned(),
         Call::UpdatePod { resource, .. } => format!("give the pod other {resource:?}"),
         Call::RunSandbox { attempt, .. } => format!("run sandbox, attempt {attempt}"),

@@ -13,8 +13,8 @@ pub struct Supported {
     pub probes: bool,
     /// Somebody makes volumes.
     pub volumes: bool,
-    /// Somebody gives the pod as a whole its resources.
-    pub pod_resources: bool,
+    /// Pods have cgroups of their own, which give them their resources as a whole.
+    pub pod_cgroups: bool,
 }
 
 /// The path of each field of `pod` that is not carried out, with the name of the container it belongs to, if one.
@@ -62,7 +62,7 @@ fn pod_fields(spec: &PodSpec, supported: Supported) -> Vec<String> {
     note(spec.share_process_namespace == Some(true), "shareProcessNamespace");
     note(spec.runtime_class_name.is_some(), "runtimeClassName");
     note(spec.overhead.as_ref().is_some_and(|o| !o.is_empty()), "overhead");
-    note(spec.resources.is_some() && !supported.pod_resources, "resources");
+    note(spec.resources.is_some() && !supported.pod_cgroups, "resources");
     note(set(&spec.resource_claims), "resourceClaims");
     note(set(&spec.host_aliases), "hostAliases");
     note(spec.dns_config.is_some(), "dnsConfig");

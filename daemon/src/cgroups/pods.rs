@@ -264,11 +264,24 @@ impl PodCgroups {
         &self,
         known: &BTreeMap<String, Tier>,
     ) -> Result<BTreeSet<String>, PodCgroupError> {
-        let lost = orphans(self.0.tree.pods()?, known);
+        let lost = self.orphans(known)?;
+        self.remove_found(&lost).await;
+        Ok(lost.into_iter().map(|pod| pod.uid).collect())
+    }
+
+    /// The cgroups of pods that are not among `known`, as [`Self::remove_orphans`] finds them.
+    ///
+    /// # Errors
+    /// The hierarchy cannot be read.
+    pub fn orphans(&self, known: &BTreeMap<String, Tier>) -> Result<Vec<PodCgroup>, PodCgroupError> {
+        Ok(orphans(self.0.tree.pods()?, known))
+    }
+
+    /// Removes what [`Self::orphans`] has found.
+    pub async fn remove_found(&self, lost: &[PodCgroup]) {
         for some in lost.chunks(ORPHANS_AT_ONCE) {
             join_all(some.iter().map(|pod| self.remove_cgroup(pod))).await;
         }
-        Ok(lost.into_iter().map(|pod| pod.uid).collect())
     }
 
     async fn remove_cgroup(&self, pod: &PodCgroup) {

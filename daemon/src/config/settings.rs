@@ -185,9 +185,9 @@ settings! {
     later zero volume_stats_agg_period "volumeStatsAggPeriod": GoDuration = GoDuration::from_secs(60);
     later keep kubelet_cgroups "kubeletCgroups": String = text("");
     later keep system_cgroups "systemCgroups": String = text("");
-    later keep cgroup_root "cgroupRoot": String = text("");
+    now keep cgroup_root "cgroupRoot": String = text("");
     now keep cgroups_per_qos "cgroupsPerQOS": bool = true;
-    later zero cgroup_driver "cgroupDriver": String = text("cgroupfs");
+    now zero cgroup_driver "cgroupDriver": String = text("cgroupfs");
     later zero cpu_manager_policy "cpuManagerPolicy": String = text("none");
     now keep single_process_oom_kill "singleProcessOOMKill": Option<bool> = None;
     later keep cpu_manager_policy_options "cpuManagerPolicyOptions": BTreeMap<String, String> = BTreeMap::new();
@@ -201,7 +201,7 @@ settings! {
     none zero hairpin_mode "hairpinMode": String = text("promiscuous-bridge");
     now zero max_pods "maxPods": i32 = 110;
     now keep pod_cidr "podCIDR": String = text("");
-    later keep pod_pids_limit "podPidsLimit": i64 = -1;
+    now keep pod_pids_limit "podPidsLimit": i64 = -1;
     now keep resolv_conf "resolvConf": String = text("/etc/resolv.conf");
     now keep run_once "runOnce": bool = false;
     now keep cpu_cfs_quota "cpuCFSQuota": bool = true;
@@ -238,8 +238,8 @@ settings! {
     now keep kube_reserved "kubeReserved": BTreeMap<String, String> = BTreeMap::new();
     now keep reserved_system_cpus "reservedSystemCPUs": String = text("");
     none keep show_hidden_metrics_for_version "showHiddenMetricsForVersion": String = text("");
-    later keep system_reserved_cgroup "systemReservedCgroup": String = text("");
-    later keep kube_reserved_cgroup "kubeReservedCgroup": String = text("");
+    now keep system_reserved_cgroup "systemReservedCgroup": String = text("");
+    now keep kube_reserved_cgroup "kubeReservedCgroup": String = text("");
     now keep enforce_node_allocatable "enforceNodeAllocatable": Vec<String> = vec![text("pods")];
     now keep allowed_unsafe_sysctls "allowedUnsafeSysctls": Vec<String> = Vec::new();
     none zero volume_plugin_dir "volumePluginDir": String = text("/usr/libexec/kubernetes/kubelet-plugins/volume/exec/");

@@ -171,3 +171,12 @@ fn the_package_that_stands_in_for_the_kubelet_has_its_version() {
     let provided = format!("provides = \"kubelet (= {})\"", KUBERNETES_VERSION.trim_start_matches('v'));
     assert!(manifest.lines().any(|line| line == provided), "{provided}");
 }
+
+#[test]
+fn the_configuration_of_the_package_is_taken_and_carried_out() {
+    let flags = parse(&["--config", concat!(env!("CARGO_MANIFEST_DIR"), "/package/config.yaml")]).unwrap();
+    let loaded = flags.load_config().unwrap();
+    let unexpected: Vec<_> = loaded.warnings.iter().filter(|w| !w.contains("clientCAFile")).collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+    assert!(!loaded.config.shutdown_grace_period.is_zero());
+}

@@ -10,11 +10,18 @@ use std::time::Duration;
 use lifecycle::{Assignment, Input, OpId, Recording, ResizeVerdict};
 use tokio::sync::{Notify, mpsc};
 
+use crate::runtime::News;
+
+/// Events of the runtime that are kept one by one.
+const NEWS: usize = 8;
+
 /// What a pod's task finds in its mailbox.
 #[derive(Debug)]
 pub(crate) enum Letter {
     /// For the machine.
     Input(Input),
+    /// Something has happened to the pod in the runtime.
+    News(News),
     /// The API may have lost the pod's status: it is to be compared and sent again.
     Republish,
     /// Somebody wants to know what was recorded.
@@ -28,6 +35,7 @@ struct Letters {
     host_ips: Option<Vec<String>>,
     runtime_back: bool,
     runtime_changed: bool,
+    news: VecDeque<News>,
     republish: bool,
     explain: Option<mpsc::Sender<Recording>>,
     kill: Option<Input>,
@@ -66,6 +74,17 @@ impl Mailbox {
     /// The runtime may have something new of the pod.
     pub(crate) fn runtime_changed(&self) {
         self.post(|l| l.runtime_changed = true);
+    }
+
+    /// Something has happened to the pod in the runtime; of many things at once it is enough to know that there were some.
+    pub(crate) fn news(&self, news: News) {
+        self.post(|l| {
+            if l.news.len() < NEWS && !l.runtime_changed {
+                l.news.push_back(news);
+            } else {
+                l.runtime_changed = true;
+            }
+        });
     }
 
     /// The runtime answers again.
@@ -133,7 +152,11 @@ impl Mailbox {
             return Some(Letter::Input(Input::RuntimeBack));
         }
         if std::mem::take(&mut l.runtime_changed) {
+            l.news.clear();
             return Some(Letter::Input(Input::RuntimeChanged));
+        }
+        if let Some(news) = l.news.pop_front() {
+            return Some(Letter::News(news));
         }
         if std::mem::take(&mut l.republish) {
             return Some(Letter::Republish);

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Pod as ApiPod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod as ApiPod};
 use lifecycle::{Facts, Node, NodeEffect, NodeInput, OpId, PullLimits, ShutdownGroup, SlotClass};
 use tokio::sync::{mpsc, watch};
 
 use super::mailbox::Mailbox;
 use super::publisher::Publisher;
 use crate::clock;
+use crate::events::pod_reference;
 use crate::metrics::Metrics;
 use crate::node::NodeView;
 use crate::node::facts::{self, Reader};
@@ -119,8 +120,8 @@ pub(super) async fn run(
 #[derive(Debug)]
 struct Known {
     mailbox: Mailbox,
-    /// For its events.
-    pod: Arc<ApiPod>,
+    /// For its events. Not the object: it would be held in the state that it was admitted in, beside the one of now.
+    about: ObjectReference,
 }
 
 struct NodeTask {
@@ -139,7 +140,7 @@ impl NodeTask {
         let (uid, mailbox, question) = match ask {
             Ask::Expect { pod, mailbox, known } => {
                 let uid = pod.metadata.uid.clone().unwrap_or_default();
-                self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(&pod) });
+                self.pods.insert(uid.clone(), Known { mailbox, about: pod_reference(&pod) });
                 return NodeInput::Expect { uid, pod, known };
             }
             Ask::Gathered => return NodeInput::Gathered,
@@ -152,11 +153,11 @@ impl NodeTask {
         };
         match question {
             Question::Admit { pod, adopt } => {
-                self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(&pod) });
+                self.pods.insert(uid.clone(), Known { mailbox, about: pod_reference(&pod) });
                 NodeInput::Admit { uid, pod, adopt }
             }
             Question::Resize { pod } => {
-                self.pods.insert(uid.clone(), Known { mailbox, pod: Arc::clone(&pod) });
+                self.pods.insert(uid.clone(), Known { mailbox, about: pod_reference(&pod) });
                 NodeInput::AskResize { uid, pod }
             }
             Question::Ended => {
@@ -204,7 +205,7 @@ impl NodeTask {
             }
             NodeEffect::Event { uid, event } => {
                 if let Some(known) = self.pods.get(&uid) {
-                    self.publisher.event(&known.pod, event);
+                    self.publisher.event_about(known.about.clone(), event);
                 }
             }
             NodeEffect::RereadNode => {

@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod as ApiPod, PodStatus};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use lifecycle::{Answer, Event, EventType, Failure, FailureKind};
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::status_patch::status_patch;
+use super::urgency::Urgency;
 use crate::cause::chain;
 use crate::clock;
 use crate::events::Recorder;
@@ -21,8 +22,11 @@ use crate::metrics::Metrics;
 use crate::sources::CONFIG_HASH;
 use crate::sources::mirror::Mirrors;
 
-/// Status writes and deletions under way at once, of all pods.
-const WRITES_AT_ONCE: usize = 32;
+/// Status writes and deletions under way at once, of all pods. Each needs a connection of its own: as many as are kept open, so
+/// that a burst makes no new ones, whose handshakes cost more than the writes.
+const WRITES_AT_ONCE: usize = 8;
+/// Of those, the ones that only tell how far a start or an end has come.
+const PATIENT_AT_ONCE: usize = 2;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What became of a status.
@@ -34,6 +38,13 @@ pub(super) enum Sent {
     Gone,
     /// The API could not be reached, or refused; to be tried again.
     Failed,
+}
+
+/// The right to write one status; ends with the write.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _write: OwnedSemaphorePermit,
+    _patient: Option<OwnedSemaphorePermit>,
 }
 
 /// What the API has of one pod, as far as this daemon knows.
@@ -51,6 +62,7 @@ pub(crate) struct Publisher {
     mirrors: Mirrors,
     metrics: Metrics,
     writes: Arc<Semaphore>,
+    patient: Arc<Semaphore>,
     known: Arc<Mutex<HashMap<String, Known>>>,
 }
 
@@ -69,7 +81,8 @@ impl Publisher {
         metrics: Metrics,
     ) -> Self {
         let writes = Arc::new(Semaphore::new(WRITES_AT_ONCE));
-        Self { client, recorder, mirrors, metrics, writes, known: Arc::default() }
+        let patient = Arc::new(Semaphore::new(PATIENT_AT_ONCE));
+        Self { client, recorder, mirrors, metrics, writes, patient, known: Arc::default() }
     }
 
     /// Says, once, that a pod was found here that no source has.
@@ -106,14 +119,10 @@ impl Publisher {
 
     /// Whether the API has something else than `status`, so that it must be put right (behaviour.md 6.2).
     pub(super) fn differs(&self, pod: &ApiPod, status: &PodStatus) -> bool {
-        let Some((.., uid)) = self.client.as_ref().and_then(|_| self.target(pod)) else { return false };
-        let known = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&uid)
-            .map(|k| Arc::clone(&k.status));
-        match known {
+        if self.client.is_none() || self.target(pod).is_none() {
+            return false;
+        }
+        match self.known(pod) {
             Some(known) => status_patch(Some(&known), status).is_some(),
             // A mirror that was just made; of other pods nothing is sent before they were seen.
             None => crate::sources::is_static(pod),
@@ -144,9 +153,39 @@ impl Publisher {
         self.recorder.pod_event(pod, event.field_path.as_deref(), warning, event.reason, event.message);
     }
 
-    /// Brings the API's status of `pod` to `status`, which has been waiting since `changed` (boot time); that of a static pod is its
-    /// mirror's.
-    pub(super) async fn send(&self, pod: &ApiPod, status: &Arc<PodStatus>, changed: Duration) -> Sent {
+    /// The status that the API was last seen to have.
+    pub(super) fn known(&self, pod: &ApiPod) -> Option<Arc<PodStatus>> {
+        let (.., uid) = self.target(pod)?;
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&uid).map(|k| Arc::clone(&k.status))
+    }
+
+    /// Waits for the right to write a status; `None` where the daemon is ending. Dropping the future gives the place up.
+    pub(super) async fn turn(&self, urgency: Urgency) -> Option<Turn> {
+        let patient = match urgency {
+            Urgency::AtOnce => None,
+            Urgency::Soon => Some(Arc::clone(&self.patient).acquire_owned().await.ok()?),
+        };
+        let write = Arc::clone(&self.writes).acquire_owned().await.ok()?;
+        Some(Turn { _write: write, _patient: patient })
+    }
+
+    /// Records an event about the pod that `about` names.
+    pub(super) fn event_about(&self, mut about: ObjectReference, event: Event) {
+        let warning = event.kind == EventType::Warning;
+        about.field_path = event.field_path;
+        self.recorder.event_about(about, warning, event.reason, event.message);
+    }
+
+    /// Brings the API's status of `pod` to `status`, which has been waiting since `changed` (boot time); that of a static pod is
+    /// its mirror's.
+    pub(super) async fn send(
+        &self,
+        pod: &ApiPod,
+        status: &Arc<PodStatus>,
+        changed: Duration,
+        _turn: Turn,
+    ) -> Sent {
         let Some(client) = &self.client else { return Sent::Taken };
         let Some((namespace, name, uid)) = self.target(pod) else {
             // A static pod without a mirror yet: there is nothing to write to (behaviour.md 1.9).
@@ -160,7 +199,6 @@ impl Publisher {
             .map(|k| Arc::clone(&k.status));
         let Some(patch) = status_patch(base.as_deref(), status) else { return Sent::Taken };
         let body = json!({"metadata": {"uid": uid}, "status": patch});
-        let Ok(_slot) = self.writes.acquire().await else { return Sent::Failed };
         let api: Api<ApiPod> = Api::namespaced(client.clone(), &namespace);
         let params = PatchParams::default();
         let patch = Patch::Strategic(&body);

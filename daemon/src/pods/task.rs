@@ -16,11 +16,15 @@ use tokio::sync::mpsc;
 
 use super::mailbox::{Letter, Mailbox};
 use super::node_task::{Ask, Question};
-use super::publisher::{Publisher, Sent};
+use super::publisher::{Publisher, Sent, Turn};
+use super::urgency::{PATIENCE, Urgency, urgency};
 use super::view::Shown;
 use crate::clock;
 use crate::ledger::Ledger;
-use crate::runtime::Executor;
+use crate::runtime::{Executor, News};
+
+/// Events that wait for a look.
+const MAX_NEWS: usize = 8;
 
 /// What all pod tasks share.
 #[derive(Clone, Debug)]
@@ -40,6 +44,7 @@ type Answered = (OpId, Result<Answer, Failure>);
 struct Outgoing {
     version: u64,
     status: Arc<PodStatus>,
+    urgency: Urgency,
     failures: u32,
     /// Boot time of the oldest change in it.
     changed: Duration,
@@ -55,10 +60,14 @@ pub(super) struct PodTask {
     handles: Vec<(OpId, AbortHandle)>,
     /// Whether the runtime was read before this pod was known and had nothing of it: the first look is free.
     unknown_to_runtime: bool,
+    /// The status that is sent next. It is replaced by a newer one until its turn has come.
     pending: Option<Outgoing>,
+    turn: Option<(Urgency, BoxFuture<'static, Option<Turn>>)>,
     sending: Option<BoxFuture<'static, (Outgoing, Sent)>>,
-    /// Boot time before which nothing is sent, after a failure.
+    /// Boot time before which nothing is sent: after a failure, or because a better status may follow soon.
     send_after: Option<Duration>,
+    /// Events of the runtime that the next look may show.
+    news: Vec<News>,
     /// Whether the node was told that nothing runs, and that the volumes are unmounted.
     freed: bool,
     settled: bool,
@@ -84,18 +93,21 @@ impl PodTask {
             handles: Vec::new(),
             unknown_to_runtime,
             pending: None,
+            turn: None,
             sending: None,
             send_after: None,
+            news: Vec::new(),
             freed: false,
             settled: false,
         }
     }
 
-    /// Runs until nothing is left of the pod; tells its UID.
-    pub(super) async fn run(mut self) -> String {
+    /// Runs until nothing is left of the pod; tells its UID. Boxed: the future of a task that it takes apart would hold it twice.
+    pub(super) async fn run(mut self: Box<Self>) -> String {
         while !self.machine.is_finished() {
-            let input = self.next_input().await;
-            self.take(input).await;
+            if let Some(input) = self.next_input().await {
+                self.take(input).await;
+            }
         }
         self.shared.shown.remove(&self.uid);
         self.shared.publisher.ended(self.machine.spec());
@@ -104,45 +116,89 @@ impl PodTask {
         self.uid
     }
 
-    async fn next_input(&mut self) -> Input {
-        self.begin_sending();
-        let wake = [self.machine.next_wake(), self.pending.as_ref().and(self.send_after)];
+    /// What the machine is to be told next; `None` where what has come is nothing to it.
+    async fn next_input(&mut self) -> Option<Input> {
+        self.ask_turn();
+        // A status that waits for its turn, or for the end of another write, needs no time.
+        let waits = self.turn.is_none() && self.sending.is_none();
+        let send_at = self.pending.as_ref().filter(|_| waits).and(self.send_after);
+        let wake = [self.machine.next_wake(), send_at];
         let wake = wake.into_iter().flatten().min();
         let deadline = wake.map(clock::instant_of);
         tokio::select! {
             // Letters first: a stop overtakes the answers of work that it makes needless. Cancel-safe: see Mailbox::next.
             biased;
             letter = self.mailbox.next() => match letter {
-                Letter::Input(input) => input,
+                Letter::Input(input) => Some(input),
+                Letter::News(news) => self.take_news(news),
                 Letter::Explain(reply) => {
                     // Whoever asked may have gone.
                     let _ = reply.try_send(self.recording.clone());
-                    Input::Tick
+                    None
                 }
                 Letter::Republish => {
                     self.send_after = None;
                     self.put_right();
-                    Input::Tick
+                    None
                 }
             },
             // Cancel-safe: an answer leaves the set only when it is returned here.
             Some(answered) = self.calls.next(), if !self.calls.is_empty() => match answered {
                 Ok((op, outcome)) => {
                     self.handles.retain(|(o, _)| *o != op);
-                    Input::Answered { op, outcome }
+                    Some(Input::Answered { op, outcome })
                 }
-                Err(_aborted) => Input::Tick,
+                Err(_aborted) => Some(Input::Tick),
             },
             // Cancel-safe: the future stays in `sending` until it is done.
             (outgoing, sent) = sent(&mut self.sending), if self.sending.is_some() => {
                 self.sending = None;
                 self.after_sending(outgoing, sent)
             }
-            () = sleep_until(deadline), if deadline.is_some() => Input::Tick,
+            // Cancel-safe: the future stays in `turn` until it is done.
+            turn = come(&mut self.turn), if self.turn.is_some() => {
+                self.turn = None;
+                // Without one the daemon is ending.
+                if let Some(turn) = turn {
+                    self.begin_sending(turn);
+                }
+                None
+            }
+            () = sleep_until(deadline), if deadline.is_some() => Some(Input::Tick),
         }
     }
 
+    /// An event of the runtime: a look at the pod, where none is under way that may show it.
+    fn take_news(&mut self, news: News) -> Option<Input> {
+        let looks = self.machine.is_observing() || (news.is_of_start() && self.machine.is_making());
+        if looks && self.news.len() < MAX_NEWS {
+            self.news.push(news);
+            return None;
+        }
+        let shown = self.machine.observation().is_some_and(|seen| news.is_shown_by(seen));
+        (!shown).then_some(Input::RuntimeChanged)
+    }
+
+    /// After a look: whether one of the events that waited for it was later. What comes of a start that is still under way is
+    /// shown by the look after its answer.
+    fn was_late(&mut self) -> bool {
+        let Some(seen) = self.machine.observation() else { return false };
+        let making = self.machine.is_making();
+        self.news.retain(|news| !news.is_shown_by(seen));
+        let before = self.news.len();
+        self.news.retain(|news| making && news.is_of_start());
+        self.news.len() < before
+    }
+
     async fn take(&mut self, input: Input) {
+        let looked = matches!(&input, Input::Answered { outcome: Ok(Answer::Observed(_)), .. });
+        self.step(input).await;
+        if looked && self.was_late() {
+            self.step(Input::RuntimeChanged).await;
+        }
+    }
+
+    async fn step(&mut self, input: Input) {
         let assigned = matches!(&input, Input::Assigned(_));
         if let Input::Assigned(assignment) = &input {
             self.shared.publisher.seen(&assignment.pod);
@@ -172,9 +228,9 @@ impl PodTask {
         }
         let Some(status) = self.machine.status() else { return };
         if self.shared.publisher.differs(self.machine.spec(), status) {
-            let version = self.machine.version();
-            self.pending =
-                Some(Outgoing { version, status: Arc::clone(status), failures: 0, changed: clock::boot() });
+            let (version, status) = (self.machine.version(), Arc::clone(status));
+            let (urgency, changed) = (Urgency::AtOnce, clock::boot());
+            self.pending = Some(Outgoing { version, status, urgency, failures: 0, changed });
         }
     }
 
@@ -194,9 +250,7 @@ impl PodTask {
             }
             Effect::Publish { version, status } => {
                 self.shared.ledger.told(&self.uid, &status);
-                let changed = self.pending.take().map_or_else(clock::boot, |older| older.changed);
-                self.pending = Some(Outgoing { version, status, failures: 0, changed });
-                self.send_after = None;
+                self.next_status(version, status);
             }
             // Nothing is probed yet: pods with probes are not let this far.
             Effect::Probe(_) => {}
@@ -231,23 +285,49 @@ impl PodTask {
         self.calls.push(Abortable::new(future, registration));
     }
 
-    fn begin_sending(&mut self) {
-        if self.sending.is_some() || self.send_after.is_some_and(|at| at > clock::boot()) {
+    /// Takes a status for the API in place of one that was not sent yet.
+    fn next_status(&mut self, version: u64, status: Arc<PodStatus>) {
+        let pod = self.machine.spec();
+        let urgency = urgency(pod, self.shared.publisher.known(pod).as_deref(), &status);
+        let waits = self.pending.as_ref().is_some_and(|p| p.urgency == Urgency::Soon);
+        self.send_after = match urgency {
+            Urgency::AtOnce => None,
+            // Whatever follows, the first of them waits no longer than this.
+            Urgency::Soon if waits => self.send_after,
+            Urgency::Soon => Some(clock::boot() + PATIENCE),
+        };
+        let changed = self.pending.take().map_or_else(clock::boot, |older| older.changed);
+        self.pending = Some(Outgoing { version, status, urgency, failures: 0, changed });
+        if self.turn.as_ref().is_some_and(|(asked, _)| *asked != urgency) {
+            self.turn = None;
+        }
+    }
+
+    /// Asks for the right to write, where there is something to be written now.
+    fn ask_turn(&mut self) {
+        let busy = self.sending.is_some() || self.turn.is_some();
+        if busy || self.send_after.is_some_and(|at| at > clock::boot()) {
             return;
         }
+        let Some(urgency) = self.pending.as_ref().map(|p| p.urgency) else { return };
+        let publisher = self.shared.publisher.clone();
+        self.turn = Some((urgency, Box::pin(async move { publisher.turn(urgency).await })));
+    }
+
+    fn begin_sending(&mut self, turn: Turn) {
         let Some(outgoing) = self.pending.take() else { return };
         let publisher = self.shared.publisher.clone();
         let pod: Arc<ApiPod> = Arc::clone(self.machine.spec());
         self.sending = Some(Box::pin(async move {
-            let sent = publisher.send(&pod, &outgoing.status, outgoing.changed).await;
+            let sent = publisher.send(&pod, &outgoing.status, outgoing.changed, turn).await;
             (outgoing, sent)
         }));
     }
 
-    fn after_sending(&mut self, mut outgoing: Outgoing, sent: Sent) -> Input {
+    fn after_sending(&mut self, mut outgoing: Outgoing, sent: Sent) -> Option<Input> {
         match sent {
-            Sent::Taken => Input::Published { version: outgoing.version, gone: false },
-            Sent::Gone => Input::Published { version: outgoing.version, gone: true },
+            Sent::Taken => Some(Input::Published { version: outgoing.version, gone: false }),
+            Sent::Gone => Some(Input::Published { version: outgoing.version, gone: true }),
             Sent::Failed => {
                 outgoing.failures += 1;
                 let delay = Duration::from_millis(200).saturating_mul(1 << outgoing.failures.min(5));
@@ -255,7 +335,7 @@ impl PodTask {
                 // A newer status may be waiting: it is the one that is sent.
                 let changed = outgoing.changed;
                 self.pending.get_or_insert(outgoing).changed = changed;
-                Input::Tick
+                None
             }
         }
     }
@@ -279,6 +359,13 @@ impl PodTask {
         let ask = question.from(&self.uid, &self.mailbox);
         // The node task lives as long as the daemon; without it the daemon is ending.
         async move { drop(node.send(ask).await) }
+    }
+}
+
+async fn come(turn: &mut Option<(Urgency, BoxFuture<'static, Option<Turn>>)>) -> Option<Turn> {
+    match turn {
+        Some((_, future)) => future.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,7 +24,7 @@ use super::environment::Addresses;
 use super::image_failure::image_failure;
 use super::{dns, hooks, log_files, observe, restored, sandbox_config};
 use crate::cause::chain;
-use crate::cgroups::Limits;
+use crate::cgroups::{Limits, PodCgroups};
 use crate::events::Recorder;
 use crate::images::Images;
 use crate::node::RuntimeState;
@@ -52,6 +52,8 @@ pub(crate) struct Executor {
     recorder: Recorder,
     runtime: watch::Sender<RuntimeState>,
     images: Images,
+    /// `None` where pods have no cgroups of their own.
+    cgroups: Option<PodCgroups>,
 }
 
 /// The termination message policy that takes the log where there is no message.
@@ -69,7 +71,18 @@ impl Executor {
         runtime: watch::Sender<RuntimeState>,
         images: Images,
     ) -> Self {
-        Self { client, dirs: Arc::new(dirs), place: Arc::new(place), host_ips, recorder, runtime, images }
+        let (dirs, place) = (Arc::new(dirs), Arc::new(place));
+        Self { client, dirs, place, host_ips, recorder, runtime, images, cgroups: None }
+    }
+
+    /// With cgroups for the pods.
+    pub(crate) fn with_cgroups(self, cgroups: PodCgroups) -> Self {
+        Self { cgroups: Some(cgroups), ..self }
+    }
+
+    /// The pods' cgroups, where they have some.
+    pub(crate) fn cgroups(&self) -> Option<&PodCgroups> {
+        self.cgroups.as_ref()
     }
 
     /// Does what `call` asks for `pod`.
@@ -92,7 +105,16 @@ impl Executor {
             Call::UpdateResources { id, name, resource, resources } => {
                 self.update_resources(pod, &id, &name, resource, *resources).await
             }
-            Call::UpdatePod { sandbox_id, resources, .. } => self.update_pod(&sandbox_id, &resources).await,
+            Call::UpdatePod { sandbox_id, resource, resources } => {
+                self.update_pod(pod, &sandbox_id, resource, &resources).await
+            }
+            Call::RemoveCgroup => match &self.cgroups {
+                Some(cgroups) => {
+                    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                    cgroups.remove(uid).await.map(|()| Answer::Done).map_err(|e| refused(&chain(&e)))
+                }
+                None => Ok(Answer::Done),
+            },
             Call::RemoveContainer { id, name, restart_count, keep_logs } => {
                 self.client.remove_container(&id).await.map_err(failure)?;
                 if !keep_logs {
@@ -100,7 +122,7 @@ impl Executor {
                 }
                 Ok(Answer::Done)
             }
-            Call::RemoveDirs { logs } => self.remove_dirs(pod, logs),
+            Call::RemoveDirs { logs } => self.remove_dirs(pod, logs).await,
             // Pods with volumes are not let this far.
             Call::MountVolumes | Call::UnmountVolumes => Err(refused("volumes are not carried out yet")),
             // Of the API server: see `pods::publisher`.
@@ -184,8 +206,14 @@ impl Executor {
         let logs = self.pod_logs(pod);
         fs::create_dir_all(&logs).map_err(|e| refused(&format!("making {}: {e}", logs.display())))?;
         let mut config = self.sandbox_config(pod, attempt)?;
-        if let (Some(allocated), Some(linux)) = (allocated, &mut config.linux) {
-            linux.resources = Some(resize::of_pod(&allocated, &self.place.limits));
+        if let Some(linux) = &mut config.linux {
+            if let Some(allocated) = &allocated {
+                linux.resources = Some(resize::of_pod(allocated, &self.place.limits));
+            }
+            if let Some(cgroups) = &self.cgroups {
+                let pod = resize::as_allocated(pod, allocated.as_deref());
+                linux.cgroup_parent = cgroups.ensure(&pod).await.map_err(|e| refused(&chain(&e)))?;
+            }
         }
         let id = self.client.run_pod_sandbox(config, String::new()).await.map_err(failure)?;
         Ok(Answer::Made { id })
@@ -383,19 +411,25 @@ impl Executor {
         }
     }
 
-    fn remove_dirs(&self, pod: &Pod, logs: bool) -> Outcome {
-        if !logs {
-            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-            return self.dirs.remove(uid).map(|()| Answer::Done).map_err(|e| refused(&e.to_string()));
-        }
-        let dir = self.pod_logs(pod);
-        log_files::remove_links(&self.place.container_logs, &dir);
-        match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(refused(&format!("removing {}: {e}", dir.display())))
+    /// Away from the one thread: each directory is a change of the disk, and there may be many.
+    async fn remove_dirs(&self, pod: &Pod, logs: bool) -> Outcome {
+        let part = |s: &Option<String>| s.clone().unwrap_or_default();
+        let (uid, name) = (part(&pod.metadata.uid), part(&pod.metadata.name));
+        let (namespace, dir) = (part(&pod.metadata.namespace), self.pod_logs(pod));
+        let (dirs, place) = (Arc::clone(&self.dirs), Arc::clone(&self.place));
+        let removed = tokio::task::spawn_blocking(move || {
+            if !logs {
+                return dirs.remove(&uid).map_err(|e| refused(&e.to_string()));
             }
-            _ => Ok(Answer::Done),
-        }
+            log_files::remove_links(&place.container_logs, &dir, &name, &namespace);
+            match fs::remove_dir_all(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    Err(refused(&format!("removing {}: {e}", dir.display())))
+                }
+                _ => Ok(()),
+            }
+        });
+        removed.await.unwrap_or_else(|error| Err(refused(&error.to_string()))).map(|()| Answer::Done)
     }
 }
 

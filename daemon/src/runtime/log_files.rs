@@ -65,10 +65,18 @@ pub(super) fn pods(pod_logs: &Path) -> io::Result<Vec<(String, String, String)>>
     Ok(found)
 }
 
-/// Removes the links into a pod's directory of logs that is about to go; one that stays dangles and does no harm.
-pub(super) fn remove_links(container_logs: &Path, pod_log_dir: &Path) {
+/// Removes the links into a pod's directory of logs that is about to go; one that stays dangles and does no harm. Only those that
+/// bear the pod's name are looked at: each pod that goes would read the links of all others.
+pub(super) fn remove_links(container_logs: &Path, pod_log_dir: &Path, pod: &str, namespace: &str) {
     let Ok(links) = fs::read_dir(container_logs) else { return };
-    for link in links.flatten().map(|l| l.path()) {
+    let mut begin = format!("{pod}_{namespace}_");
+    // A name that is too long is cut further back.
+    begin.truncate(begin.floor_char_boundary(MAX_NAME / 2));
+    for entry in links.flatten() {
+        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(&begin)) {
+            continue;
+        }
+        let link = entry.path();
         if fs::read_link(&link).is_ok_and(|target| target.starts_with(pod_log_dir)) {
             // Somebody else was faster.
             let _ = fs::remove_file(&link);
@@ -135,5 +143,24 @@ mod tests {
         let name = link.file_name().expect("a name").to_string_lossy().into_owned();
         assert_eq!(name.len(), 255);
         assert!(name.ends_with("p-abc.log"));
+    }
+
+    #[test]
+    fn the_links_of_a_pod_go_with_it_however_long_their_names_and_those_of_others_stay() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let long = "p".repeat(250);
+        let own = [link(dir.path(), "web", "ns", "c", "1"), link(dir.path(), &long, "ns", "c", "2")];
+        let others = [link(dir.path(), "web", "ns", "c", "3"), link(dir.path(), "web-2", "ns", "c", "4")];
+        for link in &own {
+            std::os::unix::fs::symlink("/logs/own/c/0.log", link).expect("linked");
+        }
+        for link in &others {
+            std::os::unix::fs::symlink("/logs/other/c/0.log", link).expect("linked");
+        }
+        for pod in ["web", &long] {
+            remove_links(dir.path(), Path::new("/logs/own"), pod, "ns");
+        }
+        assert!(own.iter().all(|link| fs::symlink_metadata(link).is_err()));
+        assert!(others.iter().all(|link| fs::symlink_metadata(link).is_ok()));
     }
 }

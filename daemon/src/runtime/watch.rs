@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::container_config::{HASH, NAME_LABEL};
+use super::news::News;
 use crate::sources::CONFIG_SOURCE;
 use crate::stop::stopped;
 
@@ -38,7 +39,7 @@ pub(crate) struct Found {
 #[derive(Clone, Debug)]
 pub(crate) enum RuntimeEvent {
     /// Something happened to this pod.
-    Changed { uid: String },
+    Changed { uid: String, news: News },
     /// The runtime answers again after it did not.
     Back,
     /// Everything was read.
@@ -82,8 +83,7 @@ impl Watcher {
                 // Cancel-safe: see EventStream::next.
                 event = event => match event {
                     Some(Event::Container(event)) => {
-                        if let Some(uid) = pod_uid(&event)
-                            && self.tell.send(RuntimeEvent::Changed { uid }).await.is_err() {
+                        if let Some(told) = told(&event) && self.tell.send(told).await.is_err() {
                             return;
                         }
                     }
@@ -133,6 +133,21 @@ impl Watcher {
             }
         }
     }
+}
+
+fn told(event: &v1::ContainerEventResponse) -> Option<RuntimeEvent> {
+    const CREATED: i32 = v1::ContainerEventType::ContainerCreatedEvent as i32;
+    const STARTED: i32 = v1::ContainerEventType::ContainerStartedEvent as i32;
+    const STOPPED: i32 = v1::ContainerEventType::ContainerStoppedEvent as i32;
+    let uid = pod_uid(event)?;
+    let id = event.container_id.clone();
+    let news = match event.container_event_type {
+        CREATED => News::Created { id },
+        STARTED => News::Started { id },
+        STOPPED => News::Stopped { id },
+        _ => News::Other,
+    };
+    Some(RuntimeEvent::Changed { uid, news })
 }
 
 fn pod_uid(event: &v1::ContainerEventResponse) -> Option<String> {

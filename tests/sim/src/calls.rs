@@ -74,6 +74,7 @@ fn is_own(call: &Call) -> bool {
         call,
         Call::MountVolumes
             | Call::UnmountVolumes
+            | Call::RemoveCgroup
             | Call::RemoveDirs { .. }
             | Call::DeleteObject
             | Call::RunHook { .. }
@@ -169,6 +170,7 @@ impl World {
         let done_before = match &call {
             Call::StopSandbox { id } => !self.runtime.pod(key).sandbox_is_ready(id),
             Call::UnmountVolumes => !self.runtime.pod(key).volumes_mounted,
+            Call::RemoveCgroup => !self.runtime.pod(key).has_cgroup,
             _ => false,
         };
         if changes_something(&call) && !done_before {
@@ -183,6 +185,7 @@ impl World {
                     return self.answer(number, Err(failure(FailureKind::Reserved, "name is reserved")));
                 }
                 in_use.has_dirs = true;
+                in_use.has_cgroup = true;
                 self.random.millis(10, 400)
             }
             Call::CreateContainer { name, restart_count, sandbox_id, .. } => {
@@ -448,6 +451,11 @@ impl World {
             Call::UnmountVolumes => {
                 self.check_unmount(key)?;
                 self.runtime.pod(key).volumes_mounted = false;
+                Ok(Answer::Done)
+            }
+            Call::RemoveCgroup => {
+                self.check_cgroup_removal(key)?;
+                self.runtime.pod(key).has_cgroup = false;
                 Ok(Answer::Done)
             }
             Call::RemoveDirs { logs } => {

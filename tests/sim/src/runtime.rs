@@ -23,6 +23,7 @@ pub(crate) struct PodInRuntime {
     pub(crate) logs: BTreeMap<String, BTreeSet<u32>>,
     pub(crate) volumes_mounted: bool,
     pub(crate) has_dirs: bool,
+    pub(crate) has_cgroup: bool,
     /// Counts up with each change that a list of the runtime would show.
     pub(crate) changes: u64,
 }
@@ -72,6 +73,7 @@ impl PodInRuntime {
             && self.containers.is_empty()
             && !self.volumes_mounted
             && !self.has_dirs
+            && !self.has_cgroup
             && self.logs.is_empty()
     }
 

@@ -200,7 +200,7 @@ impl World {
         let settings = Settings {
             max_restart_period: Duration::from_secs(mood.pick(&[1, 10, 300])),
             runtime_name: "containerd".to_owned(),
-            supported: Supported { probes: true, volumes: true, pod_resources: true },
+            supported: Supported { probes: true, volumes: true, pod_cgroups: true },
         };
         let mut world = Self {
             time: Duration::ZERO,
@@ -490,6 +490,7 @@ impl World {
         let keys: Vec<Key> = self.runtime.pods.keys().copied().collect();
         for key in keys {
             self.runtime.pod(key).volumes_mounted = false;
+            self.runtime.pod(key).has_cgroup = false;
             let running: Vec<String> = self.runtime.pod(key).running().map(|c| c.id.clone()).collect();
             for id in running {
                 self.end_process(key, &id, 255, "Unknown");

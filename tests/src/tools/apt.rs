@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::ToolError;
 use super::sources::Mirror;
 use super::version::Version;
-use crate::cache::CacheError;
+use crate::cache::{CacheError, remove_tree};
 use crate::command::{self, command};
 
 const APT_SETTINGS: &str = "/etc/apt";
@@ -19,23 +19,23 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 /// apt with its own directories below the cache.
 #[derive(Debug)]
-pub(super) struct Apt {
+pub(crate) struct Apt {
     dir: PathBuf,
     own_suite: String,
 }
 
 /// One version of a package that can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     /// As apt writes it, epoch included.
-    pub(super) version: String,
+    pub(crate) version: String,
     /// From the machine's own suite.
-    pub(super) is_own: bool,
+    pub(crate) is_own: bool,
 }
 
 impl Apt {
     /// Writes the settings and fetches the lists of what there is.
-    pub(super) async fn update(cache: &Path) -> Result<Self, ToolError> {
+    pub(crate) async fn update(cache: &Path) -> Result<Self, ToolError> {
         let mirror = Mirror::of_machine(Path::new(APT_SETTINGS), &codename()?)?;
         let dir = cache.join("apt");
         for part in ["lists/partial", "cache/archives/partial", "sources"] {
@@ -52,7 +52,7 @@ impl Apt {
     }
 
     /// What there is of a package, the machine's own suite first: it fits the machine's libraries.
-    pub(super) async fn candidates(
+    pub(crate) async fn candidates(
         &self,
         package: &str,
         minimum: Version,
@@ -64,8 +64,22 @@ impl Apt {
         Ok(candidates)
     }
 
+    /// The package whose name is `prefix` and the highest version.
+    pub(crate) async fn newest(&self, prefix: &str) -> Result<Option<String>, ToolError> {
+        let known = command::run(self.program("apt-cache").args(["pkgnames", prefix]), LIMIT).await?;
+        Ok(newest(&known.stdout, prefix))
+    }
+
+    /// Downloads the newest version of a package into an empty directory and gives the archive.
+    pub(crate) async fn download(&self, package: &str, into: &Path) -> Result<PathBuf, ToolError> {
+        let mut download = self.program("apt-get");
+        download.current_dir(into).args(["download", package]);
+        command::run(&mut download, LIMIT).await?;
+        archive(into)
+    }
+
     /// Unpacks one version of a package into a new directory below `into` and gives that.
-    pub(super) async fn unpack(
+    pub(crate) async fn unpack(
         &self,
         package: &str,
         version: &str,
@@ -73,7 +87,7 @@ impl Apt {
     ) -> Result<PathBuf, ToolError> {
         let work = self.dir.join(format!("unpack-{}", std::process::id()));
         let tree = work.join("tree");
-        remove(&work)?;
+        remove_tree(&work)?;
         std::fs::create_dir_all(&tree).map_err(CacheError::file("making", &tree))?;
         let mut download = self.program("apt-get");
         download.current_dir(&work).args(["download", &format!("{package}={version}")]);
@@ -81,10 +95,10 @@ impl Apt {
         let archive = archive(&work)?;
         command::run(command(Path::new("dpkg-deb")).arg("-x").arg(&archive).arg(&tree), LIMIT).await?;
         let place = into.join(format!("{package}-{}", version.replace(':', "_")));
-        remove(&place)?;
+        remove_tree(&place)?;
         // A directory with a tool's name is whole, whenever this process ends.
         std::fs::rename(&tree, &place).map_err(CacheError::file("moving into place", &place))?;
-        remove(&work)?;
+        remove_tree(&work)?;
         Ok(place)
     }
 
@@ -127,7 +141,17 @@ fn candidates(madison: &str, own_suite: &str) -> Vec<Candidate> {
     madison.lines().filter_map(line).collect()
 }
 
-fn codename() -> Result<String, ToolError> {
+/// Names of more than a version behind the prefix are other packages.
+fn newest(names: &str, prefix: &str) -> Option<String> {
+    let version = |name: &&str| {
+        let rest = name.strip_prefix(prefix)?;
+        rest.chars().all(|c| c.is_ascii_digit() || c == '.').then(|| Version::find(rest))?
+    };
+    let known = names.lines().map(str::trim).filter(|name| version(name).is_some());
+    known.max_by_key(version).map(str::to_owned)
+}
+
+pub(crate) fn codename() -> Result<String, ToolError> {
     let path = Path::new("/etc/os-release");
     let text = std::fs::read_to_string(path).map_err(CacheError::file("reading", path))?;
     let value = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
@@ -144,18 +168,17 @@ fn archive(dir: &Path) -> Result<PathBuf, ToolError> {
     archives.next().ok_or_else(|| ToolError::NoArchive { dir: dir.to_path_buf() })
 }
 
-pub(super) fn remove(dir: &Path) -> Result<(), CacheError> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(CacheError::file("removing", dir)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_of_packages_with_a_version_in_their_name_is_found_by_number() {
+        let names =
+            "linux-source-7.9\nlinux-source\nlinux-source-7.10\nlinux-source-7.11-rt\nlinux-source-6.12\n";
+        assert_eq!(newest(names, "linux-source-").as_deref(), Some("linux-source-7.10"));
+        assert_eq!(newest("other\n", "linux-source-"), None);
+    }
 
     #[test]
     fn the_machines_own_suite_is_told_from_the_newer_one() {

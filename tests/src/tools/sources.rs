@@ -71,6 +71,17 @@ impl Mirror {
         mirrors.into_iter().next().ok_or_else(none)
     }
 
+    /// Its address.
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// A field that says how to trust it.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        let same = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
+        self.options.iter().find(same).map(|(_, value)| value.as_str())
+    }
+
     /// The suite of the machine itself.
     pub(crate) fn suite(&self) -> &str {
         &self.suite

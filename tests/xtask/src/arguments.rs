@@ -21,6 +21,8 @@ pub(crate) enum Command {
         dir: Option<PathBuf>,
     },
     Test(Test),
+    /// Nodes in virtual machines.
+    Vm(Vm),
     /// The simulator, with its own arguments.
     Sim(Vec<String>),
     /// The Debian packages.
@@ -55,6 +57,25 @@ pub(crate) struct Test {
     pub(crate) threads: u32,
 }
 
+#[derive(Debug)]
+pub(crate) struct Vm {
+    pub(crate) action: VmAction,
+    pub(crate) nodes: usize,
+    pub(crate) packages: Vec<PathBuf>,
+    pub(crate) profile: Profile,
+}
+
+/// What to do with virtual machines.
+#[derive(Debug)]
+pub(crate) enum VmAction {
+    /// Kernel and image.
+    Build,
+    /// A command in the first node; a shell where there is none.
+    Shell { command: Vec<String> },
+    /// The tests with this in their name.
+    Run { test: String },
+}
+
 /// How the programs are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
@@ -71,11 +92,7 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
             dir: matches.get_one("dir").cloned(),
             nodes: matches.get_one("nodes").copied(),
             detach: matches.get_flag("detach"),
-            profile: if one::<String>(matches, "profile") == "debug" {
-                Profile::Debug
-            } else {
-                Profile::Release
-            },
+            profile: profile_of(matches),
         }),
         Some(("supervise", matches)) => Command::Supervise(Supervise {
             dir: one(matches, "dir"),
@@ -88,6 +105,7 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
             Command::Sim(matches.get_many("argument").into_iter().flatten().cloned().collect())
         }
         Some(("package", matches)) => Command::Package { dir: matches.get_one("dir").cloned() },
+        Some(("vm", matches)) => Command::Vm(vm(matches)),
         Some(("bench", matches)) => Command::Bench {
             parts: matches.get_many::<String>("part").into_iter().flatten().cloned().collect(),
         },
@@ -97,6 +115,26 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
         }),
         _ => Command::Help(command.render_help().to_string()),
     })
+}
+
+fn vm(matches: &ArgMatches) -> Vm {
+    let nothing = |action| Vm { action, nodes: 1, packages: Vec::new(), profile: Profile::Debug };
+    match matches.subcommand() {
+        Some(("shell", matches)) => Vm {
+            action: VmAction::Shell {
+                command: matches.get_many("command").into_iter().flatten().cloned().collect(),
+            },
+            nodes: one::<usize>(matches, "nodes"),
+            packages: matches.get_many("deb").into_iter().flatten().cloned().collect(),
+            profile: profile_of(matches),
+        },
+        Some(("run", matches)) => nothing(VmAction::Run { test: one(matches, "test") }),
+        _ => nothing(VmAction::Build),
+    }
+}
+
+fn profile_of(matches: &ArgMatches) -> Profile {
+    if one::<String>(matches, "profile") == "debug" { Profile::Debug } else { Profile::Release }
 }
 
 /// An argument that is required or has a default.
@@ -119,13 +157,21 @@ fn command() -> clap::Command {
             .value_parser(value_parser!(u8).range(1..=16).map(usize::from))
             .help("How many nodes, at least as many as the cluster has had [default: that many, or 1]")
     };
+    let profile = |default| {
+        Arg::new("profile")
+            .long("profile")
+            .value_parser(PossibleValuesParser::new(["release", "debug"]))
+            .default_value(default)
+            .help("How the programs are built")
+    };
     clap::Command::new("cargo xtask")
         .about("The commands of a developer of nodelet")
         .after_help(
             "A first look:\n  cargo xtask up      brings up a cluster, and shows how to use it with kubectl\n  \
              cargo xtask test    runs everything that CI runs\n\n\
              Both need root for containers, fetch what is missing into the cache ($XDG_CACHE_HOME/nodelet, or\n\
-             ~/.cache/nodelet), and touch neither the system's containerd nor its packages.",
+             ~/.cache/nodelet), and touch neither the system's containerd nor its packages. The virtual machines of `test` and `vm`\n\
+             need tools to build a kernel and a disk (gcc, make, flex, bison, bc, debootstrap): what is missing is installed.",
         )
         .subcommand(
             clap::Command::new("up")
@@ -138,13 +184,7 @@ fn command() -> clap::Command {
                         .action(ArgAction::SetTrue)
                         .help("Leave it running in the background"),
                 )
-                .arg(
-                    Arg::new("profile")
-                        .long("profile")
-                        .value_parser(PossibleValuesParser::new(["release", "debug"]))
-                        .default_value("release")
-                        .help("How the programs are built"),
-                ),
+                .arg(profile("release")),
         )
         .subcommand(
             clap::Command::new("supervise")
@@ -187,6 +227,7 @@ fn command() -> clap::Command {
                     "--seeds N, --first S, --threads N; --seed S tells one run that fails, in its smallest form",
                 )),
         )
+        .subcommand(vm_command(profile("debug")))
         .subcommand(
             clap::Command::new("test")
                 .about("Runs all checks and tests, and ends with a line of totals")
@@ -206,6 +247,49 @@ fn command() -> clap::Command {
         )
 }
 
+fn vm_command(profile: Arg) -> clap::Command {
+    let shell = clap::Command::new("shell")
+        .about("Boots nodes with the programs of this clone, and opens a shell in the first or runs a command there")
+        .arg(
+            Arg::new("nodes")
+                .long("nodes")
+                .value_name("N")
+                .value_parser(value_parser!(u8).range(1..=8).map(usize::from))
+                .default_value("1")
+                .help("How many nodes"),
+        )
+        .arg(
+            Arg::new("deb")
+                .long("deb")
+                .value_name("FILE")
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(PathBuf))
+                .help("Install this package in each node instead of the bare program"),
+        )
+        .arg(profile)
+        .arg(
+            Arg::new("command")
+                .num_args(0..)
+                .allow_hyphen_values(true)
+                .trailing_var_arg(true)
+                .help("What to run instead of a shell; its exit code is this command's"),
+        );
+    clap::Command::new("vm")
+        .about("Real nodes in virtual machines: systemd, cgroup v2 and a kernel of their own")
+        .subcommand_required(true)
+        .subcommand(
+            clap::Command::new("build").about(
+                "Builds the kernel and the image of the nodes where the cache has none of these inputs",
+            ),
+        )
+        .subcommand(shell)
+        .subcommand(
+            clap::Command::new("run")
+                .about("Runs the tests on virtual machines that have TEST in their name")
+                .arg(Arg::new("test").value_name("TEST").required(true)),
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +303,17 @@ mod tests {
         let Ok(Command::Help(text)) = parsed(&[]) else { panic!("help") };
         assert!(["up", "down", "status", "test"].iter().all(|command| text.contains(command)), "{text}");
         assert!(!text.contains("supervise"), "{text}");
+    }
+
+    #[test]
+    fn a_command_for_a_node_keeps_its_own_options() {
+        let line = ["vm", "shell", "--nodes", "2", "--", "journalctl", "--nodes", "-b"];
+        let Ok(Command::Vm(vm)) = parsed(&line) else { panic!("vm") };
+        let VmAction::Shell { command } = vm.action else { panic!("shell") };
+        assert_eq!(
+            (vm.nodes, command.as_slice()),
+            (2, ["journalctl", "--nodes", "-b"].map(str::to_owned).as_slice())
+        );
     }
 
     #[test]

@@ -39,22 +39,31 @@ pub(crate) async fn programs(profile: Profile) -> anyhow::Result<PathBuf> {
 pub(crate) async fn built(wanted: &[&str], profile: Profile) -> anyhow::Result<PathBuf> {
     let mut build = cargo();
     build.arg("build").args(wanted.iter().flat_map(|program| ["--package", program]));
-    build.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     if profile == Profile::Release {
         build.arg("--release");
     }
+    let built = executable(build, wanted).await?;
+    Ok(built.parent().context("a program lies in no directory")?.to_path_buf())
+}
+
+/// Builds one program of a package and gives its path.
+pub(crate) async fn binary(package: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--package", package, "--bin", name]);
+    executable(build, &[name]).await
+}
+
+/// Runs a build; gives the path of one of the programs that it made.
+async fn executable(mut build: Command, names: &[&str]) -> anyhow::Result<PathBuf> {
+    build.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let done =
         build.spawn().context("starting cargo")?.wait_with_output().await.context("waiting for cargo")?;
     if !done.status.success() {
         bail!("cargo build failed");
     }
     let said = String::from_utf8_lossy(&done.stdout);
-    let built: Vec<PathBuf> = said
-        .lines()
+    said.lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable)
-        .filter(|path| path.file_name().is_some_and(|name| wanted.iter().any(|program| name == *program)))
-        .collect();
-    let dir =
-        built.first().and_then(|path| path.parent()).context("cargo did not say where the programs are")?;
-    Ok(dir.to_path_buf())
+        .find(|path| path.file_name().is_some_and(|name| names.iter().any(|known| name == *known)))
+        .context("cargo did not say where the programs are")
 }

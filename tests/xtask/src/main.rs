@@ -10,6 +10,7 @@
 //! | `tool` | programs of others that are built once into the cache |
 //! | `bench` | the figures of SPECIFICATION.md |
 //! | `sim` | the simulator of the pod machines |
+//! | `vm` | nodes in virtual machines |
 //! | `test` | all checks and tests, with one summary line |
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ mod sim;
 mod test;
 mod tool;
 mod up;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -42,7 +44,13 @@ fn main() -> ExitCode {
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime");
-    match runtime.and_then(|runtime| runtime.block_on(run(command))) {
+    let outcome = runtime.and_then(|runtime| {
+        let outcome = runtime.block_on(run(command));
+        // A read of the terminal that nobody waits for any more does not end by itself.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -64,6 +72,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sim(arguments) => sim::run(&arguments).await,
         Command::Test(options) => test::run(options).await,
         Command::Package { dir } => package::run(dir).await,
+        Command::Vm(options) => vm::run(options).await,
         Command::Bench { parts } => bench::run(&parts).await,
     }
 }

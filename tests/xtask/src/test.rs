@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::arguments::{Profile, Test};
-use crate::{EXIT_BAD_USAGE, EXIT_FAILED, build, tool};
+use crate::{EXIT_BAD_USAGE, EXIT_FAILED, build, tool, vm};
 use libtest::Totals;
 
 /// Suites that need no containers.
@@ -131,7 +131,16 @@ async fn containers(suites: &[&String], threads: u32) -> Vec<Ran> {
     });
     ran.push(needed.await);
     let Some(programs) = programs else { return ran };
+    let has_machines = suites.iter().any(|suite| vm::is_suite(suite));
+    if has_machines {
+        // Minutes where the cache is empty; the suites' own times are without it.
+        let prepared = timed("virtual machines", async {
+            vm::prepare(&Progress::stderr()).await.map(|_| Totals::default())
+        });
+        ran.push(prepared.await);
+    }
     for suite in suites {
+        let threads = if vm::is_suite(suite) { vm::threads() } else { threads };
         let mut cargo = build::cargo();
         cargo.args(["test", "--package", "harness", "--no-fail-fast", "--test", suite, "--"]);
         cargo.args(["--test-threads", &threads.to_string()]).env(PROGRAMS_VARIABLE, &programs);

@@ -1,69 +1,96 @@
 //! How many starts the runtime is given at once.
 //!
-//! Additive increase, multiplicative decrease on throughput: after each window of finished starts the limit goes on in
-//! the direction that brought more starts per second and turns round where it brought fewer. A start that takes four times
-//! as long as the running median gives its slot back; it stays counted as stuck. While starts get stuck, as many more are lent
-//! beside them: twenty that hang hold the others up for a few medians and not for one after the other.
+//! What counts is throughput: the work that is finished in a second. With so many starts in flight, each of which takes so
+//! long, it is their number divided by their mean time (Little's law), which a few starts tell already. The rate is kept for
+//! each number that was tried; the smallest number that comes close to the best rate is the one to use, because the first of
+//! many starts is over sooner with few of them in flight. As long as the next number up brings more, it is tried:
+//!
+//! ```text
+//!   2 -> 4 -> 6      6 brings no more than 4: back to 4, and 6 is tried again when what is known of it is old
+//! ```
+//!
+//! A start that takes four times as long as the running median gives its slot back; it stays counted as stuck. While starts
+//! get stuck, as many more are lent beside them: twenty that hang hold the others up for a few medians and not for one after
+//! the other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::effect::OpId;
+use crate::effect::{OpId, SlotClass};
 
 type Key = (String, OpId);
 
+/// Starts in flight while nothing is known, and at the beginning of each burst. It is never less: one that hangs would hold
+/// everything up.
 const FIRST_LIMIT: usize = 2;
 const MAX_LIMIT: usize = 16;
+/// Starts of a new burst that go ahead of the others: with few in flight the first pod is up sooner.
+const AHEAD: usize = 3;
 /// Starts that may be stuck beside those in flight, before no more are lent.
 const MAX_STUCK: usize = 64;
 /// A start is given at least this long before its slot is lent to another.
 const LEAST_USUAL: Duration = Duration::from_millis(100);
 /// And this long while it is not known how long starts take.
 const UNKNOWN_USUAL: Duration = Duration::from_millis(500);
+/// A start that takes so many medians is stuck.
+const STUCK_MEDIANS: u32 = 4;
 /// Durations that the median is taken of.
 const SAMPLES: usize = 32;
-/// A change of throughput smaller than this is taken for noise.
-const NOISE: f64 = 0.05;
-
-#[derive(Debug)]
-pub(super) struct Limiter {
-    limit: usize,
-    rising: bool,
-    lent: BTreeMap<Key, Duration>,
-    stuck: BTreeMap<Key, Duration>,
-    /// Slots beyond the limit, because starts got stuck lately.
-    extra: usize,
-    samples: VecDeque<Duration>,
-    window: Window,
-    last_rate: Option<f64>,
-}
+/// Less gain than this is none.
+const GAIN: f64 = 1.04;
+/// What was learned longer ago may have changed.
+const OLD: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Default)]
-struct Window {
-    began: Option<Duration>,
-    finished: usize,
-    /// Whether the limit held anything back, so that the rate says something about it.
-    full: bool,
+pub(super) struct Limiter {
+    lent: BTreeMap<Key, Lent>,
+    stuck: BTreeMap<Key, Lent>,
+    /// Slots beyond the limit, because starts got stuck lately.
+    extra: usize,
+    /// Starts of this burst that are over, up to [`AHEAD`].
+    ahead: usize,
+    samples: VecDeque<Duration>,
+    /// How long a start of each class takes, as a part of a whole pod's.
+    weights: Weights,
+    level: Level,
 }
 
-impl Default for Limiter {
+#[derive(Clone, Copy, Debug)]
+struct Lent {
+    since: Duration,
+    class: SlotClass,
+}
+
+/// The number of starts in flight that is tried now, and what is known of the others.
+#[derive(Debug)]
+struct Level {
+    limit: usize,
+    /// When this number was taken.
+    since: Duration,
+    /// Of the starts that were begun and finished with this number in flight.
+    count: usize,
+    work: f64,
+    seconds: f64,
+    /// Finished work a second, and when it was measured.
+    rates: BTreeMap<usize, (f64, Duration)>,
+}
+
+impl Default for Level {
     fn default() -> Self {
         Self {
             limit: FIRST_LIMIT,
-            rising: true,
-            lent: BTreeMap::new(),
-            stuck: BTreeMap::new(),
-            extra: 0,
-            samples: VecDeque::new(),
-            window: Window::default(),
-            last_rate: None,
+            since: Duration::ZERO,
+            count: 0,
+            work: 0.0,
+            seconds: 0.0,
+            rates: BTreeMap::new(),
         }
     }
 }
 
 impl Limiter {
     pub(super) fn has_room(&self) -> bool {
-        self.lent.len() < self.limit + self.extra && self.stuck.len() < MAX_STUCK
+        self.lent.len() < self.limit() + self.extra && self.stuck.len() < MAX_STUCK
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -71,30 +98,37 @@ impl Limiter {
     }
 
     pub(super) fn limit(&self) -> usize {
-        self.limit
+        if self.ahead < AHEAD { self.level.limit.min(FIRST_LIMIT) } else { self.level.limit }
     }
 
-    pub(super) fn lend(&mut self, key: Key, now: Duration) {
+    pub(super) fn lend(&mut self, key: Key, class: SlotClass, now: Duration) {
         if self.lent.is_empty() {
-            // The runtime was idle: what it did before the pause says nothing about the next burst.
-            self.window = Window { began: Some(now), finished: 0, full: false };
+            self.ahead = 0;
         }
-        self.lent.insert(key, now);
-        self.window.full |= self.lent.len() >= self.limit;
+        self.lent.insert(key, Lent { since: now, class });
     }
 
     pub(super) fn returned(&mut self, key: &Key, now: Duration) {
+        // Only a full house says something about its size.
+        let full = self.lent.len() == self.limit();
         let in_time = self.lent.remove(key);
-        if in_time.is_some() {
-            self.extra /= 2;
+        let Some(lent) = in_time.or_else(|| self.stuck.remove(key)) else { return };
+        let took = now.saturating_sub(lent.since);
+        self.samples.push_back(took);
+        if self.samples.len() > SAMPLES {
+            self.samples.pop_front();
         }
-        if let Some(since) = in_time.or_else(|| self.stuck.remove(key)) {
-            self.samples.push_back(now.saturating_sub(since));
-            if self.samples.len() > SAMPLES {
-                self.samples.pop_front();
-            }
-            self.window.finished += 1;
-            self.adapt(now);
+        self.weights.learn(lent.class, took);
+        if in_time.is_none() {
+            return;
+        }
+        self.extra /= 2;
+        if full && lent.since >= self.level.since {
+            self.level.learn(self.weights.of(lent.class), took);
+        }
+        self.ahead = (self.ahead + 1).min(AHEAD);
+        if self.ahead == AHEAD {
+            self.level.adapt(now);
         }
     }
 
@@ -105,55 +139,109 @@ impl Limiter {
 
     pub(super) fn reclaim(&mut self, now: Duration) {
         let usual = self.usual();
-        let overdue: Vec<Key> =
-            self.lent.iter().filter(|(_, since)| now >= **since + usual).map(|(k, _)| k.clone()).collect();
+        let overdue: Vec<Key> = self
+            .lent
+            .iter()
+            .filter(|(_, lent)| now >= lent.since + usual)
+            .map(|(key, _)| key.clone())
+            .collect();
         self.extra = (self.extra + overdue.len()).min(MAX_LIMIT);
         for key in overdue {
-            if let Some(since) = self.lent.remove(&key) {
-                self.stuck.insert(key, since);
+            if let Some(lent) = self.lent.remove(&key) {
+                self.stuck.insert(key, lent);
             }
         }
     }
 
     pub(super) fn next_overdue(&self) -> Option<Duration> {
-        self.lent.values().min().map(|since| *since + self.usual())
+        self.lent.values().map(|lent| lent.since).min().map(|since| since + self.usual())
     }
 
     fn usual(&self) -> Duration {
         let mut sorted: Vec<Duration> = self.samples.iter().copied().collect();
         sorted.sort_unstable();
         match sorted.get(sorted.len() / 2) {
-            Some(median) => (*median * 4).max(LEAST_USUAL),
+            Some(median) => (*median * STUCK_MEDIANS).max(LEAST_USUAL),
             None => UNKNOWN_USUAL,
         }
     }
+}
 
+impl Level {
+    /// A start of so much work has taken so long with the number of now in flight.
+    fn learn(&mut self, work: f64, took: Duration) {
+        self.count += 1;
+        self.work += work;
+        self.seconds += took.as_secs_f64();
+    }
+
+    /// Chooses the number to go on with, once enough is known of the one of now.
     fn adapt(&mut self, now: Duration) {
-        let size = (self.limit * 4).max(8);
-        let Some(began) = self.window.began else { return };
-        if self.window.finished < size {
+        if self.count < (self.limit * 2).max(4) {
             return;
         }
-        let full = self.window.full;
-        let seconds = now.saturating_sub(began).as_secs_f64();
-        let rate = self.window.finished as f64 / seconds.max(1e-6);
-        self.window = Window { began: Some(now), finished: 0, full: false };
-        if !full {
-            return;
+        let rate = self.limit as f64 * self.work / self.seconds.max(1e-6);
+        // What was known of the same number before counts half: a few starts more or less tell little.
+        let known = self.rates.get(&self.limit).filter(|(_, at)| now < *at + OLD);
+        let rate = known.map_or(rate, |(before, _)| f64::midpoint(*before, rate));
+        self.rates.insert(self.limit, (rate, now));
+        self.rates.retain(|_, (_, at)| now < *at + OLD);
+        self.limit = self.next();
+        (self.since, self.count, self.work, self.seconds) = (now, 0, 0.0, 0.0);
+    }
+
+    fn next(&self) -> usize {
+        let rate = |limit: usize| self.rates.get(&limit).map(|(rate, _)| *rate);
+        let best = self.rates.values().map(|(rate, _)| *rate).fold(0.0, f64::max);
+        let good = self.rates.iter().find(|(_, (rate, _))| *rate * GAIN >= best);
+        let good = good.map_or(self.limit, |(limit, _)| *limit);
+        let (above, below) = (above(good), below(good));
+        if rate(above).is_none() {
+            return above;
         }
-        if let Some(last) = self.last_rate {
-            if rate < last * (1.0 - NOISE) {
-                self.rising = !self.rising;
-            } else if rate < last * (1.0 + NOISE) {
-                // No gain: the smaller number serves the first pod sooner.
-                self.rising = false;
-            }
-        }
-        self.last_rate = Some(rate);
-        self.limit = if self.rising { self.limit + 1 } else { (self.limit * 3 / 4).max(1) };
-        self.limit = self.limit.clamp(1, MAX_LIMIT);
-        if self.limit == 1 {
-            self.rising = true;
-        }
+        // It came down from here, or begins anew: fewer may do as well.
+        if rate(below).is_none() { below } else { good }
     }
 }
+
+/// The numbers that are tried: 2, 4, 6, 9, 13, 16.
+fn above(limit: usize) -> usize {
+    (limit + (limit / 2).max(2)).min(MAX_LIMIT)
+}
+
+fn below(limit: usize) -> usize {
+    let mut below = FIRST_LIMIT;
+    while above(below) < limit {
+        below = above(below);
+    }
+    below
+}
+
+/// The mean durations of both kinds of starts: how much more work one is than the other.
+#[derive(Debug, Default)]
+struct Weights {
+    sandbox: f64,
+    container: f64,
+}
+
+impl Weights {
+    fn learn(&mut self, class: SlotClass, took: Duration) {
+        let mean = match class {
+            SlotClass::Sandbox => &mut self.sandbox,
+            SlotClass::Container | SlotClass::Pull => &mut self.container,
+        };
+        let took = took.as_secs_f64().max(1e-6);
+        *mean = if *mean == 0.0 { took } else { *mean + (took - *mean) / 16.0 };
+    }
+
+    fn of(&self, class: SlotClass) -> f64 {
+        if self.sandbox == 0.0 || self.container == 0.0 {
+            return 0.5;
+        }
+        let own = if class == SlotClass::Sandbox { self.sandbox } else { self.container };
+        own / (self.sandbox + self.container)
+    }
+}
+
+#[cfg(test)]
+mod tests;

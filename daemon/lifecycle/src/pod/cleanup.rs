@@ -6,10 +6,11 @@ use crate::input::{Answer, Failure, FailureKind, Origin};
 use crate::now::Now;
 
 impl Pod {
-    /// Volumes go as soon as nothing runs (behaviour.md 4.12). Containers, logs and directories stay for as long as the pod's
-    /// object does, so that logs can be read.
+    /// Volumes and cgroup go as soon as nothing runs (behaviour.md 4.12). Containers, logs and directories stay for as long as
+    /// the pod's object does, so that logs can be read.
     pub(super) fn plan_cleanup(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let due = self.cleanup == Cleanup::Volumes || self.is_leaving();
+        let at_once = self.cleanup.is_due_at_once();
+        let due = at_once || self.is_leaving();
         if !due || self.cleanup_op.is_some() || self.finished {
             return;
         }
@@ -18,7 +19,7 @@ impl Pod {
             return;
         }
         let has_object = self.origin == Origin::Api && !self.gone;
-        if self.cleanup != Cleanup::Volumes && has_object && self.acknowledged < self.version {
+        if !at_once && has_object && self.acknowledged < self.version {
             // The object goes only after the API knows how the pod ended (behaviour.md 4.13).
             return;
         }
@@ -28,6 +29,7 @@ impl Pod {
                 let unknown = self.origin == Origin::Orphan && self.settings.supported.volumes;
                 (unknown || self.has_volumes()).then_some(Call::UnmountVolumes)
             }
+            Cleanup::Cgroup => self.settings.supported.pod_cgroups.then_some(Call::RemoveCgroup),
             Cleanup::Dirs => Some(Call::RemoveDirs { logs: false }),
             Cleanup::Object if has_object => Some(Call::DeleteObject),
             Cleanup::Containers => {
@@ -96,9 +98,15 @@ impl Pod {
 }
 
 impl Cleanup {
+    /// Whether it waits for nothing but the end of all processes.
+    pub(super) fn is_due_at_once(self) -> bool {
+        matches!(self, Self::Volumes | Self::Cgroup)
+    }
+
     fn next(self) -> Self {
         match self {
-            Self::Volumes => Self::Dirs,
+            Self::Volumes => Self::Cgroup,
+            Self::Cgroup => Self::Dirs,
             Self::Dirs => Self::Object,
             Self::Object => Self::Containers,
             Self::Containers => Self::Sandboxes,

@@ -245,6 +245,9 @@ impl Pod {
                 self.event(out, EventType::Warning, "FailedPreStopHook", message, name.as_deref());
             }
             stop.step = Step::Turn;
+        } else if outcome.is_ok() && self.has_ended(id) {
+            // The runtime's event was quicker, and so was the look that it brought.
+            return;
         } else {
             self.stale = true;
             let seconds = match outcome {
@@ -254,6 +257,12 @@ impl Pod {
             stop.step = Step::Again(now.boot + Duration::from_secs(seconds));
         }
         self.stops.insert(id.to_owned(), stop);
+    }
+
+    /// Whether the observation shows the end of this container.
+    fn has_ended(&self, id: &str) -> bool {
+        let seen = self.observation.as_ref();
+        seen.is_some_and(|o| o.containers.iter().any(|c| c.id == id && c.state == ContainerState::Exited))
     }
 
     fn stop_one_sandbox_in_time(

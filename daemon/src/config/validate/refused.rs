@@ -6,16 +6,6 @@ use super::{Problems, push};
 use crate::config::Config;
 
 pub(super) fn check(config: &Config, problems: &mut Problems) {
-    if config.cgroups_per_qos {
-        push(
-            problems,
-            "cgroupsPerQOS",
-            "pod cgroups are not carried out yet; set cgroupsPerQOS: false and enforceNodeAllocatable: []",
-        );
-    }
-    if config.enforce_node_allocatable.iter().any(|value| value != "none" && value != "pods") {
-        push(problems, "enforceNodeAllocatable", "not carried out yet; set enforceNodeAllocatable: []");
-    }
     if config.seccomp_default {
         push(
             problems,

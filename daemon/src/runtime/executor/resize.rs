@@ -1,5 +1,6 @@
 //! Other resources for what runs: one container, or the pod as a whole (behaviour.md 27.6, 27.7).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use cri_client::{Cause, v1};
@@ -8,7 +9,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use lifecycle::{Answer, Resource};
 
 use super::{Executor, Outcome, failure, find, refused};
-use crate::cgroups::Limits;
+use crate::cause::chain;
+use crate::cgroups::{Half, Limits};
 use crate::runtime::{container_config, sandbox_config};
 
 /// What the runtime is told of the pod as a whole.
@@ -18,6 +20,17 @@ pub(super) fn of_pod(allowed: &ResourceRequirements, limits: &Limits) -> v1::Lin
         list.iter().flatten().filter_map(parsed).collect()
     };
     sandbox_config::resources(&list(&allowed.requests), &list(&allowed.limits), limits.policy.cpu_period_us)
+}
+
+/// The pod with what it is allowed as a whole, where its spec asks for something else.
+pub(super) fn as_allocated<'a>(pod: &'a Pod, allocated: Option<&ResourceRequirements>) -> Cow<'a, Pod> {
+    let Some(allocated) = allocated else { return Cow::Borrowed(pod) };
+    let mut pod = pod.clone();
+    if let Some(spec) = &mut pod.spec {
+        // What a spec says of the whole pod goes before what its containers need together.
+        spec.resources = Some(allocated.clone());
+    }
+    Cow::Owned(pod)
 }
 
 impl Executor {
@@ -68,16 +81,33 @@ impl Executor {
         updated.map(|()| Answer::Done).map_err(failure)
     }
 
-    /// The runtime is told, where it has that call; it keeps no cgroup of the pod's own.
-    pub(super) async fn update_pod(&self, sandbox_id: &str, allowed: &ResourceRequirements) -> Outcome {
+    /// The runtime is told, where it has that call; then the pod's cgroup is changed.
+    pub(super) async fn update_pod(
+        &self,
+        pod: &Pod,
+        sandbox_id: &str,
+        resource: Resource,
+        allowed: &ResourceRequirements,
+    ) -> Outcome {
         let overhead = v1::LinuxContainerResources::default();
         match self
             .client
             .update_pod_sandbox_resources(sandbox_id, overhead, of_pod(allowed, &self.place.limits))
             .await
         {
-            Err(error) if error.cause != Cause::Unimplemented => Err(failure(error)),
-            _ => Ok(Answer::Done),
+            Err(error) if error.cause != Cause::Unimplemented => return Err(failure(error)),
+            _ => {}
         }
+        let Some(cgroups) = &self.cgroups else { return Ok(Answer::Done) };
+        let pod = as_allocated(pod, Some(allowed));
+        let resource = match resource {
+            Resource::Memory => cgroups::Resource::Memory,
+            Resource::Cpu => cgroups::Resource::Cpu,
+        };
+        // The machine asks for one step: before the containers where the pod grows, after them where it shrinks.
+        for half in [Half::Before, Half::After] {
+            cgroups.update(&pod, resource, half).await.map_err(|e| refused(&chain(&e)))?;
+        }
+        Ok(Answer::Done)
     }
 }

@@ -121,10 +121,19 @@ impl World {
         })
     }
 
+    /// The cgroup goes after the volumes, and never with a process in it (behaviour.md 4.12, 40).
+    pub(crate) fn check_cgroup_removal(&mut self, key: Key) -> Check {
+        let pod = self.runtime.pod(key);
+        let (running, mounted) = (pod.running().count(), pod.volumes_mounted);
+        must("a_cgroup_is_removed_when_it_is_empty", running == 0 && !mounted, || {
+            format!("pod {key}: its cgroup is removed, running {running}, volumes {mounted}")
+        })
+    }
+
     /// The object goes last: when the API knows how the pod ended, and nothing of it runs (behaviour.md 4.13).
     pub(crate) fn check_object_deletion(&mut self, key: Key) -> Check {
         let running = self.runtime.pod(key).running().count();
-        let mounted = self.runtime.pod(key).volumes_mounted;
+        let mounted = self.runtime.pod(key).volumes_mounted || self.runtime.pod(key).has_cgroup;
         let Some(object) = self.api.get(key) else { return Ok(()) };
         let told = crate::api::is_terminal(object.pod.status.as_ref());
         let told = told || self.truths.get(&key).is_some_and(|t| t.blind);
@@ -134,7 +143,7 @@ impl World {
             told && asked && running == 0 && !mounted,
             || {
                 format!(
-                    "pod {key}: terminal in the API {told}, deletion asked for {asked}, running {running}, volumes {mounted}"
+                    "pod {key}: terminal in the API {told}, deletion asked for {asked}, running {running}, volumes or cgroup {mounted}"
                 )
             },
         )

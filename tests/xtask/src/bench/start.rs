@@ -16,6 +16,8 @@ use super::median;
 
 const IMAGE: &str = "nodelet.dev/busybox:1";
 const NAMESPACE: &str = "default";
+/// A pod's own.
+const GRACE: Duration = Duration::from_secs(30);
 const POD_LIMIT: Duration = Duration::from_secs(60);
 /// Tries of one measurement of bare calls: the node agent stops a sandbox that is not its own when its audit falls into the run.
 const TRIES: usize = 3;
@@ -27,17 +29,27 @@ pub(super) struct Start {
     pub(super) running: Duration,
     pub(super) floor: Duration,
     pub(super) gone: Duration,
+    /// The bare calls that end a pod.
+    pub(super) stop_floor: Duration,
 }
 
 pub(super) async fn measure(client: &Client, cri: &Cri, node: &str, pods: usize) -> Result<Start> {
-    let (mut running, mut floor, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut running, mut floor, mut gone, mut stop) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for i in 0..pods {
         let (up, down) = one_pod(client, node, &format!("bench-start-{i}")).await?;
         running.push(up);
         gone.push(down);
-        floor.push(bare(cri, i).await?);
+        let (up, down) = bare(cri, i).await?;
+        floor.push(up);
+        stop.push(down);
     }
-    Ok(Start { pods, running: median(&mut running), floor: median(&mut floor), gone: median(&mut gone) })
+    Ok(Start {
+        pods,
+        running: median(&mut running),
+        floor: median(&mut floor),
+        gone: median(&mut gone),
+        stop_floor: median(&mut stop),
+    })
 }
 
 /// From the write to the watch event that says Running, and from the delete to the one that says it is gone.
@@ -161,8 +173,8 @@ pub(super) async fn bare_burst(cri: &Cri, starts: usize, in_flight: usize) -> Re
     first_error.map_or(Ok(times), Err)
 }
 
-/// The calls that nobody can do without: sandbox, create, start.
-async fn bare(cri: &Cri, run: usize) -> Result<Duration> {
+/// The calls that nobody can do without: sandbox, create, start; and those of the end: stop both.
+async fn bare(cri: &Cri, run: usize) -> Result<(Duration, Duration)> {
     let mut last = None;
     for attempt in 0..TRIES {
         match bare_once(cri, &format!("bare-{run}-{attempt}")).await {
@@ -173,17 +185,26 @@ async fn bare(cri: &Cri, run: usize) -> Result<Duration> {
     Err(last.unwrap_or_else(|| anyhow::anyhow!("no try"))).context("the bare calls to the runtime")
 }
 
-async fn bare_once(cri: &Cri, name: &str) -> Result<Duration> {
+async fn bare_once(cri: &Cri, name: &str) -> Result<(Duration, Duration)> {
     let begin = Instant::now();
     let made = bare_up(cri, name).await?;
-    let took = begin.elapsed();
+    let up = begin.elapsed();
+    let begin = Instant::now();
+    let stopped = async {
+        cri.stop_container(&made.container, GRACE).await?;
+        cri.stop_pod_sandbox(&made.sandbox).await
+    };
+    let stopped = stopped.await;
+    let down = begin.elapsed();
     bare_down(cri, made).await?;
-    Ok(took)
+    stopped?;
+    Ok((up, down))
 }
 
 /// A sandbox with a running container, made without a node agent.
 struct Bare {
     sandbox: String,
+    container: String,
     logs: std::path::PathBuf,
 }
 
@@ -212,10 +233,10 @@ async fn bare_up(cri: &Cri, name: &str) -> Result<Bare> {
         ..Default::default()
     };
     let id = cri.run_pod_sandbox(sandbox.clone(), String::new()).await?;
-    let made = Bare { sandbox: id, logs };
+    let mut made = Bare { sandbox: id, container: String::new(), logs };
     let started = async {
-        let c = cri.create_container(&made.sandbox, container, sandbox).await?;
-        cri.start_container(&c).await
+        made.container = cri.create_container(&made.sandbox, container, sandbox).await?;
+        cri.start_container(&made.container).await
     };
     match started.await {
         Ok(()) => Ok(made),

@@ -85,7 +85,7 @@ fn row_4_3_a_pod_that_is_over_when_it_comes_is_only_cleared_away() {
     object.status = serde_json::from_value(json!({"phase": "Succeeded"})).expect("a status");
     let mut world = World::new(object, 7);
     world.run(secs(5));
-    assert_eq!(world.told(), Vec::<String>::new());
+    assert_eq!(world.told(), ["remove the pod's cgroup"]);
     assert!(world.published.iter().all(|s| s.phase.as_deref() == Some("Succeeded")));
     world.delete(30);
     world.until(secs(5), "gone", |w| w.finished);

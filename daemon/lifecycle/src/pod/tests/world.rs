@@ -96,7 +96,7 @@ pub(super) fn settings() -> Arc<Settings> {
     Arc::new(Settings {
         max_restart_period: Duration::from_secs(300),
         runtime_name: "containerd".to_owned(),
-        supported: Supported { probes: true, volumes: true, pod_resources: true },
+        supported: Supported { probes: true, volumes: true, pod_cgroups: true },
     })
 }
 
@@ -526,6 +526,7 @@ impl World {
             Call::RemoveDirs { .. }
             | Call::MountVolumes
             | Call::UnmountVolumes
+            | Call::RemoveCgroup
             | Call::UpdateResources { .. }
             | Call::UpdatePod { .. } => Ok(Answer::Done),
             Call::RunHook { name, hook, .. } if self.hook(&name, hook).1 => Ok(Answer::Done),

@@ -1,0 +1,124 @@
+use super::*;
+
+/// A runtime with two processors: a start takes `work` milliseconds of them and waits as long for other things.
+struct Runtime {
+    running: Vec<(Key, SlotClass, f64, f64)>,
+    /// In milliseconds.
+    now: f64,
+    cores: f64,
+    /// The next of a row of numbers that look random.
+    seed: u64,
+}
+
+impl Runtime {
+    fn new(cores: f64) -> Self {
+        Self { running: Vec::new(), now: 0.0, cores, seed: 7 }
+    }
+
+    /// From 0.7 to 1.3.
+    fn random(&mut self) -> f64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        0.7 + 0.6 * ((self.seed >> 40) as f64 / (1u64 << 24) as f64)
+    }
+
+    fn begin(&mut self, key: Key, class: SlotClass) {
+        let whole = if class == SlotClass::Sandbox { 60.0 } else { 35.0 };
+        let (work, wait) = (whole * self.random(), whole * self.random());
+        self.running.push((key, class, work * 2.0, wait));
+    }
+
+    /// Runs until the next start is over.
+    fn finish(&mut self) -> Option<(Key, SlotClass)> {
+        loop {
+            if self.running.is_empty() {
+                return None;
+            }
+            let step = 0.5;
+            self.now += step;
+            let waiting = self.running.iter().filter(|r| r.3 > 0.0).count();
+            // A start keeps up to two processors busy, as a runtime and its shim do.
+            let busy = (self.running.len() - waiting) as f64;
+            let share = if busy == 0.0 { 0.0 } else { (self.cores / busy).min(2.0) };
+            for running in &mut self.running {
+                if running.3 > 0.0 {
+                    running.3 -= step;
+                } else {
+                    running.2 -= step * share;
+                }
+            }
+            if let Some(done) = self.running.iter().position(|r| r.2 <= 0.0) {
+                let (key, class, ..) = self.running.remove(done);
+                return Some((key, class));
+            }
+        }
+    }
+}
+
+/// Starts so many pods; the milliseconds until the first and the last of them are up, and the limits on the way.
+fn burst(limiter: &mut Limiter, runtime: &mut Runtime, pods: usize) -> (f64, f64, Vec<usize>) {
+    let begun = runtime.now;
+    let mut sandboxes: VecDeque<Key> = (0..pods).map(|i| (format!("{i}"), OpId(1))).collect();
+    let mut containers: VecDeque<Key> = VecDeque::new();
+    let (mut first, mut limits) = (None, Vec::new());
+    loop {
+        let at = |runtime: &Runtime| Duration::from_secs_f64(runtime.now / 1000.0);
+        limiter.reclaim(at(runtime));
+        while limiter.has_room() {
+            let container = containers.pop_front().map(|key| (key, SlotClass::Container));
+            let next = container.or_else(|| sandboxes.pop_front().map(|key| (key, SlotClass::Sandbox)));
+            let Some((key, class)) = next else { break };
+            limiter.lend(key.clone(), class, at(runtime));
+            runtime.begin(key, class);
+        }
+        let Some((key, class)) = runtime.finish() else {
+            return (first.unwrap_or(0.0), runtime.now - begun, limits);
+        };
+        limiter.returned(&key, at(runtime));
+        limits.push(limiter.limit());
+        if class == SlotClass::Sandbox {
+            containers.push_back((key.0, OpId(2)));
+        } else {
+            first.get_or_insert(runtime.now - begun);
+        }
+    }
+}
+
+/// The same with a fixed number in flight.
+fn fixed(in_flight: usize, pods: usize, cores: f64) -> (f64, f64) {
+    let mut limiter = Limiter::default();
+    let mut runtime = Runtime::new(cores);
+    // As if everything were known: the number does not move, and nothing is stuck.
+    let far = Duration::from_secs(1_000_000);
+    limiter.level = Level { limit: in_flight, since: far, ..Level::default() };
+    limiter.samples = vec![Duration::from_secs(100); SAMPLES].into();
+    let (first, all, _) = burst(&mut limiter, &mut runtime, pods);
+    (first, all)
+}
+
+#[test]
+fn a_burst_is_over_nearly_as_soon_as_with_the_best_number_in_flight() {
+    // With many processors a burst of fifty is over before the best number is found.
+    for (cores, part) in [(1.0, 1.05), (2.0, 1.05), (4.0, 1.05), (8.0, 1.2)] {
+        let all = |n: usize| fixed(n, 50, cores).1;
+        let best = [1, 2, 3, 4, 6, 9, 13, 16].into_iter().map(all).fold(f64::MAX, f64::min);
+        let mut limiter = Limiter::default();
+        let mut runtime = Runtime::new(cores);
+        let (first, all_up, limits) = burst(&mut limiter, &mut runtime, 50);
+        assert!(all_up <= best * part, "{cores} processors: {all_up} instead of {best} ms; {limits:?}");
+        let alone = fixed(2, 50, cores).0;
+        assert!(first <= alone * 1.05, "{cores} processors: {first} instead of {alone} ms");
+        let (first, all_up, limits) = burst(&mut limiter, &mut runtime, 50);
+        assert!(all_up <= best * 1.05, "{cores} processors: {all_up} instead of {best} ms; {limits:?}");
+        assert!(first <= alone * 1.3, "{cores} processors: {first} instead of {alone} ms");
+    }
+}
+
+#[test]
+fn the_numbers_that_are_tried_go_up_and_down_the_same_steps() {
+    let mut limit = 2;
+    for expected in [4, 6, 9, 13, 16] {
+        assert_eq!((above(limit), below(expected)), (expected, limit));
+        limit = expected;
+    }
+    assert_eq!((above(16), below(2)), (16, 2));
+}
