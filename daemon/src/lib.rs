@@ -4,6 +4,7 @@
 mod cause;
 mod clock;
 pub mod config;
+pub mod credentials;
 pub mod daemon;
 pub mod events;
 pub mod explain;
