@@ -186,7 +186,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
             limit: call_timeout,
         }),
     };
-    let requested = serving_certificate(&config, &flags, &node_name, clients.as_ref(), node.as_ref(), &stop, &mut tasks);
+    let requested =
+        serving_certificate(&config, &flags, &node_name, clients.as_ref(), node.as_ref(), &stop, &mut tasks);
     let host_ips = host_ips(&flags, &node_name, node, &stop, &mut tasks).await;
 
     let place = Place {

@@ -19,7 +19,7 @@ use crate::config::Origin;
 use crate::credentials::Identity;
 use crate::flags::KUBERNETES_VERSION;
 
-mod link;
+pub(crate) mod link;
 pub(crate) use link::{Line, Link, line};
 
 /// Largest file that is read, in bytes.
@@ -60,8 +60,6 @@ pub(crate) struct Access {
     pub(crate) identity: Option<Identity>,
     /// Files that the file names, for whoever looks whether they change.
     pub(crate) files: Vec<PathBuf>,
-    /// The cluster that it speaks of, paths made absolute.
-    pub(crate) cluster: kube::config::Cluster,
 }
 
 impl std::fmt::Debug for Access {
@@ -99,8 +97,8 @@ impl Access {
 /// # Errors
 /// The file and field that is missing or wrong.
 pub(crate) async fn read(path: &Path) -> Result<Access, KubeconfigError> {
-    let text = read_bounded(path)
-        .map_err(|source| KubeconfigError::Read { path: path.to_path_buf(), source })?;
+    let text =
+        read_bounded(path).map_err(|source| KubeconfigError::Read { path: path.to_path_buf(), source })?;
     let text = String::from_utf8(text).map_err(|_| KubeconfigError::Use {
         path: path.to_path_buf(),
         message: "is no UTF-8 text".to_owned(),
@@ -119,7 +117,8 @@ pub(crate) async fn parse(text: &str, path: &Path) -> Result<Access, KubeconfigE
     let (cluster, user) = current(&file);
     let cluster = cluster.ok_or_else(|| wrong("names no cluster".to_owned()))?;
     let user = user.unwrap_or_default();
-    let named = [&cluster.certificate_authority, &user.client_certificate, &user.client_key, &user.token_file];
+    let named =
+        [&cluster.certificate_authority, &user.client_certificate, &user.client_key, &user.token_file];
     let files = named.into_iter().flatten().filter(|text| !text.is_empty()).map(PathBuf::from).collect();
     let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
@@ -130,7 +129,7 @@ pub(crate) async fn parse(text: &str, path: &Path) -> Result<Access, KubeconfigE
     config.auth_info.client_certificate_data = None;
     config.auth_info.client_key = None;
     config.auth_info.client_key_data = None;
-    Ok(Access { config, identity, files, cluster })
+    Ok(Access { config, identity, files })
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -172,15 +171,18 @@ fn identity(user: &kube::config::AuthInfo) -> Result<Option<Identity>, String> {
             None => Ok(None),
         }
     };
-    let certificate =
-        part(user.client_certificate_data.as_deref(), user.client_certificate.as_ref(), "client-certificate")?;
+    let certificate = part(
+        user.client_certificate_data.as_deref(),
+        user.client_certificate.as_ref(),
+        "client-certificate",
+    )?;
     let key = user.client_key_data.as_ref().map(|key| key.expose_secret());
     let key = part(key, user.client_key.as_ref(), "client-key")?;
     match (certificate, key) {
         (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Identity::read(&certificate, &key)
-            .map(Some)
-            .map_err(|why| format!("client-certificate: {why}")),
+        (Some(certificate), Some(key)) => {
+            Identity::read(&certificate, &key).map(Some).map_err(|why| format!("client-certificate: {why}"))
+        }
         (Some(_), None) => Err("there is a client-certificate without a client-key".to_owned()),
         (None, Some(_)) => Err("there is a client-key without a client-certificate".to_owned()),
     }
@@ -258,8 +260,8 @@ fn resolve(file: &mut Kubeconfig, base: &Path) {
 /// # Errors
 /// `from` cannot be read or used.
 pub(crate) fn with_certificate(from: &Path, certificate: &Path) -> Result<String, KubeconfigError> {
-    let text = read_bounded(from)
-        .map_err(|source| KubeconfigError::Read { path: from.to_path_buf(), source })?;
+    let text =
+        read_bounded(from).map_err(|source| KubeconfigError::Read { path: from.to_path_buf(), source })?;
     let mut file = check(&String::from_utf8_lossy(&text), from)?;
     resolve(&mut file, from.parent().unwrap_or(Path::new(".")));
     let wrong = |message: String| KubeconfigError::Use { path: from.to_path_buf(), message };

@@ -85,7 +85,10 @@ pub(super) async fn ask(
                 return Err(AskError::Failed { name, why });
             }
             Answer::Pending if !told => {
-                tracing::info!(request = name, "asked for a certificate; somebody has to approve the request");
+                tracing::info!(
+                    request = name,
+                    "asked for a certificate; somebody has to approve the request"
+                );
                 told = true;
             }
             Answer::Pending | Answer::Approved => {}
@@ -132,7 +135,10 @@ fn refused(error: &kube::Error, shown: &str) -> AskError {
             401 => AskError::Refused(format!(
                 "the API server does not accept {shown}: it is wrong, or has expired or been withdrawn"
             )),
-            403 => AskError::Refused(format!("the API server does not let {shown} ask for a certificate: {}", status.message)),
+            403 => AskError::Refused(format!(
+                "the API server does not let {shown} ask for a certificate: {}",
+                status.message
+            )),
             _ => AskError::Away(chain(error)),
         };
     }
@@ -147,10 +153,15 @@ pub(super) fn connection(text: &str, now: Timestamp) -> String {
     }
     if lower.contains("expired") || lower.contains("notvalidyet") || lower.contains("not valid yet") {
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        return format!("the API server's certificate is not valid at {now}, which is what this machine's clock shows: {text}");
+        return format!(
+            "the API server's certificate is not valid at {now}, which is what this machine's clock shows: {text}"
+        );
     }
-    if lower.contains("unknownissuer") {
-        return format!("the API server's certificate is of another authority than the kubeconfig names: {text}");
+    // Authorities of clusters that kubeadm made all have one name; then it is the signature that does not fit.
+    if lower.contains("unknownissuer") || lower.contains("badsignature") {
+        return format!(
+            "the API server's certificate is of another authority than the kubeconfig names: {text}"
+        );
     }
     text.to_owned()
 }

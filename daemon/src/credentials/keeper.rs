@@ -49,7 +49,9 @@ pub enum CredentialsError {
 
 fn advice(bootstrap: Option<&Path>) -> String {
     match bootstrap {
-        Some(path) => format!("a new one can be had with a bootstrap token in {}, which does not exist", path.display()),
+        Some(path) => {
+            format!("a new one can be had with a bootstrap token in {}, which does not exist", path.display())
+        }
         None => "a new one can be had with a bootstrap token and --bootstrap-kubeconfig".to_owned(),
     }
 }
@@ -189,7 +191,8 @@ impl Keeper {
                 outcome = outcome => outcome,
             };
             let bootstrap = attempt.take().is_some_and(|(bootstrap, _)| bootstrap);
-            match outcome.map_err(|error| chain(&error)).and_then(|identity| self.take(&identity, bootstrap)) {
+            match outcome.map_err(|error| chain(&error)).and_then(|identity| self.take(&identity, bootstrap))
+            {
                 Ok(()) => {
                     backoff.reset();
                     not_before = Instant::now();
@@ -207,9 +210,13 @@ impl Keeper {
     /// Says what cannot be helped here, once each.
     fn tell(&mut self, step: &Step) {
         let (why, text) = match step {
-            Step::Bootstrap { why } => (why, "asking for a first client certificate with the bootstrap token"),
+            Step::Bootstrap { why } => {
+                (why, "asking for a first client certificate with the bootstrap token")
+            }
             Step::Distrust { why } => (why, "the client certificate is doubtful"),
-            Step::Stuck { why } => (why, "the API server cannot be called: start again with a bootstrap token"),
+            Step::Stuck { why } => {
+                (why, "the API server cannot be called: start again with a bootstrap token")
+            }
             Step::Keep { .. } | Step::Renew => return self.complaint.clear(),
         };
         // The clock in it moves on.
@@ -225,11 +232,18 @@ impl Keeper {
         let can_bootstrap = self.settings.bootstrap.as_ref().is_some_and(|path| path.exists());
         let rotates = self.settings.rotates;
         let decide = |held| plan(&Situation { held, can_bootstrap, rotates }, Timestamp::now());
-        if self.known.as_ref().is_none_or(|known| known.stamps.iter().any(|stamp| Stamp::of(&stamp.0) != *stamp)) {
+        if self
+            .known
+            .as_ref()
+            .is_none_or(|known| known.stamps.iter().any(|stamp| Stamp::of(&stamp.0) != *stamp))
+        {
             match self.read().await {
                 Ok(known) => self.known = Some(known),
                 Err(KubeconfigError::Read { path, source }) if source.kind() == io::ErrorKind::NotFound => {
-                    return Ok(decide(Held::Nothing(format!("the kubeconfig {} does not exist", path.display()))));
+                    return Ok(decide(Held::Nothing(format!(
+                        "the kubeconfig {} does not exist",
+                        path.display()
+                    ))));
                 }
                 Err(error) if can_bootstrap => return Ok(decide(Held::Nothing(chain(&error)))),
                 Err(error) => return Err(error.into()),
@@ -247,7 +261,10 @@ impl Keeper {
             self.general.set(line()?);
             self.node.set(line()?);
             known.in_use = true;
-            tracing::info!(server = known.access.server(), "new connections to the API server are made with what is there now");
+            tracing::info!(
+                server = known.access.server(),
+                "new connections to the API server are made with what is there now"
+            );
         }
         Ok(step)
     }
@@ -275,7 +292,9 @@ impl Keeper {
             return (Some(given), false);
         }
         match self.settings.store.load() {
-            Ok(Some(stored)) if stored.validity.not_after >= given.validity.not_after => (Some(stored), false),
+            Ok(Some(stored)) if stored.validity.not_after >= given.validity.not_after => {
+                (Some(stored), false)
+            }
             Ok(_) => (Some(given), true),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "the kept client certificate cannot be used");

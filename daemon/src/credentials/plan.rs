@@ -95,7 +95,11 @@ pub(crate) fn plan(situation: &Situation, now: Timestamp) -> Step {
 }
 
 /// What to do about the serving certificate: `held` is what is there and the names in it, `wanted` what it has to name.
-pub(crate) fn plan_serving(held: Option<(Validity, f64, &[String])>, wanted: &[String], now: Timestamp) -> Serving {
+pub(crate) fn plan_serving(
+    held: Option<(Validity, f64, &[String])>,
+    wanted: &[String],
+    now: Timestamp,
+) -> Serving {
     let Some((validity, spread, names)) = held else {
         return Serving::Ask { why: "there is none yet".to_owned() };
     };
@@ -106,7 +110,9 @@ pub(crate) fn plan_serving(held: Option<(Validity, f64, &[String])>, wanted: &[S
         _ if now >= validity.not_after => {
             Serving::Ask { why: format!("the one in use expired at {}", seconds(validity.not_after)) }
         }
-        due if due <= now => Serving::Ask { why: format!("the one in use expires at {}", seconds(validity.not_after)) },
+        due if due <= now => {
+            Serving::Ask { why: format!("the one in use expires at {}", seconds(validity.not_after)) }
+        }
         due => Serving::Keep { until: due },
     }
 }

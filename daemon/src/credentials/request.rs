@@ -44,7 +44,9 @@ impl Wanted {
     pub(crate) fn serving(node_name: &str, addresses: &[NodeAddress]) -> Option<Self> {
         let names: BTreeSet<String> = addresses
             .iter()
-            .map(|address| address.address.parse::<IpAddr>().map_or(address.address.clone(), |ip| ip.to_string()))
+            .map(|address| {
+                address.address.parse::<IpAddr>().map_or(address.address.clone(), |ip| ip.to_string())
+            })
             .collect();
         names.iter().any(|name| name.parse::<IpAddr>().is_ok()).then(|| Self {
             signer: SERVING_SIGNER,
@@ -117,9 +119,11 @@ impl Answer {
         let status = request.status.as_ref();
         let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let told = |kind: &str| {
-            let condition = conditions.iter().find(|condition| condition.type_ == kind && condition.status != "False")?;
+            let condition =
+                conditions.iter().find(|condition| condition.type_ == kind && condition.status != "False")?;
             let texts = [condition.reason.as_deref(), condition.message.as_deref()];
-            let text = texts.into_iter().flatten().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
+            let text =
+                texts.into_iter().flatten().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
             Some(bounded(&text))
         };
         if let Some(why) = told("Denied") {

@@ -39,10 +39,17 @@ pub(crate) async fn run(
     }
 }
 
-async fn keep(client: kube::Client, store: &Store, node_name: &str, mut node: NodeReceiver, renewed: &Notify) {
+async fn keep(
+    client: kube::Client,
+    store: &Store,
+    node_name: &str,
+    mut node: NodeReceiver,
+    renewed: &Notify,
+) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
-        let addresses = node.borrow_and_update().as_ref().map(|view| view.addresses.clone()).unwrap_or_default();
+        let addresses =
+            node.borrow_and_update().as_ref().map(|view| view.addresses.clone()).unwrap_or_default();
         let wanted = Wanted::serving(node_name, &addresses);
         let due = wanted.as_ref().and_then(|wanted| is_due(store, &wanted.names));
         let wait = match (wanted, due) {
@@ -65,7 +72,11 @@ async fn keep(client: kube::Client, store: &Store, node_name: &str, mut node: No
                     Some(Err(error)) => {
                         let delay = backoff.delay();
                         let (error, again_seconds) = (chain(&error), delay.as_secs());
-                        tracing::warn!(error, again_seconds, "no serving certificate could be had; tried again");
+                        tracing::warn!(
+                            error,
+                            again_seconds,
+                            "no serving certificate could be had; tried again"
+                        );
                         delay
                     }
                     None => continue,

@@ -63,9 +63,7 @@ impl Store {
     pub(crate) fn load(&self) -> Result<Option<Identity>, StoreError> {
         let path = self.current();
         let Some(content) = read(&path)? else { return Ok(None) };
-        Identity::read(&content, &content)
-            .map(Some)
-            .map_err(|reason| StoreError::Content { path, reason })
+        Identity::read(&content, &content).map(Some).map_err(|reason| StoreError::Content { path, reason })
     }
 
     /// The key that waits for its certificate; a new one where none waits that can be used.
@@ -82,8 +80,11 @@ impl Store {
         let key = KeyPair::generate()
             .map_err(|error| StoreError::Content { path: path.clone(), reason: error.to_string() })?;
         self.make_dir()?;
-        write_secret(&path, key.serialize_pem().as_bytes())
-            .map_err(|source| StoreError::File { doing: "writing", path, source })?;
+        write_secret(&path, key.serialize_pem().as_bytes()).map_err(|source| StoreError::File {
+            doing: "writing",
+            path,
+            source,
+        })?;
         Ok(key)
     }
 
@@ -110,8 +111,11 @@ impl Store {
         let date = now.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%d-%H-%M-%S").to_string();
         let path = self.dir.join(format!("{}-{date}.pem", self.name));
         let content = format!("{}{}", identity.chain_pem(), identity.key_pem());
-        write_secret(&path, content.as_bytes())
-            .map_err(|source| StoreError::File { doing: "writing", path: path.clone(), source })?;
+        write_secret(&path, content.as_bytes()).map_err(|source| StoreError::File {
+            doing: "writing",
+            path: path.clone(),
+            source,
+        })?;
         let link = self.dir.join(format!("{}-updated.pem", self.name));
         let current = self.current();
         let swap = || {
@@ -123,7 +127,11 @@ impl Store {
             fs::rename(&link, &current)?;
             fs::File::open(&self.dir)?.sync_all()
         };
-        swap().map_err(|source| StoreError::File { doing: "pointing to the certificate with", path: current, source })?;
+        swap().map_err(|source| StoreError::File {
+            doing: "pointing to the certificate with",
+            path: current,
+            source,
+        })?;
         self.clear_away(&path);
         self.forget_key()
     }
@@ -168,9 +176,10 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(content)
     };
     match read() {
-        Ok(content) if content.len() as u64 > FILE_BYTES => {
-            Err(StoreError::Content { path: path.to_owned(), reason: format!("larger than {FILE_BYTES} bytes") })
-        }
+        Ok(content) if content.len() as u64 > FILE_BYTES => Err(StoreError::Content {
+            path: path.to_owned(),
+            reason: format!("larger than {FILE_BYTES} bytes"),
+        }),
         Ok(content) => Ok(Some(content)),
         Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(StoreError::File { doing: "reading", path: path.to_owned(), source }),

@@ -114,4 +114,4 @@ pub(crate) fn line(config: &kube::Config, identity: Option<&Identity>) -> Result
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -86,7 +86,10 @@ async fn a_kubelets_kubeconfig_has_its_names_and_points_to_the_certificate_file(
     let text = with_certificate(&from, Path::new("/pki/kubelet-client-current.pem")).unwrap();
     let file = check(&text, Path::new("/kubelet.conf")).unwrap();
     assert_eq!(file.current_context.as_deref(), Some("default-context"));
-    assert_eq!((file.clusters[0].name.as_str(), file.auth_infos[0].name.as_str()), ("default-cluster", "default-auth"));
+    assert_eq!(
+        (file.clusters[0].name.as_str(), file.auth_infos[0].name.as_str()),
+        ("default-cluster", "default-auth")
+    );
     let user = file.auth_infos[0].auth_info.clone().unwrap();
     assert_eq!(user.client_certificate.as_deref(), Some("/pki/kubelet-client-current.pem"));
     assert_eq!(user.client_key, user.client_certificate);

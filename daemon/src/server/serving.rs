@@ -226,6 +226,3 @@ fn self_signed(settings: &Settings) -> Result<(String, String), rcgen::Error> {
     let certificate = params.self_signed(&key)?;
     Ok((certificate.pem(), key.serialize_pem()))
 }
-
-#[cfg(test)]
-mod tests;

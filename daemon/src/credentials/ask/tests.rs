@@ -137,7 +137,8 @@ async fn a_denied_request_keeps_its_key_and_a_failed_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_nobody_approves_is_given_up_after_an_hour_and_one_that_was_cleared_away_is_posted_again() {
+async fn a_request_that_nobody_approves_is_given_up_after_an_hour_and_one_that_was_cleared_away_is_posted_again()
+ {
     let mut world = World::new();
     let begun = tokio::time::Instant::now();
     let (call, body) = world.posted().await;
@@ -185,10 +186,18 @@ async fn an_api_server_that_does_not_answer_is_left_after_ten_seconds() {
 #[test]
 fn a_wrong_clock_and_another_authority_are_told_in_plain_words() {
     let now = Timestamp::UNIX_EPOCH + 1.hour();
-    for text in ["client error: invalid peer certificate: NotValidYet", "invalid peer certificate: certificate expired: ..."] {
+    for text in [
+        "client error: invalid peer certificate: NotValidYet",
+        "invalid peer certificate: certificate expired: ...",
+    ] {
         let told = connection(text, now);
-        assert!(told.contains("not valid at 1970-01-01T01:00:00Z, which is what this machine's clock shows"), "{told}");
+        assert!(
+            told.contains("not valid at 1970-01-01T01:00:00Z, which is what this machine's clock shows"),
+            "{told}"
+        );
     }
-    assert!(connection("invalid peer certificate: UnknownIssuer", now).contains("another authority"));
+    for text in ["invalid peer certificate: UnknownIssuer", "invalid peer certificate: BadSignature"] {
+        assert!(connection(text, now).contains("another authority"), "{text}");
+    }
     assert_eq!(connection("connection refused", now), "connection refused");
 }

@@ -4,7 +4,11 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use super::*;
 
 /// A certificate of `common_name` for `names`, valid from `not_before` to `not_after`, and its key, PEM.
-pub(crate) fn issue(common_name: &str, names: &[&str], (not_before, not_after): (Timestamp, Timestamp)) -> (String, String) {
+pub(crate) fn issue(
+    common_name: &str,
+    names: &[&str],
+    (not_before, not_after): (Timestamp, Timestamp),
+) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     (certificate(&key, common_name, names, (not_before, not_after)), key.serialize_pem())
 }
@@ -16,7 +20,8 @@ pub(crate) fn certificate(
     names: &[&str],
     (not_before, not_after): (Timestamp, Timestamp),
 ) -> String {
-    let mut params = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+    let mut params =
+        CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
     params.distinguished_name.push(DnType::CommonName, common_name);
     let date = |at: Timestamp| {
         let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
@@ -31,12 +36,6 @@ pub(crate) fn certificate(
 pub(crate) fn usual() -> (Timestamp, Timestamp) {
     let now = Timestamp::now();
     (now - 24.hours(), now + (365 * 24).hours())
-}
-
-/// So long ago, so far ahead, in days.
-pub(crate) fn days(from: i64, to: i64) -> (Timestamp, Timestamp) {
-    let now = Timestamp::now();
-    (now + (from * 24).hours(), now + (to * 24).hours())
 }
 
 #[test]

@@ -23,12 +23,7 @@ fn situation(held: Held) -> Situation {
 #[test]
 fn a_certificate_is_kept_renewed_or_begun_anew_by_its_age() {
     let keep = Step::Keep { until: Some(at(80.0)) };
-    let table = [
-        (0.0, keep.clone()),
-        (79.9, keep),
-        (80.0, Step::Renew),
-        (99.9, Step::Renew),
-    ];
+    let table = [(0.0, keep.clone()), (79.9, keep), (80.0, Step::Renew), (99.9, Step::Renew)];
     for (day, expected) in table {
         assert_eq!(plan(&situation(certificate()), at(day)), expected, "day {day}");
     }

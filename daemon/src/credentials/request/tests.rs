@@ -24,7 +24,10 @@ fn a_client_request_has_the_subject_signer_and_usages_of_a_kubelet() {
     let (_, request) = X509CertificationRequest::from_der(&der).unwrap();
     let subject = &request.certification_request_info.subject;
     assert_eq!(subject.iter_common_name().next().unwrap().as_str().unwrap(), "system:node:n1");
-    assert_eq!(subject.iter_organization().map(|o| o.as_str().unwrap()).collect::<Vec<_>>(), ["system:nodes"]);
+    assert_eq!(
+        subject.iter_organization().map(|o| o.as_str().unwrap()).collect::<Vec<_>>(),
+        ["system:nodes"]
+    );
     assert_eq!(subject.iter().count(), 2);
     assert!(request.requested_extensions().is_none_or(|mut extensions| extensions.next().is_none()));
 }
@@ -46,7 +49,8 @@ fn the_same_key_and_wish_make_the_same_name_and_others_another() {
 #[test]
 fn a_serving_request_names_all_addresses_and_waits_for_one_that_is_an_ip() {
     assert_eq!(Wanted::serving("n1", &[address("Hostname", "n1")]), None);
-    let addresses = [address("InternalIP", "192.0.2.7"), address("Hostname", "n1"), address("InternalIP", "2001:DB8::7")];
+    let addresses =
+        [address("InternalIP", "192.0.2.7"), address("Hostname", "n1"), address("InternalIP", "2001:DB8::7")];
     let wanted = Wanted::serving("n1", &addresses).unwrap();
     assert_eq!(wanted.names, ["192.0.2.7", "2001:db8::7", "n1"]);
     let object = wanted.object(&KeyPair::generate().unwrap()).unwrap();
@@ -74,10 +78,12 @@ fn a_serving_request_names_all_addresses_and_waits_for_one_that_is_an_ip() {
 #[test]
 fn answers_are_told_apart_by_their_conditions() {
     let of = |status: serde_json::Value| {
-        let object = json!({ "metadata": {}, "spec": { "request": "", "signerName": "s" }, "status": status });
+        let object =
+            json!({ "metadata": {}, "spec": { "request": "", "signerName": "s" }, "status": status });
         Answer::of(&serde_json::from_value(object).unwrap())
     };
-    let condition = |kind: &str| json!({ "type": kind, "status": "True", "reason": "Why", "message": "because\nso" });
+    let condition =
+        |kind: &str| json!({ "type": kind, "status": "True", "reason": "Why", "message": "because\nso" });
     assert_eq!(of(json!({})), Answer::Pending);
     assert_eq!(of(json!({ "certificate": "cGVt" })), Answer::Pending, "nobody has approved it");
     assert_eq!(of(json!({ "conditions": [condition("Approved")] })), Answer::Approved);

@@ -28,7 +28,10 @@ fn a_certificate_is_put_into_use_by_a_link_and_nobody_else_can_read_it() {
     store.put(&identity("two"), at + 1.second()).unwrap();
     assert_eq!(store.load().unwrap().unwrap().common_name, "two");
     let text = fs::read_to_string(store.current()).unwrap();
-    assert!(text.starts_with("-----BEGIN CERTIFICATE-----") && text.contains("PRIVATE KEY"), "as a kubelet has it");
+    assert!(
+        text.starts_with("-----BEGIN CERTIFICATE-----") && text.contains("PRIVATE KEY"),
+        "as a kubelet has it"
+    );
 }
 
 #[test]
