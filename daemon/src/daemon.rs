@@ -12,18 +12,19 @@ use k8s_openapi::api::core::v1::NodeAddress;
 use lifecycle::{PullLimits, Settings as PodSettings, Supported};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use volumes::PodDirs;
 
 use crate::cause::chain;
 use crate::cgroups::Limits;
 use crate::config::{Config, EXIT_BAD_CONFIGURATION, machine};
+use crate::credentials::{self, CredentialsError, Keeper};
 use crate::events::{Rates, Recorder};
 use crate::explain;
 use crate::flags::Flags;
 use crate::images::{self, Images};
-use crate::kubeconfig::{self, Clients};
+use crate::kubeconfig::Clients;
 use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
 use crate::metrics::Metrics;
@@ -69,9 +70,9 @@ pub enum StartError {
     /// The root directory cannot be used.
     #[error("root directory: {0}")]
     RootDir(String),
-    /// The kubeconfig cannot be used.
+    /// The API server cannot be called with what is there.
     #[error(transparent)]
-    Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    Credentials(#[from] CredentialsError),
     /// Images cannot be pulled as the configuration says.
     #[error("images")]
     Images(#[from] images::ImagesError),
@@ -136,13 +137,17 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         .to_std()
         .min(Duration::from_secs(config.node_lease_duration_seconds.max(1).unsigned_abs().into()));
     let clients = match &flags.kubeconfig {
-        Some(path) => Some(kubeconfig::load(path, flags.bootstrap_kubeconfig.is_some(), call_timeout).await?),
+        Some(path) => Some(credentials(path, &flags, &config, &node_name, call_timeout).await?),
         None => None,
     };
+    let (clients, keeper) = clients.unzip();
     let cri = cri_client(&config)?;
     let metrics = Metrics::new()?;
     let (stop_sender, stop) = watch::channel(false);
     let mut tasks = JoinSet::new();
+    if let Some(keeper) = keeper {
+        tasks.spawn(keeper.run(stop.clone()));
+    }
 
     let rates = Rates {
         per_second: config.event_record_qps.try_into().unwrap_or_default(),
@@ -208,6 +213,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     };
     let pod_cidr = config.pod_cidr.clone();
     tasks.spawn(node::pod_cidr::run(cri.clone(), node.clone(), pod_cidr, stop.clone()));
+    let requested =
+        serving_certificate(&config, &flags, &node_name, clients.as_ref(), node.as_ref(), &stop, &mut tasks);
     let host_ips = host_ips(&flags, &node_name, node, &stop, &mut tasks).await;
 
     let place = Place {
@@ -230,6 +237,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         cert_dir: flags.cert_dir.clone(),
         node_name: node_name.clone(),
         host_ips: host_ips.borrow().clone(),
+        requested,
     };
     crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
     let executor =
@@ -326,6 +334,53 @@ async fn wait_for_end(lock: Option<&Lock>, tasks: &mut JoinSet<()>) -> Result<()
         error = broken => return Err(StartError::Broken(error)),
     }
     Ok(())
+}
+
+/// Opens the way to the API server.
+async fn credentials(
+    kubeconfig: &Path,
+    flags: &Flags,
+    config: &Config,
+    node_name: &str,
+    call_timeout: Duration,
+) -> Result<(Clients, Keeper), CredentialsError> {
+    let settings = credentials::Settings {
+        kubeconfig: kubeconfig.to_owned(),
+        bootstrap: flags.bootstrap_kubeconfig.clone(),
+        store: credentials::Store::new(&flags.cert_dir, credentials::CLIENT),
+        node_name: node_name.to_owned(),
+        rotates: config.rotate_certificates,
+        pace: credentials::Pace::default(),
+    };
+    credentials::open(settings, call_timeout).await
+}
+
+/// Keeps a serving certificate of the API server's where the configuration asks for one.
+fn serving_certificate(
+    config: &Config,
+    flags: &Flags,
+    node_name: &str,
+    clients: Option<&Clients>,
+    node: Option<&NodeReceiver>,
+    stop: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Option<Arc<Notify>> {
+    let wanted = config.server_tls_bootstrap
+        && config.tls_cert_file.is_empty()
+        && config.gate("RotateKubeletServerCertificate");
+    let (true, Some(clients), Some(node)) = (wanted, clients, node) else { return None };
+    let renewed = Arc::new(Notify::new());
+    let store = credentials::Store::new(&flags.cert_dir, credentials::SERVER);
+    let (client, name) = (clients.general.clone(), node_name.to_owned());
+    tasks.spawn(credentials::keep_serving(
+        client,
+        store,
+        name,
+        node.clone(),
+        Arc::clone(&renewed),
+        stop.clone(),
+    ));
+    Some(renewed)
 }
 
 fn cri_client(config: &Config) -> Result<cri_client::Client, cri_client::EndpointError> {

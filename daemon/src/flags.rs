@@ -6,7 +6,7 @@
 mod table;
 mod values;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,7 @@ impl Flags {
     /// An unknown, removed or malformed flag, and the texts of `--help` and `--version`.
     pub fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Self, FlagError> {
         let arguments: Vec<OsString> = arguments.into_iter().map(with_dashes).collect();
+        let program = arguments.first().cloned().unwrap_or_default();
         if let Some(error) = arguments.iter().skip(1).find_map(removed) {
             return Err(error);
         }
@@ -92,7 +93,7 @@ impl Flags {
             }
         })?;
         if matches.get_flag("version") {
-            return Err(FlagError::Information(format!("Kubernetes {KUBERNETES_VERSION}\n")));
+            return Err(FlagError::Information(version(&program)));
         }
         from_matches(&matches)
     }
@@ -119,6 +120,20 @@ const IGNORED: &[&str] = &[
     "runtime-cgroups",
     "vmodule",
 ];
+
+/// What `--version` prints. Installed as `kubelet` it is what kubeadm and others read of a kubelet.
+fn version(program: &OsStr) -> String {
+    match Path::new(program).file_name() {
+        Some(name) if name == "kubelet" => format!("Kubernetes {KUBERNETES_VERSION}\n"),
+        _ => format!("nodelet {} (Kubernetes {KUBERNETES_VERSION})\n", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+/// The version that the node's object shows: Kubernetes', and which nodelet it is behind the plus, which no comparison of versions looks at.
+#[must_use]
+pub fn node_version() -> String {
+    format!("{KUBERNETES_VERSION}+nodelet.{}", env!("CARGO_PKG_VERSION"))
+}
 
 fn with_dashes(argument: OsString) -> OsString {
     match argument.to_str() {

@@ -3,29 +3,27 @@
 //! Two clients are made: one for everything, and one of its own connection for the node's status and lease, so that a
 //! thousand pod writes or a wedged watch cannot make the node look dead. behaviour.md 32.19, 33.1.
 //!
-//! Connections speak HTTP/1.1: each call that outlives its deadline is dropped, and its connection with it, so that a
-//! wedged connection never serves a second call. A peer that is gone is found by TCP keep-alive and user timeout.
+//! ```text
+//! file ──read──> Access (server, authority, identity) ──line──> connections ──link──> kube::Client
+//!   changed on the disk, or a new certificate: another line; what is under way on the old one goes on
+//! ```
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, header};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::ConfigExt;
+use http::HeaderValue;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use tower::ServiceBuilder;
 
+use crate::cause::chain;
 use crate::config::Origin;
+use crate::credentials::Identity;
 use crate::flags::KUBERNETES_VERSION;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Unacknowledged data for longer than this ends the connection.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
-const POOL_IDLE: Duration = Duration::from_secs(90);
-/// Connections kept for the next call; watches hold theirs besides.
-const POOL_MOST: usize = 8;
+pub(crate) mod link;
+pub(crate) use link::{Line, Link, line};
+
+/// Largest file that is read, in bytes.
+const FILE_BYTES: u64 = 1024 * 1024;
 
 /// The clients of one API server.
 #[derive(Clone)]
@@ -36,24 +34,17 @@ pub struct Clients {
     pub node: kube::Client,
     /// The smaller of the status update frequency and the lease duration.
     pub node_timeout: Duration,
-    /// Where the API server is, for the log.
-    pub server: String,
 }
 
 impl std::fmt::Debug for Clients {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Clients").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("Clients").finish_non_exhaustive()
     }
 }
 
 /// The kubeconfig cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
-    #[error(
-        "kubeconfig {}: does not exist, and getting a first certificate with --bootstrap-kubeconfig is not carried out yet",
-        .0.display()
-    )]
-    Bootstrap(PathBuf),
     #[error("kubeconfig {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{origin}: {field}: {message}", origin = origin.as_ref().map_or_else(|| path.display().to_string(), ToString::to_string))]
@@ -62,36 +53,139 @@ pub enum KubeconfigError {
     Use { path: PathBuf, message: String },
 }
 
-/// Reads `path` and makes the clients; no call is made yet.
+/// What a kubeconfig says, with all files that it names read in.
+pub(crate) struct Access {
+    config: kube::Config,
+    /// The client certificate, if it is one that the node shows.
+    pub(crate) identity: Option<Identity>,
+    /// Files that the file names, for whoever looks whether they change.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl std::fmt::Debug for Access {
+    /// Tokens and keys stay out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").field("server", &self.server()).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// Where the API server is.
+    pub(crate) fn server(&self) -> String {
+        self.config.cluster_url.to_string()
+    }
+
+    /// A client of its own connections, for a few calls.
+    ///
+    /// # Errors
+    /// Authority, certificate or token cannot be used.
+    pub(crate) fn client(&self) -> Result<kube::Client, kube::Error> {
+        Ok(kube::Client::new(line(&self.config, self.identity.as_ref())?, "default"))
+    }
+
+    /// Connections with this identity instead of the file's own.
+    ///
+    /// # Errors
+    /// As of [`Access::client`].
+    pub(crate) fn line(&self, identity: Option<&Identity>) -> Result<Line, kube::Error> {
+        line(&self.config, identity)
+    }
+}
+
+/// Reads the file and those that it names; no call is made.
 ///
 /// # Errors
 /// The file and field that is missing or wrong.
-pub async fn load(path: &Path, bootstrap: bool, node_timeout: Duration) -> Result<Clients, KubeconfigError> {
-    let config = read(path, bootstrap).await?;
-    let wrong =
-        |error: kube::Error| KubeconfigError::Use { path: path.to_path_buf(), message: chain(&error) };
-    Ok(Clients {
-        general: client(&config).map_err(wrong)?,
-        node: client(&config).map_err(wrong)?,
-        node_timeout,
-        server: config.cluster_url.to_string(),
-    })
+pub(crate) async fn read(path: &Path) -> Result<Access, KubeconfigError> {
+    let text =
+        read_bounded(path).map_err(|source| KubeconfigError::Read { path: path.to_path_buf(), source })?;
+    let text = String::from_utf8(text).map_err(|_| KubeconfigError::Use {
+        path: path.to_path_buf(),
+        message: "is no UTF-8 text".to_owned(),
+    })?;
+    parse(&text, path).await
 }
 
-async fn read(path: &Path, bootstrap: bool) -> Result<kube::Config, KubeconfigError> {
-    match tokio::fs::try_exists(path).await {
-        Ok(false) if bootstrap => return Err(KubeconfigError::Bootstrap(path.to_path_buf())),
-        _ => {}
-    }
-    let text = tokio::fs::read_to_string(path)
-        .await
-        .map_err(|source| KubeconfigError::Read { path: path.to_path_buf(), source })?;
+/// The same of a text; `path` is where it stands or will stand.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) async fn parse(text: &str, path: &Path) -> Result<Access, KubeconfigError> {
     let wrong = |message: String| KubeconfigError::Use { path: path.to_path_buf(), message };
-    let mut file = check(&text, path)?;
+    let mut file = check(text, path)?;
     resolve(&mut file, path.parent().unwrap_or(Path::new(".")));
-    kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let (cluster, user) = current(&file);
+    let cluster = cluster.ok_or_else(|| wrong("names no cluster".to_owned()))?;
+    let user = user.unwrap_or_default();
+    let named =
+        [&cluster.certificate_authority, &user.client_certificate, &user.client_key, &user.token_file];
+    let files = named.into_iter().flatten().filter(|text| !text.is_empty()).map(PathBuf::from).collect();
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .map_err(|error| wrong(error.to_string()))
+        .map_err(|error| wrong(chain(&error)))?;
+    let identity = identity(&user).map_err(wrong)?;
+    // From here on it is the identity that counts, whichever it is.
+    config.auth_info.client_certificate = None;
+    config.auth_info.client_certificate_data = None;
+    config.auth_info.client_key = None;
+    config.auth_info.client_key_data = None;
+    Ok(Access { config, identity, files })
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut content = Vec::new();
+    std::fs::File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > FILE_BYTES {
+        return Err(std::io::Error::other(format!("larger than {FILE_BYTES} bytes")));
+    }
+    Ok(content)
+}
+
+/// Cluster and user of the current context; [`check`] has seen to it that there is a cluster.
+fn current(file: &Kubeconfig) -> (Option<kube::config::Cluster>, Option<kube::config::AuthInfo>) {
+    let context = file
+        .contexts
+        .iter()
+        .find(|context| Some(&context.name) == file.current_context.as_ref())
+        .and_then(|context| context.context.as_ref());
+    let Some(context) = context else { return (None, None) };
+    let cluster = file.clusters.iter().find(|cluster| cluster.name == context.cluster);
+    let user = file.auth_infos.iter().find(|user| Some(&user.name) == context.user.as_ref());
+    (cluster.and_then(|c| c.cluster.clone()), user.and_then(|u| u.auth_info.clone()))
+}
+
+/// The client certificate of a user, from data or from files.
+fn identity(user: &kube::config::AuthInfo) -> Result<Option<Identity>, String> {
+    use base64::Engine as _;
+    use secrecy::ExposeSecret as _;
+    let part = |data: Option<&str>, path: Option<&String>, name: &str| {
+        if let Some(data) = data.filter(|data| !data.is_empty()) {
+            let decoded = base64::engine::general_purpose::STANDARD.decode(data);
+            return decoded.map(Some).map_err(|_| format!("{name}-data is no base64"));
+        }
+        match path.filter(|path| !path.is_empty()) {
+            Some(path) => {
+                read_bounded(Path::new(path)).map(Some).map_err(|error| format!("{name} {path}: {error}"))
+            }
+            None => Ok(None),
+        }
+    };
+    let certificate = part(
+        user.client_certificate_data.as_deref(),
+        user.client_certificate.as_ref(),
+        "client-certificate",
+    )?;
+    let key = user.client_key_data.as_ref().map(|key| key.expose_secret());
+    let key = part(key, user.client_key.as_ref(), "client-key")?;
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => {
+            Identity::read(&certificate, &key).map(Some).map_err(|why| format!("client-certificate: {why}"))
+        }
+        (Some(_), None) => Err("there is a client-certificate without a client-key".to_owned()),
+        (None, Some(_)) => Err("there is a client-key without a client-certificate".to_owned()),
+    }
 }
 
 /// Parses the file and looks for what would only show as a refused connection later.
@@ -161,32 +255,33 @@ fn resolve(file: &mut Kubeconfig, base: &Path) {
     }
 }
 
-/// One client with a connection pool of its own.
-fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
-    let mut config = config.clone();
-    config.headers.push((header::USER_AGENT, user_agent()));
-    config.headers.push((HeaderName::from_static("accept"), HeaderValue::from_static("application/json")));
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    connector.set_keepalive(Some(KEEP_ALIVE));
-    connector.set_keepalive_interval(Some(KEEP_ALIVE / 3));
-    connector.set_keepalive_retries(Some(3));
-    connector.set_tcp_user_timeout(Some(USER_TIMEOUT));
-    connector.set_nodelay(true);
-    let connector = config.rustls_https_connector_with_connector(connector)?;
-    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(POOL_IDLE)
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(POOL_MOST)
-        .build(connector);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(tower::BoxError::from)
-        .service(http);
-    Ok(kube::Client::new(service, config.default_namespace.clone()))
+/// A kubeconfig as a kubelet writes it: the cluster of the current context of `from`, and one file for certificate and key.
+///
+/// # Errors
+/// `from` cannot be read or used.
+pub(crate) fn with_certificate(from: &Path, certificate: &Path) -> Result<String, KubeconfigError> {
+    let text =
+        read_bounded(from).map_err(|source| KubeconfigError::Read { path: from.to_path_buf(), source })?;
+    let mut file = check(&String::from_utf8_lossy(&text), from)?;
+    resolve(&mut file, from.parent().unwrap_or(Path::new(".")));
+    let wrong = |message: String| KubeconfigError::Use { path: from.to_path_buf(), message };
+    let (Some(cluster), _) = current(&file) else { return Err(wrong("names no cluster".to_owned())) };
+    let cluster = serde_json::to_value(cluster).map_err(|error| wrong(error.to_string()))?;
+    let file = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "default-cluster", "cluster": cluster }],
+        "contexts": [{
+            "name": "default-context",
+            "context": { "cluster": "default-cluster", "namespace": "default", "user": "default-auth" },
+        }],
+        "current-context": "default-context",
+        "users": [{
+            "name": "default-auth",
+            "user": { "client-certificate": certificate, "client-key": certificate },
+        }],
+    });
+    serde_saphyr::to_string(&file).map_err(|error| wrong(error.to_string()))
 }
 
 /// `kubelet/v1.36.2 (linux/amd64) nodelet/0.1.0`: what reads audit logs for kubelets finds this one too.
@@ -209,19 +304,6 @@ pub fn go_architecture() -> &'static str {
         "powerpc64" => "ppc64le",
         other => other,
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod cause;
 pub mod cgroups;
 mod clock;
 pub mod config;
+pub mod credentials;
 pub mod daemon;
 pub mod events;
 pub mod explain;

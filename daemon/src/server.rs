@@ -31,11 +31,11 @@ use std::sync::Arc;
 use cri_client::Client;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
+use crate::credentials::{SERVER, Store};
 use crate::metrics::Metrics;
 use crate::pods::Shown;
 
@@ -79,6 +79,15 @@ pub(crate) struct Settings {
     pub(crate) node_name: String,
     /// Addresses that the certificate is made out to, beside the name.
     pub(crate) host_ips: Vec<String>,
+    /// The certificate is asked for at the API server; told of each new one.
+    pub(crate) requested: Option<Arc<Notify>>,
+}
+
+impl Settings {
+    /// Where a certificate is kept that was asked for.
+    fn server_store(&self) -> Store {
+        Store::new(&self.cert_dir, SERVER)
+    }
 }
 
 /// What a request is answered from.
@@ -111,10 +120,11 @@ pub(crate) async fn start(
     }
     if config.enable_server {
         let address = address(&config.address, config.port, "address and port")?;
-        let tls = serving::tls(&settings)?;
+        let (tls, newest) = watch::channel(Arc::new(serving::tls(&settings)?));
         let socket = bind(address, "address and port").await?;
         let context = Context { config, cri, pods, metrics };
-        tasks.spawn(listen::tls(socket, TlsAcceptor::from(Arc::new(tls)), context, stop.clone()));
+        tasks.spawn(serving::follow(settings, tls, stop.clone()));
+        tasks.spawn(listen::tls(socket, newest, context, stop.clone()));
     }
     Ok(())
 }

@@ -157,8 +157,8 @@ settings! {
     later keep tls_cipher_suites "tlsCipherSuites": Vec<String> = Vec::new();
     later keep tls_min_version "tlsMinVersion": String = text("");
     later keep tls_curve_preferences "tlsCurvePreferences": Vec<i32> = Vec::new();
-    later keep rotate_certificates "rotateCertificates": bool = false;
-    later keep server_tls_bootstrap "serverTLSBootstrap": bool = false;
+    now keep rotate_certificates "rotateCertificates": bool = false;
+    now keep server_tls_bootstrap "serverTLSBootstrap": bool = false;
     now keep authentication "authentication": Authentication = Authentication::default();
     now keep authorization "authorization": Authorization = Authorization::default();
     now keep registry_pull_qps "registryPullQPS": i32 = 5;

@@ -120,10 +120,23 @@ fn a_node_may_label_itself_within_the_domains_left_to_it() {
 }
 
 #[test]
-fn version_is_printed_in_the_form_that_kubeadm_reads() {
-    let error = parse(&["--version"]).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.exit_code()), ("Kubernetes v1.36.2\n", 0));
+fn version_is_printed_in_the_form_that_kubeadm_reads_when_the_program_is_called_kubelet() {
+    let version = |program: &str| {
+        let error = Flags::parse([program.into(), "--version".into()]).unwrap_err();
+        assert_eq!(error.exit_code(), 0);
+        error.to_string()
+    };
+    assert_eq!(version("/usr/bin/kubelet"), "Kubernetes v1.36.2\n");
+    assert_eq!(
+        version("/usr/bin/nodelet"),
+        format!("nodelet {} (Kubernetes v1.36.2)\n", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
+}
+
+#[test]
+fn the_nodes_version_is_one_of_kubernetes_with_nodelets_behind_the_plus() {
+    assert_eq!(node_version(), format!("v1.36.2+nodelet.{}", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

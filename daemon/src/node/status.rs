@@ -17,7 +17,7 @@ use super::capacity::Resources;
 use super::info::Machine;
 use super::pressure::Pressures;
 use super::{RuntimeHandler, RuntimeState};
-use crate::flags::KUBERNETES_VERSION;
+use crate::flags::node_version;
 use crate::kubeconfig::go_architecture;
 
 /// The runtime must have said within this time that it is ready. behaviour.md 32.15.
@@ -65,7 +65,7 @@ pub(super) fn compute(inputs: &Inputs<'_>, before: &NodeStatus) -> NodeStatus {
             kernel_version: machine.kernel_version.clone(),
             os_image: machine.os_image.clone(),
             container_runtime_version: version,
-            kubelet_version: KUBERNETES_VERSION.to_owned(),
+            kubelet_version: node_version(),
             kube_proxy_version: String::new(),
             operating_system: "linux".to_owned(),
             architecture: go_architecture().to_owned(),

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -35,12 +36,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves the kubelet's API until `stop`; streams under way are cut then.
 pub(super) async fn tls(
     socket: TcpListener,
-    acceptor: TlsAcceptor,
+    newest: watch::Receiver<Arc<ServerConfig>>,
     context: Context,
     stop: watch::Receiver<bool>,
 ) {
     accept(socket, CONNECTIONS, stop, move |stream, permit, stop| {
-        let (acceptor, context) = (acceptor.clone(), context.clone());
+        let (acceptor, context) = (TlsAcceptor::from(Arc::clone(&newest.borrow())), context.clone());
         tokio::spawn(until(stop, serve_tls(stream, acceptor, context, permit)));
     })
     .await;

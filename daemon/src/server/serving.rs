@@ -1,23 +1,33 @@
-//! The serving certificate, and the authority that callers are checked against.
+//! The serving certificate, and the authority that callers are checked against: read at the start, and again when their files
+//! change. A connection that is there already stays. behaviour.md 34.3, 34.4.
 //!
-//! Without `tlsCertFile` the daemon signs a certificate for itself, `kubelet.crt` and `kubelet.key` below `--cert-dir`, and
-//! keeps it over restarts until it runs out.
+//! | configuration | certificate |
+//! |---|---|
+//! | `tlsCertFile` | that file's |
+//! | `serverTLSBootstrap` | `kubelet-server-current.pem` below `--cert-dir`; until it is there, handshakes fail |
+//! | neither | `kubelet.crt` and `kubelet.key` below `--cert-dir`, signed by the daemon itself and kept until they run out |
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::{ServerError, Settings};
+use crate::cause::chain;
+use crate::credentials::{Identity, write_secret};
+use crate::stop::stopped;
 
 const CERTIFICATE: &str = "kubelet.crt";
 const KEY: &str = "kubelet.key";
@@ -26,20 +36,29 @@ const YEARS: i64 = 1;
 const RENEW_DAYS: i64 = 30;
 /// Largest file that is read.
 const FILE_BYTES: u64 = 1024 * 1024;
+/// How often it is looked whether a file has changed.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What handshakes are answered with; the newest counts.
+pub(super) type Tls = watch::Sender<Arc<ServerConfig>>;
 
 /// The server's side of the handshake. A client without a certificate is let through it, and refused with an answer that says so.
 pub(super) fn tls(settings: &Settings) -> Result<ServerConfig, ServerError> {
-    let config = &settings.config;
-    let (certificate, key) = if config.tls_cert_file.is_empty() {
-        own(settings)?
-    } else {
-        (PathBuf::from(&config.tls_cert_file), PathBuf::from(&config.tls_private_key_file))
+    let (certificate, key) = files(settings)?;
+    let served = match (&settings.requested, certificate.exists()) {
+        // A kubelet likewise fails handshakes until its certificate was issued.
+        (Some(_), false) => None,
+        _ => {
+            let identity = Identity::read(&read(&certificate)?, &read(&key)?);
+            let certified = identity.and_then(|identity| identity.certified());
+            Some(Arc::new(certified.map_err(|why| unusable(&certificate, &why))?))
+        }
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|e| unusable(&certificate, &e))?;
-    let ca = &config.authentication.x509.client_ca_file;
+    let ca = &settings.config.authentication.x509.client_ca_file;
     let builder = if ca.is_empty() {
         builder.with_no_client_auth()
     } else {
@@ -54,11 +73,86 @@ pub(super) fn tls(settings: &Settings) -> Result<ServerConfig, ServerError> {
             .map_err(|e| unusable(path, &e))?;
         builder.with_client_cert_verifier(verifier)
     };
-    let private = PrivateKeyDer::from_pem_slice(&read(&key)?).map_err(|e| unusable(&key, &e))?;
-    let chain = certificates(&certificate)?;
-    let mut tls = builder.with_single_cert(chain, private).map_err(|e| unusable(&certificate, &e))?;
+    let mut tls = builder.with_cert_resolver(Arc::new(Served(served)));
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(tls)
+}
+
+/// Reads everything again when a file has changed or a certificate was issued, until `stop`. What cannot be used changes nothing.
+pub(super) async fn follow(settings: Settings, tls: Tls, mut stop: watch::Receiver<bool>) {
+    let issued = settings.requested.clone();
+    let mut seen = stamps(&settings);
+    loop {
+        let told = async {
+            match &issued {
+                Some(issued) => issued.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Cancel-safe: a level.
+            () = stopped(&mut stop) => return,
+            // Cancel-safe: a notice that is lost here is found by the next look.
+            () = told => {}
+            // Cancel-safe: only a time.
+            () = sleep(LOOK_EVERY) => {}
+        }
+        let now = stamps(&settings);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        match self::tls(&settings) {
+            Ok(config) => {
+                tracing::info!("serving certificate and client authority were read again");
+                tls.send_replace(Arc::new(config));
+            }
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "changed certificates cannot be used; the ones before them stay in use"
+            ),
+        }
+    }
+}
+
+/// Certificate and key as the configuration has them.
+fn files(settings: &Settings) -> Result<(PathBuf, PathBuf), ServerError> {
+    let config = &settings.config;
+    match &settings.requested {
+        Some(_) => {
+            let current = settings.server_store().current();
+            Ok((current.clone(), current))
+        }
+        None if config.tls_cert_file.is_empty() => own(settings),
+        None => Ok((PathBuf::from(&config.tls_cert_file), PathBuf::from(&config.tls_private_key_file))),
+    }
+}
+
+/// What tells one content of the files from another; links are followed.
+fn stamps(settings: &Settings) -> Vec<Option<(u64, u64, i64, i64)>> {
+    let config = &settings.config;
+    let mut paths = vec![settings.server_store().current()];
+    if config.gate("ReloadKubeletServerCertificateFile") {
+        paths.extend([&config.tls_cert_file, &config.tls_private_key_file].map(PathBuf::from));
+    }
+    if config.gate("ReloadKubeletClientCAFile") {
+        paths.push(PathBuf::from(&config.authentication.x509.client_ca_file));
+    }
+    let stamp = |path: &PathBuf| {
+        let data = fs::metadata(path).ok()?;
+        Some((data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
+    };
+    paths.iter().map(stamp).collect()
+}
+
+/// The certificate that every client is shown, if there is one.
+#[derive(Debug)]
+struct Served(Option<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Served {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.clone()
+    }
 }
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> ServerError {
@@ -95,8 +189,8 @@ fn own(settings: &Settings) -> Result<(PathBuf, PathBuf), ServerError> {
         .mode(0o700)
         .create(&settings.cert_dir)
         .map_err(|e| unusable(&settings.cert_dir, &e))?;
-    write(&key, key_pem.as_bytes()).map_err(|e| unusable(&key, &e))?;
-    write(&certificate, certificate_pem.as_bytes()).map_err(|e| unusable(&certificate, &e))?;
+    write_secret(&key, key_pem.as_bytes()).map_err(|e| unusable(&key, &e))?;
+    write_secret(&certificate, certificate_pem.as_bytes()).map_err(|e| unusable(&certificate, &e))?;
     Ok((certificate, key))
 }
 
@@ -131,13 +225,4 @@ fn self_signed(settings: &Settings) -> Result<(String, String), rcgen::Error> {
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     Ok((certificate.pem(), key.serialize_pem()))
-}
-
-/// Whole or not at all; readable by the owner only.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new, path)
 }

@@ -22,7 +22,7 @@ fn expected() -> Value {
         "images": [],
         "nodeInfo": {
             "architecture": go_architecture(), "bootID": "b", "containerRuntimeVersion": "containerd://2.4.0", "kernelVersion": "6.18",
-            "kubeProxyVersion": "", "kubeletVersion": "v1.36.2", "machineID": "m", "operatingSystem": "linux",
+            "kubeProxyVersion": "", "kubeletVersion": concat!("v1.36.2+nodelet.", env!("CARGO_PKG_VERSION")), "machineID": "m", "operatingSystem": "linux",
             "osImage": "Debian GNU/Linux 12 (bookworm)", "systemUUID": "s",
         },
         "runtimeHandlers": [{"features": {"recursiveReadOnlyMounts": true, "userNamespaces": true}, "name": "runc"}],

@@ -51,7 +51,7 @@ struct Setup {
 fn setup() -> Setup {
     let (general, general_api) = fake::api();
     let (node, node_api) = fake::api();
-    let clients = Clients { general, node, node_timeout: Duration::from_secs(10), server: String::new() };
+    let clients = Clients { general, node, node_timeout: Duration::from_secs(10) };
     let (recorder, _sender) = Recorder::new(None, "node1", Rates::default());
     let (runtime, states) = watch::channel(RuntimeState::default());
     let (stop, stopped) = watch::channel(false);

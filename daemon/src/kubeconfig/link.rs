@@ -1,0 +1,117 @@
+//! Connections to the API server that can be replaced while they are used.
+//!
+//! A new certificate, another address or another authority makes a new [`Line`]: calls from then on take it, and what is under
+//! way on the old one, a watch above all, goes on there until it ends by itself. behaviour.md 34.2.
+//!
+//! Connections speak HTTP/1.1: each call that outlives its deadline is dropped, and its connection with it, so that a
+//! wedged connection never serves a second call. A peer that is gone, or a load balancer that has forgotten the connection, is
+//! found by TCP keep-alive and user timeout within [`DEAD_AFTER`], also on a watch on which nothing happens.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderName, HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceBuilder, ServiceExt as _};
+
+use super::user_agent;
+use crate::credentials::Identity;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const PROBE_EVERY: Duration = Duration::from_secs(3);
+const PROBES: u32 = 3;
+/// A peer that has answered nothing for this long is gone: silence, then probes.
+const DEAD_AFTER: Duration = Duration::from_secs(19);
+const _: () = assert!(DEAD_AFTER.as_secs() == KEEP_ALIVE.as_secs() + PROBES as u64 * PROBE_EVERY.as_secs());
+const POOL_IDLE: Duration = Duration::from_secs(90);
+/// Connections kept for the next call; watches hold theirs besides.
+const POOL_MOST: usize = 8;
+/// How long a call waits for the first certificate before it fails.
+const FIRST_LINE: Duration = Duration::from_secs(5);
+
+/// A pool of connections to one address with one identity.
+pub(crate) type Line = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+
+/// There is nothing to call with.
+#[derive(Debug, thiserror::Error)]
+#[error("this node has no client certificate yet")]
+struct NoLine;
+
+/// The line that is in use, replaced by [`Link::set`].
+#[derive(Debug)]
+pub(crate) struct Link(watch::Sender<Option<Line>>);
+
+impl Link {
+    /// Without a line: calls wait a little for the first one, and fail then.
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    /// Calls from now on take this line.
+    pub(crate) fn set(&self, line: Line) {
+        self.0.send_replace(Some(line));
+    }
+
+    /// A client that always takes the newest line.
+    pub(crate) fn client(&self) -> kube::Client {
+        let current = self.0.subscribe();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let mut current = current.clone();
+            async move {
+                let line = match timeout(FIRST_LINE, current.wait_for(Option::is_some)).await {
+                    Ok(Ok(line)) => line.clone(),
+                    Ok(Err(_)) | Err(_) => None,
+                };
+                line.ok_or(NoLine)?.oneshot(request).await
+            }
+        });
+        kube::Client::new(service, "default")
+    }
+}
+
+/// Connections to where `config` points, with `identity` if there is one.
+///
+/// # Errors
+/// Authority, certificate or token cannot be used.
+pub(crate) fn line(config: &kube::Config, identity: Option<&Identity>) -> Result<Line, kube::Error> {
+    let mut config = config.clone();
+    if let Some(identity) = identity {
+        config.auth_info.client_certificate_data = Some(STANDARD.encode(identity.chain_pem()));
+        config.auth_info.client_key_data = Some(STANDARD.encode(identity.key_pem()).into());
+    }
+    config.headers.push((header::USER_AGENT, user_agent()));
+    config.headers.push((HeaderName::from_static("accept"), HeaderValue::from_static("application/json")));
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_keepalive(Some(KEEP_ALIVE));
+    connector.set_keepalive_interval(Some(PROBE_EVERY));
+    connector.set_keepalive_retries(Some(PROBES));
+    // Of data that is not acknowledged, which keep-alive does not see.
+    connector.set_tcp_user_timeout(Some(DEAD_AFTER));
+    connector.set_nodelay(true);
+    let connector = config.rustls_https_connector_with_connector(connector)?;
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(POOL_MOST)
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(BoxCloneSyncService::new(service))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

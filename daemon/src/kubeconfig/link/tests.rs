@@ -1,0 +1,296 @@
+//! Against a TLS server that tells who came.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::StatusCode;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use jiff::{Timestamp, ToSpan as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::kubeconfig;
+
+type Answer = StreamBody<futures::stream::BoxStream<'static, Result<Frame<Bytes>, std::convert::Infallible>>>;
+
+/// Signs what tests need; its certificate is good for servers and clients.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: String,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "authority");
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate, PEM, and its key.
+    pub(crate) fn issue(&self, common_name: &str, names: &[&str], days: (i64, i64)) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params =
+            CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        last(&mut params, days);
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// Signs a request as it stands in a CertificateSigningRequest.
+    pub(crate) fn sign(&self, object: &Value, days: (i64, i64)) -> Value {
+        let request = STANDARD.decode(object["spec"]["request"].as_str().unwrap()).unwrap();
+        let mut asked =
+            CertificateSigningRequestParams::from_pem(&String::from_utf8(request).unwrap()).unwrap();
+        last(&mut asked.params, days);
+        let pem = asked.signed_by(&self.issuer).unwrap().pem();
+        let mut signed = object.clone();
+        signed["status"] = json!({ "conditions": [{ "type": "Approved", "status": "True" }], "certificate": STANDARD.encode(pem) });
+        signed
+    }
+}
+
+/// Sets from when to when it counts, in days from now.
+fn last(params: &mut CertificateParams, (from, to): (i64, i64)) {
+    let date = |days: i64| {
+        let date = (Timestamp::now() + (days * 24).hours()).to_zoned(jiff::tz::TimeZone::UTC).date();
+        rcgen::date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs())
+    };
+    (params.not_before, params.not_after) = (date(from), date(to));
+}
+
+/// A request, who sent it, and where the answer goes.
+pub(crate) struct Visit {
+    pub(crate) method: http::Method,
+    pub(crate) path: String,
+    /// CN of the client's certificate, or the `Authorization` header, or nothing.
+    pub(crate) caller: String,
+    pub(crate) body: Value,
+    answer: tokio::sync::oneshot::Sender<Response<Answer>>,
+}
+
+impl Visit {
+    pub(crate) fn ok(self, body: &Value) {
+        self.reply(StatusCode::OK, body);
+    }
+
+    pub(crate) fn reply(self, status: StatusCode, body: &Value) {
+        let frame = Frame::data(Bytes::from(body.to_string()));
+        self.stream(status, futures::stream::iter([Ok(frame)]).boxed());
+    }
+
+    fn stream(
+        self,
+        status: StatusCode,
+        stream: futures::stream::BoxStream<'static, Result<Frame<Bytes>, std::convert::Infallible>>,
+    ) {
+        let response = Response::builder().status(status).header("content-type", "application/json");
+        let _ = self.answer.send(response.body(StreamBody::new(stream)).unwrap());
+    }
+
+    /// A failure as an API server tells it.
+    pub(crate) fn fail(self, code: u16, reason: &str) {
+        let body = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason,
+            "message": reason, "code": code, "metadata": {} });
+        self.reply(StatusCode::from_u16(code).unwrap(), &body);
+    }
+}
+
+/// An API server of TLS connections, driven by hand.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    visits: mpsc::Receiver<Visit>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Server {
+    pub(crate) async fn start(authority: &Authority) -> Self {
+        let (certificate, key) = authority.issue("server", &["127.0.0.1"], (-1, 10));
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let (sender, visits) = mpsc::channel(16);
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let accepting = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(acceptor.clone(), stream, sender.clone()));
+            }
+        });
+        Self { url, visits, accepting }
+    }
+
+    pub(crate) async fn next(&mut self) -> Visit {
+        let limit = Duration::from_secs(30);
+        timeout(limit, self.visits.recv()).await.expect("somebody comes").unwrap()
+    }
+}
+
+async fn serve(acceptor: TlsAcceptor, stream: tokio::net::TcpStream, visits: mpsc::Sender<Visit>) {
+    let Ok(stream) = acceptor.accept(stream).await else { return };
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|first| {
+        let (_, parsed) = x509_parser::parse_x509_certificate(first).unwrap();
+        parsed.subject().iter_common_name().next().unwrap().as_str().unwrap().to_owned()
+    });
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (visits, shown) = (visits.clone(), shown.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+            let header = head.headers.get("authorization").map(|h| h.to_str().unwrap().to_owned());
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            let visit = Visit {
+                method: head.method,
+                path: head.uri.path().to_owned(),
+                caller: shown.or(header).unwrap_or_default(),
+                body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+                answer,
+            };
+            let _ = visits.send(visit).await;
+            answered.await.map_err(std::io::Error::other)
+        }
+    });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// A kubeconfig for a server: `user` is what stands behind `user:`, as JSON.
+pub(crate) fn kubeconfig_text(authority: &Authority, url: &str, user: &Value) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{ "name": "c", "context": { "cluster": "k", "user": "u" } }],
+        "clusters": [{ "name": "k", "cluster": { "server": url, "certificate-authority-data": STANDARD.encode(&authority.pem) } }],
+        "users": [{ "name": "u", "user": user }],
+    })
+    .to_string()
+}
+
+/// A user of a kubeconfig with an embedded certificate.
+pub(crate) fn embedded((certificate, key): &(String, String)) -> Value {
+    json!({ "client-certificate-data": STANDARD.encode(certificate), "client-key-data": STANDARD.encode(key) })
+}
+
+async fn line_of(authority: &Authority, url: &str, name: &str) -> Line {
+    let user = embedded(&authority.issue(name, &[], (-1, 10)));
+    let text = kubeconfig_text(authority, url, &user);
+    let access = kubeconfig::parse(&text, Path::new("/k.conf")).await.unwrap();
+    access.line(access.identity.as_ref()).unwrap()
+}
+
+async fn call(client: kube::Client) -> Result<String, kube::Error> {
+    client.request_text(Request::get("/x").body(Vec::new()).unwrap()).await
+}
+
+#[tokio::test]
+async fn new_calls_take_the_new_certificate_while_a_watch_goes_on() {
+    let authority = Authority::new();
+    let mut server = Server::start(&authority).await;
+    let link = Link::new();
+    link.set(line_of(&authority, &server.url, "old").await);
+    let client = link.client();
+
+    let request = Request::get("/watch").body(Body::empty()).unwrap();
+    let watching = tokio::spawn({
+        let client = client.clone();
+        async move { client.send(request).await.unwrap() }
+    });
+    let visit = server.next().await;
+    assert_eq!((visit.path.as_str(), visit.caller.as_str()), ("/watch", "old"));
+    let (events, received) = mpsc::channel::<&'static str>(4);
+    let frames = tokio_stream_of(received);
+    visit.stream(StatusCode::OK, frames);
+    let mut watch = watching.await.unwrap().into_body();
+
+    // An idle connection of the old line is not taken any more.
+    let first = tokio::spawn(call(client.clone()));
+    let visit = server.next().await;
+    assert_eq!(visit.caller, "old");
+    visit.ok(&json!({}));
+    first.await.unwrap().unwrap();
+    link.set(line_of(&authority, &server.url, "new").await);
+    let second = tokio::spawn(call(client.clone()));
+    let visit = server.next().await;
+    assert_eq!(visit.caller, "new");
+    visit.ok(&json!({}));
+    second.await.unwrap().unwrap();
+
+    events.send("still here").await.unwrap();
+    let frame = watch.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(&*frame, b"still here");
+}
+
+fn tokio_stream_of(
+    received: mpsc::Receiver<&'static str>,
+) -> futures::stream::BoxStream<'static, Result<Frame<Bytes>, std::convert::Infallible>> {
+    futures::stream::unfold(received, |mut received| async move {
+        let event = received.recv().await?;
+        Some((Ok(Frame::data(Bytes::from_static(event.as_bytes()))), received))
+    })
+    .boxed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_certificate_calls_wait_a_little_and_say_what_is_missing() {
+    let link = Link::new();
+    let error = crate::cause::chain(&call(link.client()).await.unwrap_err());
+    assert!(error.contains("this node has no client certificate yet"), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_that_waits_goes_out_with_the_first_certificate() {
+    let authority = Authority::new();
+    let mut server = Server::start(&authority).await;
+    let link = Link::new();
+    let waiting = tokio::spawn(call(link.client()));
+    link.set(line_of(&authority, &server.url, "first").await);
+    let visit = server.next().await;
+    assert_eq!(visit.caller, "first");
+    visit.ok(&json!({}));
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_is_refused() {
+    let server = Server::start(&Authority::new()).await;
+    let link = Link::new();
+    link.set(line_of(&Authority::new(), &server.url, "n").await);
+    let error = crate::cause::chain(&call(link.client()).await.unwrap_err());
+    assert!(error.contains("invalid peer certificate: BadSignature"), "{error}");
+}
