@@ -145,8 +145,13 @@ impl World {
 
     /// The call reaches whoever does its work.
     pub(crate) fn arrive(&mut self, number: u64) -> Check {
+        let over = self.time >= self.scenario.faults_until;
         let Some(in_flight) = self.calls.get_mut(&number) else { return Ok(()) };
         in_flight.arrived = true;
+        if over && in_flight.fate == Fate::Hangs {
+            // It was late, and when it comes nothing hangs any more.
+            in_flight.fate = Fate::Works;
+        }
         let (key, call, fate, pod) =
             (in_flight.key, in_flight.call.clone(), in_flight.fate, Arc::clone(&in_flight.pod));
         if !self.runtime.up && !is_own(&call) {
