@@ -178,6 +178,10 @@ fn scope(tier: &str, container: &Running) -> String {
 #[tokio::test]
 async fn nodelet_under_systemd_holds_pods_in_cgroups_of_their_own() {
     scenario(bed!("pods"), async |bed| {
+        // crun 1.21 leaves memory.oom.group as it is where systemd makes the cgroup.
+        let runc = "sed -i \"s/default_runtime_name = .*/default_runtime_name = 'runc'/\" /etc/containerd/config.toml; \
+                    systemctl restart containerd";
+        bed.node(1).sh(runc).await.unwrap();
         let agent = Agent::install(bed, CONFIGURATION).await;
         assert_eq!(agent.unit("ActiveState").await, "active");
         for pod in [GUARANTEED, BURSTABLE, BEST_EFFORT] {
@@ -324,7 +328,7 @@ async fn a_pod_beyond_its_memory_is_killed_and_restarted_and_one_with_a_quota_ge
         let status = agent.node.cri().container_status(&first).await.unwrap();
         assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"));
         let story = agent.explain("hungry").await;
-        assert!(story.contains("OOMKilled") && story.contains("137"), "{story}");
+        assert!(story.contains("exited 137 (OOMKilled)"), "{story}");
         agent.take("hungry").await;
 
         agent.put(("busy", "limits: { cpu: 200m }"), "while true; do :; done").await;
