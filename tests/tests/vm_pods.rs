@@ -25,9 +25,10 @@ staticPodPath: /etc/kubernetes/manifests
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 cgroupsPerQOS: true
 cgroupDriver: systemd
-enforceNodeAllocatable: [pods]
-kubeReserved: { cpu: 100m, memory: 64Mi, pid: '1000' }
-podPidsLimit: 256
+enforceNodeAllocatable: [pods, kube-reserved]
+kubeReserved: { cpu: 100m, memory: 256Mi, pid: '1000' }
+kubeReservedCgroup: /nodelet.slice
+podPidsLimit: 100
 ";
 
 const SLEEP: &str = "trap 'exit 0' TERM; while true; do sleep 1; done";
@@ -94,11 +95,11 @@ spec:
         self.node.run(&["rm", &format!("{MANIFESTS}/{name}.yaml")]).await.unwrap();
     }
 
-    /// All containers of a pod, the newest last.
+    /// All containers of a pod, the newest last; none while the runtime is not reached, as after a power cut.
     async fn containers(&self, name: &str) -> Vec<v1::Container> {
         let labels =
             HashMap::from([("io.kubernetes.pod.name".to_owned(), format!("{name}-{}", self.node.name()))]);
-        let mut all = self.node.cri().list_containers(labels).await.unwrap();
+        let mut all = self.node.cri().list_containers(labels).await.unwrap_or_default();
         all.sort_by_key(|container| container.created_at);
         all
     }
@@ -178,10 +179,7 @@ fn scope(tier: &str, container: &Running) -> String {
 #[tokio::test]
 async fn nodelet_under_systemd_holds_pods_in_cgroups_of_their_own() {
     scenario(bed!("pods"), async |bed| {
-        // crun 1.21 leaves memory.oom.group as it is where systemd makes the cgroup.
-        let runc = "sed -i \"s/default_runtime_name = .*/default_runtime_name = 'runc'/\" /etc/containerd/config.toml; \
-                    systemctl restart containerd";
-        bed.node(1).sh(runc).await.unwrap();
+        use_runc(bed.node(1)).await;
         let agent = Agent::install(bed, CONFIGURATION).await;
         assert_eq!(agent.unit("ActiveState").await, "active");
         for pod in [GUARANTEED, BURSTABLE, BEST_EFFORT] {
@@ -193,8 +191,17 @@ async fn nodelet_under_systemd_holds_pods_in_cgroups_of_their_own() {
         assert_eq!(agent.unit("NRestarts").await, "0");
         assert_eq!(agent.unit("ActiveState").await, "active");
         values(&agent, &guaranteed, &burstable, &best_effort).await;
+        agent.node.sh("systemctl daemon-reload").await.unwrap();
+        values(&agent, &guaranteed, &burstable, &best_effort).await;
     })
     .await;
+}
+
+/// crun 1.21 leaves `memory.oom.group` as it is where systemd makes the cgroup.
+async fn use_runc(node: &Node) {
+    let runc = "sed -i \"s/default_runtime_name = .*/default_runtime_name = 'runc'/\" /etc/containerd/config.toml; \
+                systemctl restart containerd";
+    node.sh(runc).await.unwrap();
 }
 
 /// What the kernel holds is what a kubelet would have written.
@@ -202,16 +209,17 @@ async fn values(agent: &Agent<'_>, guaranteed: &Running, burstable: &Running, be
     let memory = agent.number("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo").await * 1024;
     let pids =
         agent.number("cat /proc/sys/kernel/pid_max /proc/sys/kernel/threads-max | sort -n | head -n 1").await;
-    let (allocatable, pids) = ((memory - 64 * MIB).to_string(), (pids - 1000).to_string());
+    let (allocatable, pids) = ((memory - 256 * MIB).to_string(), (pids - 1000).to_string());
     let unlimited = "max 100000";
     // Several weights: the runtime decides by which curve it converts shares.
-    let expected: [(String, &[&str], &str, &str, &str); 9] = [
+    let expected: [(String, &[&str], &str, &str, &str); 10] = [
+        ("/sys/fs/cgroup/nodelet.slice".to_owned(), &["4"], unlimited, "268435456", "1000"),
         (TOP.to_owned(), &["36"], unlimited, &allocatable, &pids),
         (format!("{TOP}/kubepods-burstable.slice"), &["8"], unlimited, "max", "max"),
         (format!("{TOP}/kubepods-besteffort.slice"), &["1"], unlimited, "max", "max"),
-        (slice("", &guaranteed.uid), &["12"], "30000 100000", "67108864", "256"),
-        (slice("burstable", &burstable.uid), &["8"], unlimited, "max", "256"),
-        (slice("besteffort", &best_effort.uid), &["1"], unlimited, "max", "256"),
+        (slice("", &guaranteed.uid), &["12"], "30000 100000", "67108864", "100"),
+        (slice("burstable", &burstable.uid), &["8"], unlimited, "max", "100"),
+        (slice("besteffort", &best_effort.uid), &["1"], unlimited, "max", "100"),
         (scope("", guaranteed), &["12", "40"], "30000 100000", "67108864", ""),
         (scope("burstable", burstable), &["8", "29"], unlimited, "max", ""),
         (scope("besteffort", best_effort), &["1"], unlimited, "max", ""),
@@ -280,6 +288,11 @@ async fn cgroups_outlive_a_killed_daemon_and_go_with_their_pods() {
 
         // What somebody has left: a bare directory, a slice of systemd's with a process.
         agent.node.sh("systemctl stop nodelet.service").await.unwrap();
+        assert_eq!(
+            (agent.unit("ActiveState").await, agent.unit("Result").await),
+            ("inactive".into(), "success".into())
+        );
+        assert_eq!(agent.running("guaranteed").await, guaranteed);
         let bare = slice("besteffort", "11111111-2222-3333-4444-555555555555");
         let busy = slice("", "66666666-7777-8888-9999-000000000000");
         let unit = busy.rsplit('/').next().unwrap();
@@ -311,10 +324,13 @@ async fn cgroups_outlive_a_killed_daemon_and_go_with_their_pods() {
 }
 
 #[tokio::test]
-async fn a_pod_beyond_its_memory_is_killed_and_restarted_and_one_with_a_quota_gets_no_more() {
+async fn pods_get_no_more_memory_processes_or_processor_time_than_their_limits() {
     scenario(bed!("pods-limits"), async |bed| {
+        use_runc(bed.node(1)).await;
         let agent = Agent::install(bed, CONFIGURATION).await;
-        agent.put(("hungry", "limits: { memory: 32Mi }"), "x=a; while true; do x=$x$x; done").await;
+        // A child is too large, and all of the container is killed.
+        let hungry = "sh -c 'x=a; while true; do x=$x$x; done'; exec sleep 1000";
+        agent.put(("hungry", "limits: { memory: 32Mi }"), hungry).await;
         let look = || async {
             let all = agent.containers("hungry").await;
             let attempts: Vec<_> =
@@ -330,6 +346,17 @@ async fn a_pod_beyond_its_memory_is_killed_and_restarted_and_one_with_a_quota_ge
         let story = agent.explain("hungry").await;
         assert!(story.contains("exited 137 (OOMKilled)"), "{story}");
         agent.take("hungry").await;
+
+        agent.put(("many", ""), "(while true; do sleep 1000 & done); exec sleep 1000").await;
+        let many = agent.running("many").await;
+        let slice = slice("besteffort", &many.uid);
+        let look = || async {
+            let events = agent.node.sh(&format!("cat {slice}/pids.events {slice}/pids.peak")).await.unwrap();
+            let is_held = !events.contains("max 0\n") && events.ends_with("\n100\n");
+            if is_held { Look::There(()) } else { Look::NotYet(events) }
+        };
+        wait::until("the pod to have as many processes as it may", LIMIT, look).await.unwrap();
+        agent.take("many").await;
 
         agent.put(("busy", "limits: { cpu: 200m }"), "while true; do :; done").await;
         let busy = agent.running("busy").await;
@@ -348,7 +375,7 @@ async fn a_pod_beyond_its_memory_is_killed_and_restarted_and_one_with_a_quota_ge
 }
 
 #[tokio::test]
-async fn pods_come_up_again_after_a_reboot() {
+async fn pods_come_up_again_after_a_reboot_and_after_a_power_cut() {
     scenario(bed!("pods-reboot"), async |bed| {
         let agent = Agent::install(bed, CONFIGURATION).await;
         for pod in [GUARANTEED, BEST_EFFORT] {
@@ -356,16 +383,29 @@ async fn pods_come_up_again_after_a_reboot() {
         }
         let before = [agent.running("guaranteed").await, agent.running("besteffort").await];
         agent.node.reboot().await.unwrap();
-        assert_eq!(agent.unit("ActiveState").await, "active");
-        let after = [agent.running("guaranteed").await, agent.running("besteffort").await];
+        let after = again(&agent, &before).await;
         for (before, after) in before.iter().zip(&after) {
-            assert_eq!((&after.uid, after.attempt), (&before.uid, before.attempt + 1));
-            assert_ne!(after.id, before.id);
+            assert_eq!(after.attempt, before.attempt + 1);
         }
-        let held = agent.cgroup(&slice("", &after[0].uid)).await;
-        assert_eq!((&*held["cpu.max"], &*held["memory.max"]), ("30000 100000", "67108864"));
+        agent.node.cut_power().await.unwrap();
+        agent.node.boot().await.unwrap();
+        // The runtime may have lost that its containers were started.
+        again(&agent, &after).await;
     })
     .await;
+}
+
+/// The same pods, in containers of their own.
+async fn again(agent: &Agent<'_>, before: &[Running; 2]) -> [Running; 2] {
+    assert_eq!(agent.unit("ActiveState").await, "active");
+    let after = [agent.running("guaranteed").await, agent.running("besteffort").await];
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(after.uid, before.uid);
+        assert!(after.id != before.id && after.attempt >= before.attempt, "{before:?} {after:?}");
+    }
+    let held = agent.cgroup(&slice("", &after[0].uid)).await;
+    assert_eq!((&*held["cpu.max"], &*held["memory.max"]), ("30000 100000", "67108864"));
+    after
 }
 
 #[tokio::test]
@@ -374,20 +414,30 @@ async fn a_machine_that_is_switched_off_waits_for_its_pods() {
         let graceful = "shutdownGracePeriod: 30s\nshutdownGracePeriodCriticalPods: 5s\n";
         let agent = Agent::install(bed, &format!("{CONFIGURATION}{graceful}")).await;
         // systemd would send a signal too, but it knows no hooks.
-        let manifest = r#"
+        let manifest = |name: &str, priority: &str| {
+            format!(
+                r#"
 apiVersion: v1
 kind: Pod
-metadata: { name: slow, namespace: default }
+metadata: {{ name: {name}, namespace: default }}
 spec:
+  {priority}
   terminationGracePeriodSeconds: 20
   containers:
   - name: c
     image: "nodelet.dev/busybox:1"
-    command: [sh, -c, "trap 'sleep 2; echo trapped; exit 0' TERM; echo begun; while true; do sleep 1; done"]
-    lifecycle: { preStop: { exec: { command: [sh, -c, "sleep 2; echo hooked >/proc/1/fd/1"] } } }
-"#;
-        agent.node.write(&format!("{MANIFESTS}/slow.yaml"), "0644", manifest.as_bytes()).await.unwrap();
-        let slow = agent.running("slow").await;
+    command: [sh, -c, "trap 'sleep 1; echo trapped; exit 0' TERM; echo begun; while true; do sleep 1; done"]
+    lifecycle: {{ preStop: {{ exec: {{ command: [sh, -c, "sleep 1; echo hooked >/proc/1/fd/1"] }} }} }}
+"#
+            )
+        };
+        let pods = [("slow", ""), ("vital", "priority: 2000001000")];
+        let mut before = Vec::new();
+        for (name, priority) in pods {
+            let path = format!("{MANIFESTS}/{name}.yaml");
+            agent.node.write(&path, "0644", manifest(name, priority).as_bytes()).await.unwrap();
+            before.push(agent.running(name).await);
+        }
         let inhibitors = "busctl call org.freedesktop.login1 /org/freedesktop/login1 \
                           org.freedesktop.login1.Manager ListInhibitors";
         let look = || async {
@@ -397,12 +447,19 @@ spec:
         };
         wait::until("logind to know nodelet's lock", LIMIT, look).await.unwrap();
 
-        let logs = format!("/var/log/pods/default_slow-{}_{}/c", agent.node.name(), slow.uid);
         agent.node.reboot().await.unwrap();
-        let said = agent.node.sh(&format!("cat {logs}/0.log")).await.unwrap();
-        let words: Vec<&str> = said.lines().filter_map(|line| line.rsplit(' ').next()).collect();
-        assert_eq!(words, ["begun", "hooked", "trapped"], "{said}");
-        assert!(agent.running("slow").await.attempt > slow.attempt);
+        let mut times = Vec::new();
+        for ((name, _), before) in pods.iter().zip(&before) {
+            let log = format!("/var/log/pods/default_{name}-{}_{}/c/0.log", agent.node.name(), before.uid);
+            let said = agent.node.sh(&format!("cat {log}")).await.unwrap();
+            let lines = said.lines().map(|line| line.split_once(" stdout F ").unwrap());
+            let (at, words): (Vec<String>, Vec<&str>) = lines.map(|(at, word)| (at.to_owned(), word)).unzip();
+            assert_eq!(words, ["begun", "hooked", "trapped"], "{said}");
+            times.push(at);
+            assert!(agent.running(name).await.attempt > before.attempt);
+        }
+        // Critical pods begin to end when the others have.
+        assert!(times[1][1] > times[0][2], "{times:?}");
     })
     .await;
 }
