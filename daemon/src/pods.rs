@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cgroups::Tier;
+use cgroups::{Demand, Tier};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lifecycle::{Assignment, Origin, PullLimits, Settings};
@@ -64,6 +64,8 @@ struct Handle {
     removed: bool,
     /// Where its cgroup is, if it has one.
     tier: Tier,
+    /// What it adds to the tiers.
+    demand: Demand,
 }
 
 /// Everything that the supervisor needs.
@@ -347,6 +349,7 @@ impl Pods {
             next: None,
             removed: false,
             tier: cgroups::pod_tier(&assignment.pod),
+            demand: Demand::of([&*assignment.pod]),
         };
         let unknown = self.in_runtime.as_ref().is_some_and(|found| !found.contains_key(&uid));
         mailbox.assign(assignment.clone());
@@ -460,6 +463,19 @@ impl Pods {
     fn sweep_cgroups(&mut self) {
         let Some(cgroups) = self.shared.executor.cgroups().cloned() else { return };
         let known = self.handles.iter().map(|(uid, handle)| (uid.clone(), handle.tier)).collect();
+        let is_running = |uid: &String| self.in_runtime.as_ref().is_some_and(|found| found.contains_key(uid));
+        let running = self.handles.iter().filter(|(uid, _)| is_running(uid));
+        let running: BTreeMap<String, Demand> =
+            running.map(|(uid, handle)| (uid.clone(), handle.demand)).collect();
+        let tiers = cgroups.clone();
+        tokio::spawn(async move {
+            if let Err(error) = tiers.gathered(running).await {
+                tracing::warn!(
+                    error = crate::cause::chain(&error),
+                    "the cgroups of the tiers cannot be written"
+                );
+            }
+        });
         match cgroups.orphans(&known) {
             Ok(lost) if lost.is_empty() => {}
             Ok(lost) => {

@@ -77,6 +77,10 @@ fn observation(seen: &Observation) -> String {
         let state = match c.state {
             ContainerState::Created => "created".to_owned(),
             ContainerState::Running => "running".to_owned(),
+            // The usual words say no more than the code.
+            ContainerState::Exited if !["", "Completed", "Error"].contains(&&*c.reason) => {
+                format!("exited {} ({})", c.exit_code, c.reason)
+            }
             ContainerState::Exited => format!("exited {}", c.exit_code),
             ContainerState::Unknown => "unknown".to_owned(),
         };

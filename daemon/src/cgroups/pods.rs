@@ -79,6 +79,8 @@ struct Tiers {
     /// What each pod asks for, by UID.
     pods: BTreeMap<String, Demand>,
     written: Option<TierValues>,
+    /// Whether the pods that an earlier daemon has left running are among `pods`.
+    gathered: bool,
 }
 
 impl PodCgroups {
@@ -140,7 +142,10 @@ impl PodCgroups {
     async fn write_tiers(&self, tiers: &mut Tiers) -> Result<(), PodCgroupError> {
         let limits = &self.0.limits;
         let demand = tiers.pods.values().copied().sum();
-        let wanted = tier_values(&demand, &limits.capacity, &limits.policy);
+        let mut wanted = tier_values(&demand, &limits.capacity, &limits.policy);
+        if !tiers.gathered {
+            self.keep_running(&mut wanted)?;
+        }
         let written = tiers.written.as_ref();
         let layout = self.0.tree.layout();
         for (tier, values, before) in [
@@ -154,6 +159,36 @@ impl PodCgroups {
         }
         tiers.written = Some(wanted);
         Ok(())
+    }
+
+    /// Leaves alone what follows from pods that are not known yet but run: they keep the processor time that an earlier
+    /// daemon has given them.
+    fn keep_running(&self, wanted: &mut TierValues) -> Result<(), PodCgroupError> {
+        for values in [&mut wanted.top, &mut wanted.burstable, &mut wanted.best_effort] {
+            values.memory_kept = None;
+        }
+        for values in [&mut wanted.burstable, &mut wanted.best_effort] {
+            values.memory_max = None;
+        }
+        let held = self.0.tree.held(&self.0.tree.layout().tier(Tier::Burstable))?.unwrap_or_default();
+        if held.values().cpu_shares > wanted.burstable.cpu_shares {
+            wanted.burstable.cpu_shares = None;
+        }
+        Ok(())
+    }
+
+    /// Counts the pods that an earlier daemon has left running, by UID. From now on the tiers hold what follows from the pods.
+    ///
+    /// # Errors
+    /// They cannot be written; they are again in a minute.
+    pub async fn gathered(&self, running: BTreeMap<String, Demand>) -> Result<(), PodCgroupError> {
+        let mut tiers = self.0.tiers.lock().await;
+        for (uid, demand) in running {
+            // What was told since is newer.
+            tiers.pods.entry(uid).or_insert(demand);
+        }
+        tiers.gathered = true;
+        self.write_tiers(&mut tiers).await
     }
 
     /// Holds the cgroups of the reservations to them (behaviour.md 23.2). Each is tried, whatever becomes of the other.
@@ -174,13 +209,21 @@ impl PodCgroups {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// Makes the pod's cgroup, or has the one that is there hold what it should, and says its name for the runtime
-    /// (`cgroup_parent` of the sandbox). The spec has to be the allocated one. A memory limit that is below what is in
+    /// The name of the pod's cgroup for the runtime, whether it is there or not: it takes it from the configuration of the
+    /// sandbox at each container anew.
+    ///
+    /// # Errors
+    /// The UID makes no name.
+    pub fn path(&self, pod: &Pod) -> Result<String, PodCgroupError> {
+        Ok(self.cgroup(pod)?.path())
+    }
+
+    /// Makes the pod's cgroup, or has the one that is there hold what it should. The spec has to be the allocated one. A memory limit that is below what is in
     /// use is left for [`Self::update`].
     ///
     /// # Errors
     /// It cannot be made; the next attempt goes on from where this one ended.
-    pub async fn ensure(&self, pod: &Pod) -> Result<String, PodCgroupError> {
+    pub async fn ensure(&self, pod: &Pod) -> Result<(), PodCgroupError> {
         let cgroup = self.cgroup(pod)?;
         {
             let mut tiers = self.0.tiers.lock().await;
@@ -192,8 +235,7 @@ impl PodCgroups {
         if matches!(values.memory_max, Some(Limit::At(limit)) if limit <= used) {
             values.memory_max = None;
         }
-        self.0.tree.ensure(&cgroup, &values).await?;
-        Ok(cgroup.path())
+        Ok(self.0.tree.ensure(&cgroup, &values).await?)
     }
 
     /// Carries one half of a resize of one resource to the pod's cgroup; `pod` has the new resources.

@@ -212,7 +212,7 @@ impl Executor {
             }
             if let Some(cgroups) = &self.cgroups {
                 let pod = resize::as_allocated(pod, allocated.as_deref());
-                linux.cgroup_parent = cgroups.ensure(&pod).await.map_err(|e| refused(&chain(&e)))?;
+                cgroups.ensure(&pod).await.map_err(|e| refused(&chain(&e)))?;
             }
         }
         let id = self.client.run_pod_sandbox(config, String::new()).await.map_err(failure)?;
@@ -229,7 +229,12 @@ impl Executor {
         if let Some(note) = note {
             self.recorder.pod_event(pod, None, true, "DNSConfigForming", note);
         }
-        Ok(sandbox_config::sandbox_config(pod, attempt, &self.pod_logs(pod), resolver, &self.place.limits))
+        let logs = self.pod_logs(pod);
+        let mut config = sandbox_config::sandbox_config(pod, attempt, &logs, resolver, &self.place.limits);
+        if let (Some(cgroups), Some(linux)) = (&self.cgroups, &mut config.linux) {
+            linux.cgroup_parent = cgroups.path(pod).map_err(|e| refused(&chain(&e)))?;
+        }
+        Ok(config)
     }
 
     async fn pull(&self, pod: &Pod, image: &str) -> Outcome {

@@ -79,7 +79,8 @@ async fn a_pods_cgroup_is_made_and_its_tier_weighs_more() {
         (node.content("kubepods/memory.max"), node.content("kubepods/cpu.weight")),
         ("1072693248".into(), "36".into())
     );
-    assert_eq!(node.pods.ensure(&pod("1", "16Mi")).await.unwrap(), "/kubepods/burstable/podu");
+    node.pods.ensure(&pod("1", "16Mi")).await.unwrap();
+    assert_eq!(node.pods.path(&pod("1", "16Mi")).unwrap(), "/kubepods/burstable/podu");
     assert_eq!(node.content("kubepods/burstable/cpu.weight"), "39");
     let file = |name: &str| node.content(&format!("kubepods/burstable/podu/{name}"));
     assert_eq!((file("cpu.weight"), file("cpu.max")), ("39".into(), "110000 100000".into()));
@@ -96,6 +97,23 @@ async fn tiers_are_written_when_they_change_and_again_when_asked_for() {
     node.holds("kubepods/burstable/cpu.weight", "");
     node.pods.refresh(true).await.unwrap();
     assert_eq!(node.content("kubepods/burstable/cpu.weight"), "39");
+}
+
+#[tokio::test]
+async fn pods_that_run_on_keep_their_tiers_weight_until_they_are_known() {
+    let node = node("none");
+    let weight = "kubepods/burstable/cpu.weight";
+    node.holds(weight, "24\n");
+    node.pods.refresh(true).await.unwrap();
+    assert_eq!(node.content(weight), "24\n");
+    // One that comes meanwhile needs more than that.
+    node.pods.ensure(&pod("1", "16Mi")).await.unwrap();
+    assert_eq!(node.content(weight).trim(), "39");
+    node.pods.gathered([("other".to_owned(), Demand::of([&pod("1", "16Mi")]))].into()).await.unwrap();
+    assert_eq!(node.content(weight).trim(), "79");
+    node.holds(weight, "");
+    node.pods.remove("other").await.unwrap();
+    assert_eq!(node.content(weight), "39");
 }
 
 #[tokio::test]
