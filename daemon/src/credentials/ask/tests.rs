@@ -150,12 +150,14 @@ async fn a_request_that_nobody_approves_is_given_up_after_an_hour_and_one_that_w
     let name = body["metadata"]["name"].as_str().unwrap().to_owned();
     loop {
         tokio::select! {
-            call = world.api.next() => { call.is(&Method::GET, &format!("{REQUESTS}/{name}")); call.ok(&body); }
+            // The end first: with it the fake server has no client any more.
+            biased;
             outcome = &mut world.asking => {
                 let error = chain(&outcome.unwrap().unwrap_err());
                 assert!(error.contains("was not approved in 60 minutes"), "{error}");
                 break;
             }
+            call = world.api.next() => { call.is(&Method::GET, &format!("{REQUESTS}/{name}")); call.ok(&body); }
         }
     }
     let waited = begun.elapsed().as_secs();
