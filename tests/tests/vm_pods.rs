@@ -147,7 +147,7 @@ spec:
     /// The files of a cgroup.
     async fn cgroup(&self, path: &str) -> BTreeMap<String, String> {
         let script = format!(
-            "cd {path}; for f in cpu.weight cpu.max memory.max memory.oom.group pids.max; do echo $f=$(cat $f); done"
+            "cd {path}; for f in cpu.weight cpu.max memory.max memory.swap.max memory.oom.group pids.max; do echo $f=$(cat $f); done"
         );
         let said = self.node.sh(&script).await.unwrap();
         said.lines()
@@ -197,7 +197,7 @@ async fn nodelet_under_systemd_holds_pods_in_cgroups_of_their_own() {
     .await;
 }
 
-/// crun 1.21 leaves `memory.oom.group` as it is where systemd makes the cgroup.
+/// crun 1.21 passes over the files of the unified hierarchy, `memory.oom.group` say, where systemd makes the cgroup.
 async fn use_runc(node: &Node) {
     let runc = "sed -i \"s/default_runtime_name = .*/default_runtime_name = 'runc'/\" /etc/containerd/config.toml; \
                 systemctl restart containerd";
@@ -232,6 +232,7 @@ async fn values(agent: &Agent<'_>, guaranteed: &Running, burstable: &Running, be
             && held["cpu.max"] == *cpu
             && held["memory.max"] == *memory
             && (is_container || held["pids.max"] == *pids)
+            && (held["memory.swap.max"] == "0") == is_container
             && (held["memory.oom.group"] == "1") == is_container;
         if !right {
             wrong.push(format!("{path}: {held:?}, not {weights:?} {cpu} {memory} {pids}"));
