@@ -85,33 +85,39 @@ impl Executor {
         self.cgroups.as_ref()
     }
 
-    /// Does what `call` asks for `pod`.
+    /// Does what `call` asks for `pod`. The long ones are boxed: all calls under way would else be as large as the largest, and a
+    /// thousand pods that are stopped at once set the size of the heap.
     pub(crate) async fn carry_out(&self, pod: &Pod, call: Call) -> Outcome {
         let done = |r: Result<(), CallError>| r.map(|()| Answer::Done).map_err(failure);
         match call {
-            Call::Observe => self.observe(pod).await,
-            Call::RunSandbox { attempt, allocated } => self.run_sandbox(pod, attempt, allocated).await,
+            Call::Observe => Box::pin(self.observe(pod)).await,
+            Call::RunSandbox { attempt, allocated } => {
+                Box::pin(self.run_sandbox(pod, attempt, allocated)).await
+            }
             Call::StopSandbox { id } => done(self.client.stop_pod_sandbox(&id).await),
             Call::RemoveSandbox { id } => done(self.client.remove_pod_sandbox(&id).await),
             Call::InspectImage { image } => {
-                let id = self.images.inspect(pod, &image).await.map_err(image_failure)?;
+                let id = Box::pin(self.images.inspect(pod, &image)).await.map_err(image_failure)?;
                 Ok(Answer::Image { id })
             }
-            Call::PullImage { image } => self.pull(pod, &image).await,
-            call @ Call::CreateContainer { .. } => self.create_container(pod, call).await,
+            Call::PullImage { image } => Box::pin(self.pull(pod, &image)).await,
+            call @ Call::CreateContainer { .. } => Box::pin(self.create_container(pod, call)).await,
             Call::StartContainer { id, .. } => done(self.client.start_container(&id).await),
             Call::StopContainer { id, grace } => done(self.client.stop_container(&id, grace).await),
-            Call::RunHook { id, name, hook, pod_ips } => self.run_hook(pod, &id, &name, hook, pod_ips).await,
+            Call::RunHook { id, name, hook, pod_ips } => {
+                Box::pin(self.run_hook(pod, &id, &name, hook, pod_ips)).await
+            }
             Call::UpdateResources { id, name, resource, resources } => {
-                self.update_resources(pod, &id, &name, resource, *resources).await
+                Box::pin(self.update_resources(pod, &id, &name, resource, *resources)).await
             }
             Call::UpdatePod { sandbox_id, resource, resources } => {
-                self.update_pod(pod, &sandbox_id, resource, &resources).await
+                Box::pin(self.update_pod(pod, &sandbox_id, resource, &resources)).await
             }
             Call::RemoveCgroup => match &self.cgroups {
                 Some(cgroups) => {
                     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-                    cgroups.remove(uid).await.map(|()| Answer::Done).map_err(|e| refused(&chain(&e)))
+                    let removed = Box::pin(cgroups.remove(uid)).await;
+                    removed.map(|()| Answer::Done).map_err(|e| refused(&chain(&e)))
                 }
                 None => Ok(Answer::Done),
             },

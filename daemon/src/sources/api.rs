@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::Api;
 use tokio::sync::{mpsc, watch};
 
@@ -70,7 +70,23 @@ fn sort_out(change: Change<Pod>, mirrors: &Mirrors) -> Option<Update> {
 
 fn stamped(mut pod: Pod) -> Arc<Pod> {
     stamp(&mut pod, Source::Api);
+    if let Some(status) = &mut pod.status {
+        shrink(status);
+    }
     Arc::new(pod)
+}
+
+/// The object is held for as long as it is the newest; a list that was read has room for four, and a container's status is large.
+fn shrink(status: &mut PodStatus) {
+    let lists = [
+        &mut status.init_container_statuses,
+        &mut status.container_statuses,
+        &mut status.ephemeral_container_statuses,
+    ];
+    lists.into_iter().flatten().for_each(Vec::shrink_to_fit);
+    if let Some(conditions) = &mut status.conditions {
+        conditions.shrink_to_fit();
+    }
 }
 
 #[cfg(test)]

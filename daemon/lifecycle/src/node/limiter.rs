@@ -146,6 +146,10 @@ impl Limiter {
             .map(|(key, _)| key.clone())
             .collect();
         self.extra = (self.extra + overdue.len()).min(MAX_LIMIT);
+        if !overdue.is_empty() {
+            // Who is ahead hangs: the others do not wait for them.
+            self.ahead = AHEAD;
+        }
         for key in overdue {
             if let Some(lent) = self.lent.remove(&key) {
                 self.stuck.insert(key, lent);
