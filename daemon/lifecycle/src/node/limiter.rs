@@ -9,9 +9,10 @@
 //!   2 -> 4 -> 6      6 brings no more than 4: back to 4, and 6 is tried again when what is known of it is old
 //! ```
 //!
-//! A start that takes four times as long as the running median gives its slot back; it stays counted as stuck. While starts
-//! get stuck, as many more are lent beside them: twenty that hang hold the others up for a few medians and not for one after
-//! the other.
+//! A start that takes four times as long as the running median gives its slot back; it stays counted as stuck. Until then it
+//! holds a slot and does nothing. Where a part `p` of all starts gets stuck, there are `4 p / (1 - p)` such slots for each one
+//! in which work is done (each is held for four medians instead of one), so as many more are lent: the others have the slots
+//! that they would have had.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -26,14 +27,16 @@ const FIRST_LIMIT: usize = 2;
 const MAX_LIMIT: usize = 16;
 /// Starts of a new burst that go ahead of the others: with few in flight the first pod is up sooner.
 const AHEAD: usize = 3;
-/// Starts that may be stuck beside those in flight, before no more are lent.
-const MAX_STUCK: usize = 64;
+/// Starts that may be stuck beside those in flight, before no more are lent: more than a node has pods as a rule.
+const MAX_STUCK: usize = 256;
 /// A start is given at least this long before its slot is lent to another.
-const LEAST_USUAL: Duration = Duration::from_millis(100);
+const LEAST_USUAL: Duration = Duration::from_millis(25);
 /// And this long while it is not known how long starts take.
 const UNKNOWN_USUAL: Duration = Duration::from_millis(500);
 /// A start that takes so many medians is stuck.
 const STUCK_MEDIANS: u32 = 4;
+/// What a start says about the part of them that gets stuck, beside those before it.
+const STUCK_WEIGHT: f64 = 1.0 / 16.0;
 /// Durations that the median is taken of.
 const SAMPLES: usize = 32;
 /// Less gain than this is none.
@@ -45,8 +48,8 @@ const OLD: Duration = Duration::from_secs(20);
 pub(super) struct Limiter {
     lent: BTreeMap<Key, Lent>,
     stuck: BTreeMap<Key, Lent>,
-    /// Slots beyond the limit, because starts got stuck lately.
-    extra: usize,
+    /// The part of the latest starts that got stuck.
+    stuck_part: f64,
     /// Starts of this burst that are over, up to [`AHEAD`].
     ahead: usize,
     samples: VecDeque<Duration>,
@@ -90,7 +93,7 @@ impl Default for Level {
 
 impl Limiter {
     pub(super) fn has_room(&self) -> bool {
-        self.lent.len() < self.limit() + self.extra && self.stuck.len() < MAX_STUCK
+        self.lent.len() < self.limit() + self.extra() && self.stuck.len() < MAX_STUCK
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -99,6 +102,12 @@ impl Limiter {
 
     pub(super) fn limit(&self) -> usize {
         if self.ahead < AHEAD { self.level.limit.min(FIRST_LIMIT) } else { self.level.limit }
+    }
+
+    /// Slots beyond the limit, for those that hang and are not overdue yet.
+    fn extra(&self) -> usize {
+        let idle = f64::from(STUCK_MEDIANS) * self.stuck_part / (1.0 - self.stuck_part).max(STUCK_WEIGHT);
+        ((self.limit() as f64 * idle).round() as usize).min(MAX_LIMIT)
     }
 
     pub(super) fn lend(&mut self, key: Key, class: SlotClass, now: Duration) {
@@ -122,7 +131,7 @@ impl Limiter {
         if in_time.is_none() {
             return;
         }
-        self.extra /= 2;
+        self.stuck_part -= self.stuck_part * STUCK_WEIGHT;
         if full && lent.since >= self.level.since {
             self.level.learn(self.weights.of(lent.class), took);
         }
@@ -145,13 +154,13 @@ impl Limiter {
             .filter(|(_, lent)| now >= lent.since + usual)
             .map(|(key, _)| key.clone())
             .collect();
-        self.extra = (self.extra + overdue.len()).min(MAX_LIMIT);
         if !overdue.is_empty() {
             // Who is ahead hangs: the others do not wait for them.
             self.ahead = AHEAD;
         }
         for key in overdue {
             if let Some(lent) = self.lent.remove(&key) {
+                self.stuck_part += (1.0 - self.stuck_part) * STUCK_WEIGHT;
                 self.stuck.insert(key, lent);
             }
         }
