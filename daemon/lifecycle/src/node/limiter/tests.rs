@@ -22,7 +22,7 @@ impl Runtime {
     }
 
     fn begin(&mut self, key: Key, class: SlotClass) {
-        let whole = if class == SlotClass::Sandbox { 60.0 } else { 35.0 };
+        let whole = if class == SlotClass::Sandbox { 85.0 } else { 25.0 };
         let (work, wait) = (whole * self.random(), whole * self.random());
         self.running.push((key, class, work * 2.0, wait));
     }
@@ -113,7 +113,8 @@ fn fixed(in_flight: usize, pods: usize, cores: f64) -> (f64, f64) {
     // As if everything were known: the number does not move, and nothing is stuck.
     let far = Duration::from_secs(1_000_000);
     limiter.level = Level { limit: in_flight, since: far, ..Level::default() };
-    limiter.samples = vec![Duration::from_secs(100); SAMPLES].into();
+    let slow: VecDeque<Duration> = vec![Duration::from_secs(100); SAMPLES].into();
+    limiter.durations = Durations { sandbox: slow.clone(), container: slow };
     let (first, all, _) = burst(&mut limiter, &mut runtime, pods);
     (first, all)
 }
@@ -159,5 +160,24 @@ fn pods_that_hang_hardly_delay_the_others() {
         }
         println!("{cores} processors: {others:?} ms");
         assert!(others[1] <= others[0] * 1.05, "{cores} processors: {others:?} ms");
+    }
+}
+
+#[test]
+fn a_burst_after_single_starts_is_not_taken_for_a_runtime_that_hangs() {
+    for cores in [1.0, 2.0, 4.0] {
+        let all = |n: usize| fixed(n, 50, cores).1;
+        let best = [1, 2, 3, 4, 6, 9, 13, 16].into_iter().map(all).fold(f64::MAX, f64::min);
+        let alone = fixed(2, 50, cores).0;
+        let (mut limiter, mut runtime) = (Limiter::default(), Runtime::new(cores));
+        for _ in 0..20 {
+            burst(&mut limiter, &mut runtime, 1);
+            runtime.now += 1000.0;
+        }
+        let (first, all_up, limits) = burst(&mut limiter, &mut runtime, 50);
+        println!("{cores} processors: {first}, {all_up} instead of {alone}, {best} ms; {limits:?}");
+        assert!(limiter.stuck.is_empty() && limiter.held.in_vain == 0.0, "{cores} processors");
+        assert!(first <= alone * 1.05, "{cores} processors: {first} instead of {alone} ms; {limits:?}");
+        assert!(all_up <= best * 1.1, "{cores} processors: {all_up} instead of {best} ms; {limits:?}");
     }
 }
