@@ -34,5 +34,6 @@ mod watch;
 
 pub(crate) use dns::Settings as DnsSettings;
 pub(crate) use executor::{Executor, Place};
+pub(crate) use insecure_tls::AnyCertificate;
 pub(crate) use news::News;
 pub(crate) use watch::{Found, RuntimeEvent, Watcher};
