@@ -238,6 +238,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         node_name: node_name.clone(),
         host_ips: host_ips.borrow().clone(),
         requested,
+        client: general.clone(),
     };
     crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
     let executor =
