@@ -516,6 +516,7 @@ async fn run_pods(
             .map_or(MAX_RESTART_PERIOD, |period| period.to_std()),
         runtime_name,
         supported: Supported { pod_cgroups: config.cgroups_per_qos, ..Supported::default() },
+        limited_swap: config.memory_swap.swap_behavior == "LimitedSwap",
     };
     let mut parts = parts;
     let mut keeping = None;

@@ -306,9 +306,9 @@ fn combinations(config: &Config, problems: &mut Problems) {
             push(problems, "enforceNodeAllocatable", format!("{name} and {compressible} exclude each other"));
         }
     }
-    if !config.reserved_system_cpus.is_empty()
-        && !(config.system_reserved_cgroup.is_empty() && config.kube_reserved_cgroup.is_empty())
-    {
+    let has_cgroup =
+        [&config.system_reserved_cgroup, &config.kube_reserved_cgroup].iter().any(|path| !path.is_empty());
+    if !config.reserved_system_cpus.is_empty() && has_cgroup {
         push(problems, "reservedSystemCPUs", "excludes systemReservedCgroup and kubeReservedCgroup");
     }
     if enforces("pods") && !config.cgroups_per_qos {

@@ -171,7 +171,10 @@ impl Pod {
     pub(super) fn plan_resize(&mut self, observation: &Observation, now: Now, out: &mut Vec<Effect>) {
         if self.resize.ask == Ask::Due {
             self.resize.ask = Ask::Asked;
-            out.push(Effect::AskResize);
+            match self.never_resized() {
+                Some(message) => self.resize_told(ResizeVerdict::Infeasible { message }, out),
+                None => out.push(Effect::AskResize),
+            }
         }
         if !self.resize.in_progress() {
             return;
@@ -316,10 +319,34 @@ impl Pod {
         steps
     }
 
+    /// Why the node is not to be asked: the swap of a container that has a share of it would have to change with its memory
+    /// (behaviour.md 27.4).
+    fn never_resized(&self) -> Option<String> {
+        if !self.settings.limited_swap {
+            return None;
+        }
+        let before = total::as_allowed(&self.pod, &self.resize);
+        let is_swapped = self.resize.allocated.iter().any(|(name, allowed)| {
+            let Some((_, spec)) = container::spec_named(&self.pod, name) else { return false };
+            let wanted = spec.resources.clone().unwrap_or_default();
+            if !differs(Resource::Memory, allowed, &wanted) || restarts_for(&spec, Resource::Memory) {
+                return false;
+            }
+            let old = ContainerSpec { resources: Some(allowed.clone()), ..spec.as_ref().clone() };
+            podspec::may_swap(&before, &old) || podspec::may_swap(&self.pod, &spec)
+        });
+        is_swapped.then(|| "In-place resize of containers with swap is not supported.".to_owned())
+    }
+
     pub(super) fn resize_told(&mut self, verdict: ResizeVerdict, out: &mut Vec<Effect>) {
         if !self.resize.is_asking() {
             return;
         }
+        // What was asked for before may be allowed just now.
+        let verdict = match self.never_resized() {
+            Some(message) => ResizeVerdict::Infeasible { message },
+            None => verdict,
+        };
         let (deferred, message) = match verdict {
             ResizeVerdict::Allowed => {
                 self.resize.pending = None;

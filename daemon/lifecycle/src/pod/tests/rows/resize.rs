@@ -107,6 +107,36 @@ fn row_27_10_what_the_spec_says_of_the_whole_pod_is_changed_by_itself() {
 }
 
 #[test]
+fn row_27_4_memory_that_may_be_swapped_is_not_changed_without_a_restart() {
+    let of = |cpu: &str, memory: &str, more: Value| {
+        let amounts = json!({"requests": {"cpu": cpu, "memory": memory}});
+        let mut all = json!({"resources": amounts});
+        all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        all
+    };
+    let restarts = json!({"resizePolicy": [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]});
+    let containers =
+        vec![with("a", of("1", "64Mi", json!({}))), with("b", of("1", "64Mi", restarts.clone()))];
+    let mut world = world(spec("Always", vec![], containers));
+    world.until(secs(5), "running", running);
+    let wants = |world: &mut World, index: usize, wanted: Value| {
+        world.assign(|pod| {
+            pod.spec.as_mut().expect("a spec").containers[index].resources =
+                Some(serde_json::from_value(wanted["resources"].clone()).expect("resources"));
+        });
+        world.run(secs(40));
+    };
+    wants(&mut world, 0, of("1", "96Mi", json!({})));
+    assert_eq!(world.condition("PodResizePending"), Some(("True".into(), "Infeasible".into())));
+    assert!(!world.told().iter().any(|t| t.starts_with("give ")), "nothing has changed");
+    wants(&mut world, 0, of("2", "64Mi", json!({})));
+    assert_eq!((world.condition("PodResizePending"), world.starts("a")), (None, 1));
+    assert!(world.told().contains(&"give a other Cpu".to_owned()));
+    wants(&mut world, 1, of("1", "96Mi", restarts));
+    assert_eq!((world.condition("PodResizePending"), world.starts("b")), (None, 2));
+}
+
+#[test]
 fn row_27_8_a_resource_that_needs_it_restarts_the_container() {
     let of = |cpu: &str| {
         json!({"resources": {"requests": {"cpu": cpu}},
