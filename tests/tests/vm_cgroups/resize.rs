@@ -169,8 +169,8 @@ async fn the_pod_as_a_whole(agent: &Agent<'_>) {
         (["100m", "48Mi"], ["200m", "64Mi"], "4", 20_000, 64),
     ] {
         resize(agent, "whole", json!({ "resources": amounts(requests, limits) })).await;
-        // A container has what it began with, also where that was the pod's.
-        let wanted = rows(&pod, weight, &[(&pod, quota, mib), (&in_free, 30_000, 96), (&in_own, 10_000, 32)]);
+        // A container without a limit of its own follows the pod's.
+        let wanted = rows(&pod, weight, &[(&pod, quota, mib), (&in_free, quota, mib), (&in_own, 10_000, 32)]);
         agent.holds("the pod's new limits", &wanted).await;
         until(agent, "whole", "the resize to be over", <[String]>::is_empty).await;
     }

@@ -75,9 +75,10 @@ fn row_27_6_the_pod_as_a_whole_shrinks_after_its_containers() {
 }
 
 #[test]
-fn row_27_10_what_the_spec_says_of_the_whole_pod_is_changed_by_itself() {
+fn row_27_10_what_the_spec_says_of_the_whole_pod_is_changed_with_what_has_no_limit_of_its_own() {
     let level = |cpu: &str| json!({"limits": {"cpu": cpu, "memory": "128Mi"}, "requests": {"cpu": cpu}});
-    let mut object = spec("Never", vec![], vec![with("a", json!({}))]);
+    let own = json!({"resources": {"limits": {"cpu": "500m"}}});
+    let mut object = spec("Never", vec![], vec![with("a", json!({})), with("b", own)]);
     object["resources"] = level("1");
     let mut world = world(object);
     world.until(secs(5), "running", running);
@@ -99,7 +100,7 @@ fn row_27_10_what_the_spec_says_of_the_whole_pod_is_changed_by_itself() {
     world.deliver(Input::Resized(ResizeVerdict::Allowed));
     world.run(secs(2));
     let given: Vec<_> = world.told().into_iter().filter(|t| t.starts_with("give ")).collect();
-    assert_eq!(given, ["give the pod other Cpu"]);
+    assert_eq!(given, ["give the pod other Cpu", "give a other Cpu"]);
     assert_eq!(allowed(&world), "2");
     assert_eq!(cpu(world.last().resources.clone().and_then(|r| r.limits)), "2");
     assert_eq!((world.condition("PodResizePending"), world.condition("PodResizeInProgress")), (None, None));
