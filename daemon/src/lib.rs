@@ -17,6 +17,7 @@ pub mod lock;
 pub mod logging;
 mod metrics;
 pub mod node;
+mod oom_score;
 mod pods;
 mod runtime;
 pub mod server;
