@@ -19,12 +19,13 @@ mod reviews;
 mod wish;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use kube::Client;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use self::cache::Cache;
 pub(super) use self::caller::User;

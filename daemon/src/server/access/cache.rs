@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Answers that are kept at most. A caller who makes up tokens must not fill the memory.
 const ENTRIES: usize = 1024;
