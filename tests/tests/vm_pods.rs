@@ -372,6 +372,17 @@ async fn pods_get_no_more_memory_processes_or_processor_time_than_their_limits()
         let numbers: Vec<u64> = said.split_whitespace().map(|word| word.parse().unwrap()).collect();
         println!("thousandths of a processor, periods throttled: {numbers:?}");
         assert!((180..=220).contains(&numbers[0]) && numbers[1] > 0, "{said}");
+
+        // Somebody's SIGKILL is no want of memory, though the kernel's log, which is read for it, tells of some.
+        agent.node.sh(&format!("kill -9 $(cat {scope}/cgroup.procs)")).await.unwrap();
+        let look = || async {
+            let story = agent.explain("busy").await;
+            if story.contains("exited 137") { Look::There(story) } else { Look::NotYet(story) }
+        };
+        let story = wait::until("the end of the container to be seen", LIMIT, look).await.unwrap();
+        assert!(!story.contains("OOMKilled"), "{story}");
+        let log = "readlink /proc/$(systemctl show -p MainPID --value nodelet)/fd/* | grep -c kmsg";
+        assert_eq!(agent.node.sh(log).await.unwrap().trim(), "1");
     })
     .await;
 }
