@@ -21,9 +21,11 @@ impl World {
     fn start(serving: &Authority, clients: &Authority) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let mut config = Config::default();
-        config.tls_cert_file = path("tls.crt");
-        config.tls_private_key_file = path("tls.key");
+        let mut config = Config {
+            tls_cert_file: path("tls.crt"),
+            tls_private_key_file: path("tls.key"),
+            ..Config::default()
+        };
         config.authentication.x509.client_ca_file = path("ca.crt");
         let settings = Settings {
             config: Arc::new(config),
