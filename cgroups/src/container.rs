@@ -118,11 +118,7 @@ fn unified(
     let request = positive(&requests, "memory", Quantity::value).unwrap_or(0);
     let class = podspec::qos_class(pod);
     if capacity.counts_swap {
-        let eligible = policy.swap == SwapBehavior::LimitedSwap
-            && class == QosClass::Burstable
-            && !podspec::is_critical(pod)
-            && request > 0
-            && limit != Some(request);
+        let eligible = policy.swap == SwapBehavior::LimitedSwap && podspec::may_swap(pod, container);
         let bytes =
             if eligible { swap_limit_bytes(request, capacity.memory_bytes, capacity.swap_bytes) } else { 0 };
         set("memory.swap.max", bytes);

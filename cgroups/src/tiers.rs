@@ -122,13 +122,17 @@ fn reserved_for_better(demand: &Demand, capacity: &Capacity, policy: &Policy) ->
 }
 
 /// What the cgroup of a reservation is to hold. It has to be there already; it is never made here. Huge pages, which no
-/// reservation speaks of, are left alone.
-pub fn reserved_values(reserved: &Reserved, enforcement: Enforcement) -> Values {
+/// reservation speaks of, are left alone. With the gate `MemoryQoS` the memory is also kept from reclaim.
+pub fn reserved_values(reserved: &Reserved, enforcement: Enforcement, memory_qos: bool) -> Values {
     let cpu = Values { cpu_shares: reserved.cpu_millis.map(cpu_shares), ..Values::default() };
     match enforcement {
         Enforcement::Compressible => cpu,
         Enforcement::Whole => Values {
             memory_max: reserved.memory_bytes.map(Limit::At),
+            memory_kept: reserved
+                .memory_bytes
+                .filter(|_| memory_qos)
+                .map(|min_bytes| Kept { min_bytes, low_bytes: 0 }),
             pids_max: reserved.pids.map(Limit::At),
             ..cpu
         },

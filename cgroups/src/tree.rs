@@ -17,7 +17,7 @@ use crate::names::{Cgroup, Driver, Layout, Tier};
 use crate::orphans::{PodCgroup, pods_of_tier};
 use crate::removal::{Outcome, Removal, Step};
 use crate::systemd::{Systemd, SystemdError};
-use crate::values::Values;
+use crate::values::{Setting, Values};
 
 /// Controllers without which a cgroup counts as missing, as far as the machine has them (behaviour.md 21.2).
 const REQUIRED: [&str; 5] = ["cpu", "cpuset", "hugetlb", "memory", "pids"];
@@ -159,6 +159,41 @@ impl Tree {
         self.write(cgroup, values)
     }
 
+    /// Has a cgroup that is there hold `values`, with all controllers; where it does already, nothing is written. One that
+    /// is not there stays so: whoever removes it meanwhile is not undone.
+    ///
+    /// # Errors
+    /// Some of the values cannot be written.
+    pub async fn renew(&self, cgroup: &Cgroup, values: &Values) -> Result<(), TreeError> {
+        let done = async {
+            let path = cgroup.path();
+            if !self.missing(&path)?.is_empty() {
+                let mut above = String::new();
+                for directory in cgroup.directories() {
+                    self.switch_on(&above)?;
+                    above = format!("{above}/{directory}");
+                }
+            }
+            if self.holds(&path, values)? { Ok(()) } else { self.set(cgroup, values).await }
+        };
+        let done: Result<(), TreeError> = done.await;
+        match done {
+            Err(_) if !self.files.exists(&cgroup.path())? => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Whether each file has what would be written to it. A limit that the kernel has rounded counts as another one.
+    fn holds(&self, path: &str, values: &Values) -> Result<bool, FileError> {
+        for setting in self.settings(values) {
+            let content = self.files.read(path, &setting.file)?;
+            if content.trim_ascii() != setting.content.as_bytes() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Directories and controllers, from the root down. The controllers of a cgroup are switched on in those above it;
     /// what is below it is the runtime's. systemd may switch some off again meanwhile.
     async fn make(&self, cgroup: &Cgroup) -> Result<(), TreeError> {
@@ -207,18 +242,18 @@ impl Tree {
         Ok(())
     }
 
-    /// Writes every value, whatever becomes of the others. A file of a controller that the machine does not have is
-    /// passed over.
+    /// Without those of controllers that the machine does not have.
+    fn settings(&self, values: &Values) -> impl Iterator<Item = Setting> {
+        let has =
+            |setting: &Setting| self.controllers.contains(setting.file.split('.').next().unwrap_or_default());
+        values.settings().into_iter().filter(has)
+    }
+
+    /// Writes every value, whatever becomes of the others.
     fn write(&self, cgroup: &Cgroup, values: &Values) -> Result<(), TreeError> {
         let path = cgroup.path();
-        let mut errors = Vec::new();
-        for setting in values.settings() {
-            let controller = setting.file.split('.').next().unwrap_or_default();
-            if !self.controllers.contains(controller) {
-                continue;
-            }
-            errors.extend(self.files.write(&path, &setting.file, &setting.content).err());
-        }
+        let write = |setting: Setting| self.files.write(&path, &setting.file, &setting.content).err();
+        let errors: Vec<FileError> = self.settings(values).filter_map(write).collect();
         if errors.is_empty() { Ok(()) } else { Err(TreeError::Values(errors)) }
     }
 

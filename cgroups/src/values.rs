@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cpu::{CpuMax, MIN_CPU_SHARES, cpu_weight};
+use crate::cpu::{CpuMax, DEFAULT_CPU_PERIOD_US, MIN_CPU_SHARES, cpu_weight};
 use crate::cpuset;
 use crate::hugetlb::{self, HugePages};
 use crate::memory::{Kept, Limit};
@@ -60,6 +60,19 @@ impl Values {
     /// processor time (behaviour.md 21.12).
     pub fn reduced() -> Self {
         Self { cpu_shares: Some(MIN_CPU_SHARES), ..Self::default() }
+    }
+
+    /// What a new cgroup with these values holds: no limit and nothing kept where they say nothing. For a cgroup that other
+    /// settings have made.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self {
+            cpu_max: self.cpu_max.or(Some(CpuMax { quota_us: None, period_us: DEFAULT_CPU_PERIOD_US })),
+            memory_max: self.memory_max.or(Some(Limit::Max)),
+            memory_kept: self.memory_kept.or(Some(Kept::default())),
+            pids_max: self.pids_max.or(Some(Limit::Max)),
+            ..self
+        }
     }
 
     /// Whether nothing is to be written.

@@ -14,6 +14,7 @@ use cgroups::{
     Cgroup, Demand, Driver, Layout, Limit, Mount, Outcome, Resource, Step, Systemd, Tier, Tree, Values,
     mount_at, number, orphans, pod_resize, pod_tier, pod_values, tier_values,
 };
+use cgroups_rs::MaxValue;
 use table::{Row, capacity, further, policy, recorded};
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -70,7 +71,37 @@ fn check(tree: &Tree, row: &Row) {
     let pod = tree.layout().pod(row.tier, row.pod.metadata.uid.as_deref().unwrap()).unwrap();
     let held = ["cpu.weight", "cpu.max", "memory.max", "pids.max"].map(|name| file(tree, &pod, name));
     let files = row.files;
-    assert_eq!(held, [files.cpu_weight, files.cpu_max, files.memory_max, files.pids_max], "{}", row.name);
+    let wanted = [files.cpu_weight, files.cpu_max, files.memory_max, files.pids_max];
+    assert_eq!(held, wanted, "{}", row.name);
+    assert_eq!(read_by_others(&pod), wanted, "{}", row.name);
+}
+
+/// The same as somebody else's library finds and understands it.
+fn read_by_others(cgroup: &Cgroup) -> [String; 4] {
+    use cgroups_rs::cpu::CpuController;
+    use cgroups_rs::memory::MemController;
+    use cgroups_rs::pid::PidController;
+    let path = cgroup.path();
+    let theirs = cgroups_rs::Cgroup::load(cgroups_rs::hierarchies::auto(), path.trim_start_matches('/'));
+    let cpu: &CpuController = theirs.controller_of().unwrap();
+    let memory: &MemController = theirs.controller_of().unwrap();
+    let pids: &PidController = theirs.controller_of().unwrap();
+    let max = |value: Option<MaxValue>| match value {
+        Some(MaxValue::Value(value)) => value.to_string(),
+        Some(MaxValue::Max) => "max".to_owned(),
+        None => "not there".to_owned(),
+    };
+    let quota = match cpu.cfs_quota().unwrap() {
+        // It has one number for all quotas that are none.
+        i64::MAX | -1 => "max".to_owned(),
+        quota => quota.to_string(),
+    };
+    [
+        cpu.shares().unwrap().to_string(),
+        format!("{quota} {}", cpu.cfs_period().unwrap()),
+        max(memory.get_mem().unwrap().max),
+        max(Some(pids.get_pid_max().unwrap())),
+    ]
 }
 
 async fn the_kernel_holds_the_table(driver: Driver, root: &str) {

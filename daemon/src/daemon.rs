@@ -29,6 +29,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
 use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
+use crate::oom_score;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
 use crate::sources::mirror::Mirrors;
@@ -126,6 +127,10 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         None => None,
     };
     let hierarchy = machine::check(&config)?;
+    if let Err(error) = oom_score::take(config.oom_score_adj) {
+        // Whoever may not lower it runs on as likely a victim as before.
+        tracing::warn!(error = chain(&error), "oomScoreAdj cannot be carried out");
+    }
     let config = Arc::new(config);
     let node_name = name::node_name(flags.hostname_override.as_deref())?;
     let facts = info::Machine::read()?;
@@ -238,6 +243,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         node_name: node_name.clone(),
         host_ips: host_ips.borrow().clone(),
         requested,
+        client: general.clone(),
     };
     crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
     let executor =
@@ -521,6 +527,7 @@ async fn run_pods(
             .map_or(MAX_RESTART_PERIOD, |period| period.to_std()),
         runtime_name,
         supported: Supported { pod_cgroups: config.cgroups_per_qos, ..Supported::default() },
+        limited_swap: config.memory_swap.swap_behavior == "LimitedSwap",
     };
     let mut parts = parts;
     let mut keeping = None;

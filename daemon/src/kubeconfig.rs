@@ -20,7 +20,8 @@ use crate::credentials::Identity;
 use crate::flags::KUBERNETES_VERSION;
 
 pub(crate) mod link;
-pub(crate) use link::{Line, Link, line};
+pub(crate) mod tls;
+pub(crate) use link::{Line, LineError, Link, line};
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -79,7 +80,7 @@ impl Access {
     ///
     /// # Errors
     /// Authority, certificate or token cannot be used.
-    pub(crate) fn client(&self) -> Result<kube::Client, kube::Error> {
+    pub(crate) fn client(&self) -> Result<kube::Client, LineError> {
         Ok(kube::Client::new(line(&self.config, self.identity.as_ref())?, "default"))
     }
 
@@ -87,7 +88,7 @@ impl Access {
     ///
     /// # Errors
     /// As of [`Access::client`].
-    pub(crate) fn line(&self, identity: Option<&Identity>) -> Result<Line, kube::Error> {
+    pub(crate) fn line(&self, identity: Option<&Identity>) -> Result<Line, LineError> {
         line(&self.config, identity)
     }
 }

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cgroups::{Demand, Tier};
+use cgroups::Tier;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lifecycle::{Assignment, Origin, PullLimits, Settings};
@@ -35,6 +35,7 @@ pub(crate) use node_task::NodeSide;
 pub(crate) use publisher::Publisher;
 pub(crate) use view::Shown;
 
+use crate::cgroups::Adopted;
 use crate::clock;
 use crate::explain::Question;
 use crate::ledger::Ledger;
@@ -64,8 +65,8 @@ struct Handle {
     removed: bool,
     /// Where its cgroup is, if it has one.
     tier: Tier,
-    /// What it adds to the tiers.
-    demand: Demand,
+    /// What it began with, until the cgroups that earlier daemons left were looked through.
+    first: Option<Box<Assignment>>,
 }
 
 /// Everything that the supervisor needs.
@@ -349,7 +350,7 @@ impl Pods {
             next: None,
             removed: false,
             tier: cgroups::pod_tier(&assignment.pod),
-            demand: Demand::of([&*assignment.pod]),
+            first: (!self.cgroups_swept).then(|| Box::new(assignment.clone())),
         };
         let unknown = self.in_runtime.as_ref().is_some_and(|found| !found.contains_key(&uid));
         mailbox.assign(assignment.clone());
@@ -463,17 +464,21 @@ impl Pods {
     fn sweep_cgroups(&mut self) {
         let Some(cgroups) = self.shared.executor.cgroups().cloned() else { return };
         let known = self.handles.iter().map(|(uid, handle)| (uid.clone(), handle.tier)).collect();
-        let is_running = |uid: &String| self.in_runtime.as_ref().is_some_and(|found| found.contains_key(uid));
-        let running = self.handles.iter().filter(|(uid, _)| is_running(uid));
-        let running: BTreeMap<String, Demand> =
-            running.map(|(uid, handle)| (uid.clone(), handle.demand)).collect();
-        let tiers = cgroups.clone();
+        let mut running = Vec::new();
+        for (uid, handle) in &mut self.handles {
+            let Some(first) = handle.first.take() else { continue };
+            let is_there = self.in_runtime.as_ref().is_some_and(|found| found.contains_key(uid));
+            // Of an orphan nobody knows what its cgroup is to hold.
+            if is_there && first.origin != Origin::Orphan {
+                let pod = first.kept.allowed(&first.pod).into_owned();
+                running.push(Adopted { pod, is_resizing: first.kept.is_resizing() });
+            }
+        }
+        let adopting = cgroups.clone();
         tokio::spawn(async move {
-            if let Err(error) = tiers.gathered(running).await {
-                tracing::warn!(
-                    error = crate::cause::chain(&error),
-                    "the cgroups of the tiers cannot be written"
-                );
+            for error in adopting.adopt(running).await {
+                let error = crate::cause::chain(&error);
+                tracing::warn!(error, "the cgroups of pods that run on cannot be written");
             }
         });
         match cgroups.orphans(&known) {

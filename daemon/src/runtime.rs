@@ -8,6 +8,7 @@
 //! | `sandbox_config`, `container_config` | what the runtime is told to make |
 //! | `environment`, `dns` | parts of these |
 //! | `hooks`, `insecure_tls` | postStart and preStop |
+//! | `kernel_log` | whom the kernel killed for want of memory |
 //! | `restored` | containers that no spec has any more, as far as their hooks go |
 //! | `health` | whether the runtime and its network are ready |
 //! | `news` | whether what an event tells of is known already |
@@ -23,6 +24,7 @@ pub(crate) mod health;
 mod hooks;
 mod image_failure;
 mod insecure_tls;
+mod kernel_log;
 mod log_files;
 mod news;
 mod observe;
@@ -32,5 +34,6 @@ mod watch;
 
 pub(crate) use dns::Settings as DnsSettings;
 pub(crate) use executor::{Executor, Place};
+pub(crate) use insecure_tls::AnyCertificate;
 pub(crate) use news::News;
 pub(crate) use watch::{Found, RuntimeEvent, Watcher};

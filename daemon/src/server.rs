@@ -1,23 +1,23 @@
 //! The servers: HTTPS on 10250 for the API server, plain HTTP on 10248 for whoever watches over the daemon on this machine.
 //!
 //! ```text
-//! listen ──TLS──> caller (who is it) ──> route ──┬─ /containerLogs  container_logs ─> streams::logs
-//!                                                ├─ /pods           the pods with their newest status
-//!                                                ├─ /configz        the configuration in effect
-//!                                                ├─ /metrics        what the daemon has counted
-//!                                                └─ /healthz        "ok"
+//! listen ──TLS──> access (who, and what) ─> route ──┬─ /containerLogs  container_logs ─> streams::logs
+//!                                                   ├─ /pods           the pods with their newest status
+//!                                                   ├─ /configz        the configuration in effect
+//!                                                   ├─ /metrics        what the daemon has counted
+//!                                                   └─ /healthz        "ok"
 //! ```
 //!
 //! | module | owns |
 //! |---|---|
 //! | `listen` | sockets, limits, and the end of connections |
 //! | `serving` | the serving certificate, and the authority that callers are checked against |
-//! | `caller` | who may use port 10250 |
+//! | `access` | who may use port 10250, and for what |
 //! | `route` | paths to answers |
 //! | `container_logs` | which log of which container, and how it is read |
 //! | `reply` | responses |
 
-mod caller;
+mod access;
 mod container_logs;
 mod listen;
 mod reply;
@@ -34,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use self::access::Access;
 use crate::config::Config;
 use crate::credentials::{SERVER, Store};
 use crate::metrics::Metrics;
@@ -71,7 +72,6 @@ pub enum ServerError {
 }
 
 /// What the servers need to know.
-#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) config: Arc<Config>,
     /// Where the certificate is kept that the daemon makes for itself.
@@ -81,6 +81,8 @@ pub(crate) struct Settings {
     pub(crate) host_ips: Vec<String>,
     /// The certificate is asked for at the API server; told of each new one.
     pub(crate) requested: Option<Arc<Notify>>,
+    /// Who is asked about callers.
+    pub(crate) client: Option<kube::Client>,
 }
 
 impl Settings {
@@ -93,6 +95,7 @@ impl Settings {
 /// What a request is answered from.
 #[derive(Clone, Debug)]
 struct Context {
+    access: Access,
     config: Arc<Config>,
     cri: Client,
     pods: Shown,
@@ -124,7 +127,8 @@ pub(crate) async fn start(
         metrics.serving_certificate(until);
         let (tls, newest) = watch::channel(Arc::new(tls));
         let socket = bind(address, "address and port").await?;
-        let context = Context { config, cri, pods, metrics: metrics.clone() };
+        let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
+        let context = Context { access, config, cri, pods, metrics: metrics.clone() };
         tasks.spawn(serving::follow(settings, tls, metrics, stop.clone()));
         tasks.spawn(listen::tls(socket, newest, context, stop.clone()));
     }

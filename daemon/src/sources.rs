@@ -12,6 +12,7 @@
 //! | `files` | the manifest directory: inotify, and a full listing each `fileCheckFrequency` |
 //! | `manifest` | one file's text to one checked static pod: `defaults`, `validation`, `references`, UID |
 //! | `mirror` | the API objects that stand for static pods |
+//! | `events` | the lines of one watch |
 //! | `watcher` | list, watch, resume and relist of any kind, with back-off |
 //!
 //! A source first sends [`Update::Listed`], which replaces all that it said before, then single changes. After a lost watch
@@ -21,6 +22,7 @@
 pub mod api;
 pub(crate) mod backoff;
 mod defaults;
+mod events;
 pub mod files;
 mod manifest;
 pub mod mirror;

@@ -123,17 +123,41 @@ async fn kubectl_reads_follows_and_cuts_logs() {
     .await;
 }
 
+/// A token that is somebody's, who may read metrics of nodes and nothing else.
+const READER: &str = r#"
+apiVersion: v1
+kind: Secret
+metadata: { name: bootstrap-token-reader, namespace: kube-system }
+type: bootstrap.kubernetes.io/token
+stringData:
+  token-id: reader
+  token-secret: 0123456789abcdef
+  usage-bootstrap-authentication: "true"
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: metrics-of-nodes }
+rules: [{ apiGroups: [""], resources: [nodes/metrics], verbs: [get] }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: metrics-of-nodes }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: metrics-of-nodes }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: "system:bootstrap:reader" }]
+"#;
+
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_api_server_may_ask_a_node() {
+async fn a_node_asks_the_api_server_who_may_ask_it_what() {
     scenario(ClusterOptions::for_test("logs-callers").unwrap(), async |cluster| {
         let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
         let mut config =
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         config.cluster_url = format!("https://{}:10250", cluster.node(0).ip()).parse().unwrap();
         config.accept_invalid_certs = true;
-        let ask = async |config: &Config| {
-            let request = http::Request::get("/pods").body(Vec::new()).unwrap();
+        let ask = async |config: &Config, path: &str| {
+            let request = http::Request::get(path).body(Vec::new()).unwrap();
             match Client::try_from(config.clone()).unwrap().request_text(request).await {
+                Ok(_) => 200,
                 Err(kube::Error::Api(status)) => status.code,
                 other => panic!("{other:?}"),
             }
@@ -144,10 +168,22 @@ async fn only_the_api_server_may_ask_a_node() {
         let mut said = String::new();
         healthz.read_to_string(&mut said).await.unwrap();
         assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("ok"), "{said}");
-        // The cluster's administrator has a certificate of the right authority, and is not the API server.
-        assert_eq!(ask(&config).await, 403);
+        // The cluster's administrator has a certificate of the right authority, and may do everything.
+        assert_eq!(ask(&config, "/pods").await, 200);
         config.auth_info = AuthInfo::default();
-        assert_eq!(ask(&config).await, 401);
+        assert_eq!(ask(&config, "/pods").await, 401);
+        config.auth_info.token = Some("reader.0123456789abcdef".to_owned().into());
+        assert_eq!(ask(&config, "/metrics").await, 401);
+        // Somebody gives the token out. That it was nobody's counts for a while.
+        cluster.apply(READER).await.unwrap();
+        let look = || async {
+            match ask(&config, "/metrics").await {
+                200 => Look::There(()),
+                code => Look::NotYet(code.to_string()),
+            }
+        };
+        wait::until("the token to be known", LIMIT, look).await.unwrap();
+        assert_eq!(ask(&config, "/pods").await, 403);
     })
     .await;
 }

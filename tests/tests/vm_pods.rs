@@ -343,7 +343,8 @@ async fn pods_get_no_more_memory_processes_or_processor_time_than_their_limits()
         };
         let first = wait::until("a second container", LIMIT, look).await.unwrap();
         let status = agent.node.cri().container_status(&first).await.unwrap();
-        assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"));
+        assert_eq!(status.exit_code, 137);
+        // Whatever the runtime's reason is: it may miss the kill.
         let story = agent.explain("hungry").await;
         assert!(story.contains("exited 137 (OOMKilled)"), "{story}");
         agent.take("hungry").await;

@@ -97,12 +97,15 @@ fn row_23_2_without_enforcement_the_top_has_all_there_is() {
 #[test]
 fn row_23_2_reserved_cgroups_are_held_to_their_reservation() {
     let reserved = Reserved { cpu_millis: Some(500), memory_bytes: Some(GI), pids: Some(1000) };
-    let whole = reserved_values(&reserved, Enforcement::Whole);
+    let whole = reserved_values(&reserved, Enforcement::Whole, false);
     assert_eq!(whole.cpu_shares, Some(512));
     assert_eq!((whole.memory_max, whole.pids_max), (Some(Limit::At(GI)), Some(Limit::At(1000))));
-    let compressible = reserved_values(&reserved, Enforcement::Compressible);
+    assert_eq!(whole.memory_kept, None);
+    let kept = reserved_values(&reserved, Enforcement::Whole, true).memory_kept;
+    assert_eq!(kept, Some(Kept { min_bytes: GI, low_bytes: 0 }));
+    let compressible = reserved_values(&reserved, Enforcement::Compressible, true);
     assert_eq!(compressible, Values { cpu_shares: Some(512), ..Values::default() });
-    assert!(reserved_values(&Reserved::default(), Enforcement::Whole).is_empty());
+    assert!(reserved_values(&Reserved::default(), Enforcement::Whole, true).is_empty());
 }
 
 #[test]

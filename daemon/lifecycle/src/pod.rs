@@ -55,6 +55,9 @@ pub struct Settings {
     pub runtime_name: String,
     /// What the daemon can carry out beside containers: pods that need more wait.
     pub supported: Supported,
+    /// Whether pods get shares of the node's swap (`memorySwap.swapBehavior: LimitedSwap`).
+    #[serde(default)]
+    pub limited_swap: bool,
 }
 
 /// Why a pod is brought to its end.

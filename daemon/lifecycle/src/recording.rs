@@ -15,7 +15,7 @@ use crate::pod::Pod;
 use crate::tell;
 
 /// Bytes that the inputs since the beginning may take, as estimated.
-const MAX_BYTES: usize = 16 * 1024;
+const MAX_BYTES: usize = 8 * 1024;
 /// Decisions that are remembered from before the beginning.
 const MAX_LINES: usize = 48;
 /// Of one such line.

@@ -23,8 +23,8 @@ pub use names::{log_dir_name, pod_full_name};
 pub use node_affinity::may_be_on_node;
 pub use ports::{HostPort, conflicts, host_ports};
 pub use qos::{
-    QosClass, SYSTEM_CRITICAL_PRIORITY, is_critical, is_node_critical, is_static, oom_score_adj, priority,
-    qos_class,
+    QosClass, SYSTEM_CRITICAL_PRIORITY, is_critical, is_node_critical, is_static, may_swap, oom_score_adj,
+    priority, qos_class,
 };
 pub use quantity::{Quantity, QuantityError};
 pub use resources::{ResourceList, container_limits, container_requests, pod_limits, pod_requests};

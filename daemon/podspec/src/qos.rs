@@ -106,6 +106,16 @@ pub fn is_node_critical(pod: &Pod) -> bool {
     is_critical(pod) && class == Some("system-node-critical")
 }
 
+/// Whether the container gets a share of the node's swap where pods may have any (behaviour.md 28.3).
+pub fn may_swap(pod: &Pod, container: &Container) -> bool {
+    let memory = |list: ResourceList| list.get("memory").map_or(0, Quantity::value).max(0);
+    let request = memory(container_requests(container));
+    qos_class(pod) == QosClass::Burstable
+        && !is_critical(pod)
+        && request > 0
+        && request != memory(container_limits(container))
+}
+
 /// What the kernel adds to a container's badness when memory runs out, -997 to 1000 (behaviour.md 22.5).
 ///
 /// In a burstable pod it falls with the share of the node's memory that the container asks for; what the pod asks for

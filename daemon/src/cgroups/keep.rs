@@ -9,7 +9,7 @@ use cri_client::{Client, v1};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, sleep};
 
-use super::{Limits, PodCgroups};
+use super::{Limits, PodCgroups, Told};
 use crate::cause::chain;
 use crate::config::Config;
 use crate::events::Recorder;
@@ -21,6 +21,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// How often everything is written again, in case somebody else wrote there (behaviour.md 21.1).
 const AGAIN: Duration = Duration::from_secs(60);
+const ENFORCED: &str = "NodeAllocatableEnforced";
+const FAILED: &str = "FailedNodeAllocatableEnforcement";
 
 /// Opens them, and makes top and tiers. Tries until it works; the pods wait.
 pub(crate) async fn open(cri: &Client, config: &Config, limits: &Arc<Limits>) -> PodCgroups {
@@ -36,13 +38,15 @@ pub(crate) async fn open(cri: &Client, config: &Config, limits: &Arc<Limits>) ->
 }
 
 async fn try_open(cri: &Client, config: &Config, limits: &Arc<Limits>) -> Result<PodCgroups, String> {
-    let driver = match cri.cgroup_driver().await.map_err(|error| chain(&error))? {
-        Some(v1::CgroupDriver::Systemd) => Driver::Systemd,
-        Some(v1::CgroupDriver::Cgroupfs) => Driver::Cgroupfs,
-        // A runtime that does not tell: then the setting counts.
-        None if config.cgroup_driver == "systemd" => Driver::Systemd,
-        None => Driver::Cgroupfs,
-    };
+    let told = cri.cgroup_driver().await.map_err(|error| chain(&error))?;
+    let (driver, is_overruled) = driver(told, &config.cgroup_driver);
+    if is_overruled {
+        tracing::info!(
+            setting = config.cgroup_driver,
+            ?driver,
+            "cgroupDriver is not the runtime's, which counts"
+        );
+    }
     let cgroups = PodCgroups::open(Path::new(MOUNT), driver, config, Arc::clone(limits))
         .map_err(|error| chain(&error))?;
     cgroups.refresh(true).await.map_err(|error| chain(&error))?;
@@ -50,28 +54,60 @@ async fn try_open(cri: &Client, config: &Config, limits: &Arc<Limits>) -> Result
     Ok(cgroups)
 }
 
-/// Holds the reservations to what they are, tells so, and keeps the tiers until `stop`.
+/// Keeps the tiers, and holds the reservations to what they are, until `stop`; tells each change of how that went. A
+/// reservation's cgroup may come later.
 pub(crate) async fn keep(cgroups: PodCgroups, recorder: Recorder, mut stop: watch::Receiver<bool>) {
-    match cgroups.enforce_reserved().await {
-        Ok(()) => {
-            let message = "Updated Node Allocatable limit across pods";
-            recorder.node_event(false, "NodeAllocatableEnforced", message);
-        }
-        Err(errors) => {
-            let message = errors.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; ");
-            recorder.node_event(true, "FailedNodeAllocatableEnforcement", message);
-        }
-    }
+    recorder.node_event(false, ENFORCED, "Updated Node Allocatable limit across pods");
+    let mut before = Vec::new();
     let mut again = interval_at(Instant::now() + AGAIN, AGAIN);
     loop {
+        let told = cgroups.enforce_reserved().await;
+        let messages: Vec<String> = told.iter().map(|told| told.message.clone()).collect();
+        for Told { is_enforced, message } in told {
+            if before.contains(&message) {
+                continue;
+            }
+            if is_enforced {
+                tracing::info!("{message}");
+            } else {
+                tracing::warn!("{message}");
+            }
+            recorder.node_event(!is_enforced, if is_enforced { ENFORCED } else { FAILED }, message);
+        }
+        before = messages;
         tokio::select! {
             // Cancel-safe: a level, and a tick that stays due.
             () = stopped(&mut stop) => return,
-            _ = again.tick() => {
-                if let Err(error) = cgroups.refresh(true).await {
-                    tracing::warn!(error = chain(&error), "the cgroups of the tiers cannot be written");
-                }
-            }
+            _ = again.tick() => {}
         }
+        if let Err(error) = cgroups.refresh(true).await {
+            tracing::warn!(error = chain(&error), "the cgroups of the tiers cannot be written");
+        }
+    }
+}
+
+/// How the runtime makes its cgroups, else what the setting says; and whether the setting says something else than the
+/// runtime, whose word counts (behaviour.md 45.38).
+fn driver(told: Option<v1::CgroupDriver>, setting: &str) -> (Driver, bool) {
+    let setting = if setting == "systemd" { Driver::Systemd } else { Driver::Cgroupfs };
+    let told = told.map(|told| match told {
+        v1::CgroupDriver::Systemd => Driver::Systemd,
+        v1::CgroupDriver::Cgroupfs => Driver::Cgroupfs,
+    });
+    (told.unwrap_or(setting), told.is_some_and(|told| told != setting))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_45_38_the_runtimes_word_goes_before_the_setting() {
+        let (systemd, cgroupfs) = (v1::CgroupDriver::Systemd, v1::CgroupDriver::Cgroupfs);
+        assert_eq!(driver(Some(systemd), "cgroupfs"), (Driver::Systemd, true));
+        assert_eq!(driver(Some(cgroupfs), "systemd"), (Driver::Cgroupfs, true));
+        assert_eq!(driver(Some(systemd), "systemd"), (Driver::Systemd, false));
+        assert_eq!(driver(None, "systemd"), (Driver::Systemd, false));
+        assert_eq!(driver(None, "cgroupfs"), (Driver::Cgroupfs, false));
     }
 }

@@ -32,7 +32,7 @@ impl Limits {
         Self::below(Path::new("/"), config, machine, hierarchy)
     }
 
-    fn below(root: &Path, config: &Config, machine: &Machine, hierarchy: Hierarchy) -> Self {
+    pub(super) fn below(root: &Path, config: &Config, machine: &Machine, hierarchy: Hierarchy) -> Self {
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
         let capacity = Capacity {
             cpu_millis: u64::from(machine.cpus) * 1000,

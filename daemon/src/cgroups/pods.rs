@@ -8,16 +8,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::cgroups::{
-    Cgroup, Demand, Enforcement, Held, Layout, Limit, NameError, PodCgroup, Removal, Reserved, Resource,
-    Tier, TierValues, Tree, TreeError, Values, orphans, pod_resize, pod_tier, pod_values, reserved_values,
-    tier_values,
+    Cgroup, Demand, Held, Layout, Limit, NameError, PodCgroup, Removal, Resource, Tier, TierValues, Tree,
+    TreeError, Values, orphans, pod_resize, pod_tier, pod_values, tier_values,
 };
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use super::Limits;
+use super::reservations::{Reservation, reservations};
+use super::{Limits, Told};
 use crate::config::Config;
 
 /// From this wait on a removal that hangs is told, and then each time it has waited twice as often.
@@ -61,6 +61,15 @@ pub enum Half {
     After,
 }
 
+/// A pod that an earlier daemon, or a kubelet, has left running.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    /// With the resources that it is allowed.
+    pub pod: Pod,
+    /// Whether its cgroup, or one of its containers, does not have them yet.
+    pub is_resizing: bool,
+}
+
 /// The pods' cgroups; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PodCgroups(Arc<Inner>);
@@ -69,8 +78,7 @@ pub struct PodCgroups(Arc<Inner>);
 struct Inner {
     tree: Tree,
     limits: Arc<Limits>,
-    /// Setting, cgroup and what it is held to, of each reservation that is enforced.
-    reserved: Vec<(&'static str, Cgroup, Values)>,
+    reserved: Vec<Reservation>,
     tiers: Mutex<Tiers>,
 }
 
@@ -103,26 +111,7 @@ impl PodCgroups {
     /// # Errors
     /// A setting names no cgroup.
     pub fn with(tree: Tree, config: &Config, limits: Arc<Limits>) -> Result<Self, PodCgroupError> {
-        let policy = &limits.policy;
-        let mut reserved = Vec::new();
-        let mut enforce = |setting, path: &str, enforcement: Option<Enforcement>, amounts: &Reserved| {
-            let Some(enforcement) = enforcement else { return Ok(()) };
-            let cgroup = Cgroup::parse(tree.layout().driver(), path)?;
-            reserved.push((setting, cgroup, reserved_values(amounts, enforcement)));
-            Ok::<(), NameError>(())
-        };
-        enforce(
-            "systemReservedCgroup",
-            &config.system_reserved_cgroup,
-            policy.enforced.system,
-            &policy.system_reserved,
-        )?;
-        enforce(
-            "kubeReservedCgroup",
-            &config.kube_reserved_cgroup,
-            policy.enforced.kube,
-            &policy.kube_reserved,
-        )?;
+        let reserved = reservations(&tree, config, &limits)?;
         Ok(Self(Arc::new(Inner { tree, limits, reserved, tiers: Mutex::default() })))
     }
 
@@ -177,11 +166,21 @@ impl PodCgroups {
         Ok(())
     }
 
-    /// Counts the pods that an earlier daemon has left running, by UID. From now on the tiers hold what follows from the pods.
-    ///
-    /// # Errors
-    /// They cannot be written; they are again in a minute.
-    pub async fn gathered(&self, running: BTreeMap<String, Demand>) -> Result<(), PodCgroupError> {
+    /// Counts the pods that an earlier daemon has left running, so that from now on the tiers hold what follows from the
+    /// pods; then has the cgroup of each hold what a new one would, whatever other settings or somebody else have left in
+    /// it. A memory limit below what is in use is left out, a pod that is being resized is left to that, and a cgroup that
+    /// is gone stays so. Each is tried, whatever becomes of the others; returned is what could not be done.
+    pub async fn adopt(&self, running: Vec<Adopted>) -> Vec<PodCgroupError> {
+        let mut errors = Vec::new();
+        let demand = running.iter().map(|adopted| (uid(&adopted.pod).to_owned(), Demand::of([&adopted.pod])));
+        errors.extend(self.gathered(demand.collect()).await.err());
+        for Adopted { pod, .. } in running.iter().filter(|adopted| !adopted.is_resizing) {
+            errors.extend(self.renew(pod).await.err());
+        }
+        errors
+    }
+
+    async fn gathered(&self, running: BTreeMap<String, Demand>) -> Result<(), PodCgroupError> {
         let mut tiers = self.0.tiers.lock().await;
         for (uid, demand) in running {
             // What was told since is newer.
@@ -191,22 +190,29 @@ impl PodCgroups {
         self.write_tiers(&mut tiers).await
     }
 
-    /// Holds the cgroups of the reservations to them (behaviour.md 23.2). Each is tried, whatever becomes of the other.
-    ///
-    /// # Errors
-    /// All that could not be done.
-    pub async fn enforce_reserved(&self) -> Result<(), Vec<PodCgroupError>> {
-        let mut errors = Vec::new();
-        for (setting, cgroup, values) in &self.0.reserved {
-            let enforced = async {
-                if self.0.tree.held(cgroup)?.is_none() {
-                    return Err(PodCgroupError::NoSuchCgroup { setting, cgroup: cgroup.to_string() });
-                }
-                Ok(self.0.tree.set(cgroup, values).await?)
-            };
-            errors.extend(enforced.await.err());
+    async fn renew(&self, pod: &Pod) -> Result<(), PodCgroupError> {
+        let cgroup = self.cgroup(pod)?;
+        let values = self.values_beside(&cgroup, self.values(pod).whole())?;
+        Ok(self.0.tree.renew(&cgroup, &values).await?)
+    }
+
+    /// Without a memory limit that is below what is in use.
+    fn values_beside(&self, cgroup: &Cgroup, mut values: Values) -> Result<Values, PodCgroupError> {
+        let used = self.0.tree.held(cgroup)?.and_then(|held| held.memory_bytes).unwrap_or(0);
+        if matches!(values.memory_max, Some(Limit::At(limit)) if limit <= used) {
+            values.memory_max = None;
         }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        Ok(values)
+    }
+
+    /// Holds the cgroups of the reservations to them (behaviour.md 23.2). Each is tried, whatever becomes of the other; told
+    /// in the same order each time.
+    pub async fn enforce_reserved(&self) -> Vec<Told> {
+        let mut told = Vec::new();
+        for reservation in &self.0.reserved {
+            told.push(reservation.enforce(&self.0.tree).await);
+        }
+        told
     }
 
     /// The name of the pod's cgroup for the runtime, whether it is there or not: it takes it from the configuration of the
@@ -230,11 +236,7 @@ impl PodCgroups {
             tiers.pods.insert(uid(pod).to_owned(), Demand::of([pod]));
             self.write_tiers(&mut tiers).await?;
         }
-        let mut values = self.values(pod);
-        let used = self.0.tree.held(&cgroup)?.and_then(|held| held.memory_bytes).unwrap_or(0);
-        if matches!(values.memory_max, Some(Limit::At(limit)) if limit <= used) {
-            values.memory_max = None;
-        }
+        let values = self.values_beside(&cgroup, self.values(pod))?;
         Ok(self.0.tree.ensure(&cgroup, &values).await?)
     }
 

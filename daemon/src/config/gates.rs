@@ -129,8 +129,13 @@ const ALL_ALPHA: &str = "AllAlpha";
 const ALL_BETA: &str = "AllBeta";
 
 /// Gates whose default behaviour is carried out, or whose off state is; the rest has no effect yet.
-const IN_EFFECT: &[&str] =
-    &["MemoryQoS", "NodeDeclaredFeatures", "PodLevelResources", "PreventStaticPodAPIReferences"];
+const IN_EFFECT: &[&str] = &[
+    "MemoryQoS",
+    "NodeDeclaredFeatures",
+    "PodLevelResources",
+    "PreventStaticPodAPIReferences",
+    "QOSReserved",
+];
 
 fn stage(name: &str) -> Option<Stage> {
     GATES.binary_search_by_key(&name, |(gate, _)| gate).ok().map(|index| GATES[index].1)

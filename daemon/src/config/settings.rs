@@ -171,7 +171,7 @@ settings! {
     none keep enable_contention_profiling "enableContentionProfiling": bool = false;
     now keep healthz_port "healthzPort": i32 = 10248;
     now zero healthz_bind_address "healthzBindAddress": String = text("127.0.0.1");
-    later keep oom_score_adj "oomScoreAdj": i32 = -999;
+    now keep oom_score_adj "oomScoreAdj": i32 = -999;
     now keep cluster_domain "clusterDomain": String = text("");
     now keep cluster_dns "clusterDNS": Vec<String> = Vec::new();
     later zero streaming_connection_idle_timeout "streamingConnectionIdleTimeout": GoDuration = GoDuration::from_secs(4 * 3600);
@@ -196,7 +196,7 @@ settings! {
     later zero topology_manager_policy "topologyManagerPolicy": String = text("none");
     later zero topology_manager_scope "topologyManagerScope": String = text("container");
     later keep topology_manager_policy_options "topologyManagerPolicyOptions": BTreeMap<String, String> = BTreeMap::new();
-    later keep qos_reserved "qosReserved": BTreeMap<String, String> = BTreeMap::new();
+    now keep qos_reserved "qosReserved": BTreeMap<String, String> = BTreeMap::new();
     now zero runtime_request_timeout "runtimeRequestTimeout": GoDuration = GoDuration::from_secs(120);
     none zero hairpin_mode "hairpinMode": String = text("promiscuous-bridge");
     now zero max_pods "maxPods": i32 = 110;

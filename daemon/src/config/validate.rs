@@ -50,6 +50,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     for gate in gates::without_effect(&config.feature_gates) {
         warnings.push(format!("feature gate {gate} is accepted but not in effect yet"));
     }
+    if !config.qos_reserved.is_empty() && !gates::enabled(&config.feature_gates, "QOSReserved") {
+        warnings.push("qosReserved has no effect without the feature gate QOSReserved".to_owned());
+    }
     let authentication = &config.authentication;
     if authentication.anonymous.enabled || config.authorization.mode == "AlwaysAllow" {
         warnings.push(
@@ -302,6 +305,11 @@ fn combinations(config: &Config, problems: &mut Problems) {
         if enforces(name) && enforces(&compressible) {
             push(problems, "enforceNodeAllocatable", format!("{name} and {compressible} exclude each other"));
         }
+    }
+    let has_cgroup =
+        [&config.system_reserved_cgroup, &config.kube_reserved_cgroup].iter().any(|path| !path.is_empty());
+    if !config.reserved_system_cpus.is_empty() && has_cgroup {
+        push(problems, "reservedSystemCPUs", "excludes systemReservedCgroup and kubeReservedCgroup");
     }
     if enforces("pods") && !config.cgroups_per_qos {
         push(

@@ -91,6 +91,11 @@ impl Identity {
             .map_err(|error| format!("certificate and key: {error}"))
     }
 
+    /// For a TLS client.
+    pub(crate) fn chain_and_key(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (self.chain.clone(), self.key.clone_key())
+    }
+
     /// The certificates, PEM.
     pub(crate) fn chain_pem(&self) -> String {
         self.chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect()

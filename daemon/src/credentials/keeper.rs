@@ -17,7 +17,7 @@ use super::plan::{Held, Situation, Step, plan};
 use super::request::Wanted;
 use super::store::{Store, write_secret};
 use crate::cause::chain;
-use crate::kubeconfig::{self, Access, Clients, KubeconfigError, Link};
+use crate::kubeconfig::{self, Access, Clients, KubeconfigError, LineError, Link};
 use crate::metrics::Metrics;
 use crate::sources::backoff::Backoff;
 use crate::stop::stopped;
@@ -44,7 +44,7 @@ pub enum CredentialsError {
         /// The kubeconfig.
         path: PathBuf,
         /// Why.
-        source: kube::Error,
+        source: LineError,
     },
 }
 

@@ -8,19 +8,24 @@
 //! found by TCP keep-alive and user timeout within [`DEAD_AFTER`], also on a watch on which nothing happens.
 
 use std::time::Duration;
+use std::{fs, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::header::InvalidHeaderValue;
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ConfigExt};
+use kube::config::AuthInfo;
+use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 
+use super::tls::{self, TlsError, Trust};
 use super::user_agent;
 use crate::credentials::Identity;
 
@@ -77,18 +82,25 @@ impl Link {
     }
 }
 
-/// Connections to where `config` points, with `identity` if there is one.
+/// Why there are no connections.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the token file {path}")]
+    TokenFile { path: String, source: io::Error },
+    #[error("the token or password cannot be sent")]
+    Credentials(#[from] InvalidHeaderValue),
+    #[error(transparent)]
+    Headers(#[from] kube::Error),
+}
+
+/// Connections to where `config` points, with `identity` if there is one. A token file is read now: whoever looks for changes of
+/// the kubeconfig's files makes another line then.
 ///
 /// # Errors
 /// Authority, certificate or token cannot be used.
-pub(crate) fn line(config: &kube::Config, identity: Option<&Identity>) -> Result<Line, kube::Error> {
-    let mut config = config.clone();
-    if let Some(identity) = identity {
-        config.auth_info.client_certificate_data = Some(STANDARD.encode(identity.chain_pem()));
-        config.auth_info.client_key_data = Some(STANDARD.encode(identity.key_pem()).into());
-    }
-    config.headers.push((header::USER_AGENT, user_agent()));
-    config.headers.push((HeaderName::from_static("accept"), HeaderValue::from_static("application/json")));
+pub(crate) fn line(config: &kube::Config, identity: Option<&Identity>) -> Result<Line, LineError> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -98,19 +110,53 @@ pub(crate) fn line(config: &kube::Config, identity: Option<&Identity>) -> Result
     // Of data that is not acknowledged, which keep-alive does not see.
     connector.set_tcp_user_timeout(Some(DEAD_AFTER));
     connector.set_nodelay(true);
-    let connector = config.rustls_https_connector_with_connector(connector)?;
+    let connector =
+        tls::connector(Trust::of(config), identity, config.tls_server_name.as_deref(), connector)?;
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_timer(TokioTimer::new())
         .pool_max_idle_per_host(POOL_MOST)
         .build(connector);
+    let mut config = config.clone();
+    config.headers.push((header::USER_AGENT, user_agent()));
+    config.headers.push((header::ACCEPT, HeaderValue::from_static("application/json")));
+    if let Some(authorization) = authorization(&config.auth_info)? {
+        config.headers.push((header::AUTHORIZATION, authorization));
+    }
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
         .service(http);
     Ok(BoxCloneSyncService::new(service))
+}
+
+/// What a kubeconfig's user says about itself, beside a certificate. The token of a file goes before one that stands there, as with
+/// client-go.
+fn authorization(user: &AuthInfo) -> Result<Option<HeaderValue>, LineError> {
+    let from_file = match &user.token_file {
+        Some(path) => match fs::read_to_string(path) {
+            Ok(token) => Some(token),
+            Err(error) if user.token.is_some() => {
+                tracing::warn!(path, %error, "the token file cannot be read; the token beside it is taken");
+                None
+            }
+            Err(source) => return Err(LineError::TokenFile { path: path.clone(), source }),
+        },
+        None => None,
+    };
+    let text = if let Some(token) = from_file {
+        format!("Bearer {}", token.trim())
+    } else if let Some(token) = &user.token {
+        format!("Bearer {}", token.expose_secret())
+    } else if let (Some(name), Some(password)) = (&user.username, &user.password) {
+        format!("Basic {}", STANDARD.encode(format!("{name}:{}", password.expose_secret())))
+    } else {
+        return Ok(None);
+    };
+    let mut value = HeaderValue::try_from(text)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::drain::{DrainError, drain};
 use super::place::{FileError, Place, remove};
 use super::runtime::remove_pods;
 use super::unit::{UnitError, Units};
-use crate::kubeconfig::{self, KubeconfigError};
+use crate::kubeconfig::{self, KubeconfigError, LineError};
 
 const NODE_USER: &str = "system:node:";
 
@@ -48,7 +48,7 @@ pub(super) enum LeaveError {
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
     #[error("kubeconfig {path}", path = path.display())]
-    Client { path: PathBuf, source: kube::Error },
+    Client { path: PathBuf, source: LineError },
     #[error(transparent)]
     Unit(#[from] UnitError),
     #[error("pods are left: {}", .0.join("; "))]

@@ -17,13 +17,15 @@ pub struct Resources {
 
 /// More is reserved than there is. behaviour.md 23.5.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{resource}: {reserved} is reserved for the system and Kubernetes, but the machine has only {capacity}"
-)]
-pub struct ReservationError {
-    pub resource: String,
-    pub reserved: String,
-    pub capacity: String,
+pub enum ReservationError {
+    #[error(
+        "{resource}: {reserved} is reserved for the system and Kubernetes, but the machine has only {capacity}"
+    )]
+    Amount { resource: String, reserved: String, capacity: String },
+    #[error(
+        "reservedSystemCPUs: {reserved} names processors that the machine, which has {capacity}, has not"
+    )]
+    Processors { reserved: String, capacity: u32 },
 }
 
 /// Computes both from the machine, the size of the file system that holds the root directory, and the configuration.
@@ -36,6 +38,11 @@ pub fn resources(
     config: &Config,
     ignore_eviction: bool,
 ) -> Result<Resources, ReservationError> {
+    let named = cgroups::parse_list(&config.reserved_system_cpus).unwrap_or_default();
+    if named.last().is_some_and(|last| *last >= machine.cpus) {
+        let reserved = config.reserved_system_cpus.clone();
+        return Err(ReservationError::Processors { reserved, capacity: machine.cpus });
+    }
     let mut capacity = BTreeMap::new();
     capacity.insert("cpu".to_owned(), Quantity::from_units(machine.cpus.into()));
     capacity.insert("memory".to_owned(), Quantity::from_bytes(machine.memory_bytes));
@@ -48,7 +55,7 @@ pub fn resources(
     for (name, amount) in &capacity {
         let reserved = reserved(config, name);
         if reserved > *amount {
-            return Err(ReservationError {
+            return Err(ReservationError::Amount {
                 resource: name.clone(),
                 reserved: reserved.to_string(),
                 capacity: amount.to_string(),

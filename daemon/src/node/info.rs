@@ -40,7 +40,7 @@ impl Machine {
         Self::read_below(Path::new("/"))
     }
 
-    fn read_below(root: &Path) -> Result<Self, MachineInfoError> {
+    pub(crate) fn read_below(root: &Path) -> Result<Self, MachineInfoError> {
         let online = root.join("sys/devices/system/cpu/online");
         let list = read(&online)?;
         let cpus = cpu_set_size(list.trim()).ok_or_else(|| MachineInfoError::Content {

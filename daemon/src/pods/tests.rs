@@ -101,6 +101,7 @@ fn node() -> (Node, Pods, Inputs) {
         max_restart_period: Duration::from_secs(300),
         runtime_name: "fake".to_owned(),
         supported: Supported::default(),
+        limited_swap: false,
     };
     let pods = Pods::new(settings, PullLimits::default(), parts, &inputs);
     let kept = Box::new((host_ips_in, facts, questions_in, pings_in));

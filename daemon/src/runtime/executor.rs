@@ -22,6 +22,7 @@ use volumes::PodDirs;
 use super::container_config::{self, MESSAGE_PATH, MESSAGE_POLICY, Parts};
 use super::environment::Addresses;
 use super::image_failure::image_failure;
+use super::kernel_log::KernelLog;
 use super::{dns, hooks, log_files, observe, restored, sandbox_config};
 use crate::cause::chain;
 use crate::cgroups::{Limits, PodCgroups};
@@ -54,7 +55,17 @@ pub(crate) struct Executor {
     images: Images,
     /// `None` where pods have no cgroups of their own.
     cgroups: Option<PodCgroups>,
+    kernel_log: Arc<KernelLog>,
 }
+
+/// The kernel's log.
+const KERNEL_LOG: &str = "/dev/kmsg";
+
+/// The exit code of a process that SIGKILL ended.
+const KILLED: i32 = 137;
+
+/// The reason of a container that was killed for want of memory, as runtimes spell it (behaviour.md 31.1).
+const OOM_KILLED: &str = "OOMKilled";
 
 /// The termination message policy that takes the log where there is no message.
 const FALLBACK_TO_LOGS: &str = "FallbackToLogsOnError";
@@ -72,7 +83,8 @@ impl Executor {
         images: Images,
     ) -> Self {
         let (dirs, place) = (Arc::new(dirs), Arc::new(place));
-        Self { client, dirs, place, host_ips, recorder, runtime, images, cgroups: None }
+        let kernel_log = Arc::new(KernelLog::new(Path::new(KERNEL_LOG)));
+        Self { client, dirs, place, host_ips, recorder, runtime, images, cgroups: None, kernel_log }
     }
 
     /// With cgroups for the pods.
@@ -157,8 +169,14 @@ impl Executor {
         }
         for (container, status) in containers.iter().zip(container_statuses) {
             match status {
-                Ok(status) => {
+                Ok(mut status) => {
                     self.link_log(pod, &status);
+                    if status.exit_code == KILLED
+                        && status.reason != OOM_KILLED
+                        && self.kernel_log.has_killed(&status.id)
+                    {
+                        OOM_KILLED.clone_into(&mut status.reason);
+                    }
                     let message = self.termination_message(&status);
                     seen.containers.push(observe::container(
                         &status,

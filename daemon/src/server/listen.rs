@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -15,7 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::caller::Caller;
+use super::access::{Access, User};
+use super::reply::Reply;
 use super::{Context, reply, route};
 use crate::stop::stopped;
 
@@ -112,19 +114,24 @@ async fn serve_tls(
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("TLS handshake not done in {HANDSHAKE:?}"),
     };
-    let caller = Caller::of(stream.get_ref().1.peer_certificates());
+    let certificate = Arc::new(Access::of_certificate(stream.get_ref().1.peer_certificates()));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (caller, context) = (caller.clone(), context.clone());
+        let (certificate, context) = (Arc::clone(&certificate), context.clone());
         async move {
-            let reply = match caller.refusal(request.method(), request.uri().path()) {
-                Some(refusal) => refusal,
-                None => route::answer(&context, request.method(), request.uri()).await,
-            };
-            Ok::<_, Infallible>(reply)
+            let (head, _) = request.into_parts();
+            Ok::<_, Infallible>(respond(&context, certificate.as_ref().as_ref(), &head).await)
         }
     });
     if let Err(error) = builder().serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection to port 10250");
+    }
+}
+
+/// The answer to a request on port 10250, which may be a refusal.
+pub(super) async fn respond(context: &Context, certificate: Option<&User>, head: &Parts) -> Reply {
+    match context.access.check(certificate, &head.method, head.uri.path(), &head.headers).await {
+        Ok(_) => route::answer(context, &head.method, &head.uri).await,
+        Err(refusal) => refusal,
     }
 }
 

@@ -8,11 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::{Request, StatusCode, Uri};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::Pod;
-use kube::client::Body;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +25,7 @@ use super::manifest::{self, Context};
 use super::mirror::Mirrors;
 use super::{Source, Update};
 use crate::cause::chain;
+use crate::kubeconfig::tls::{self, TlsError, Trust};
 
 const MAX_BODY_BYTES: usize = 10 << 20;
 /// For one answer, from the connection to its last byte.
@@ -49,10 +53,10 @@ enum UrlError {
     Url(String),
     #[error("header {0:?} cannot be sent")]
     Header(String),
-    #[error("nobody can be asked")]
-    Client(#[source] kube::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("it cannot be asked for")]
-    Ask(#[source] Box<kube::Error>),
+    Ask(#[source] hyper_util::client::legacy::Error),
     #[error("the answer has code {0} instead of 200")]
     Code(StatusCode),
     #[error("the answer is larger than {MAX_BODY_BYTES} bytes")]
@@ -130,16 +134,15 @@ async fn fetch(source: &UrlSource) -> Result<Vec<u8>, UrlError> {
 
 async fn ask(source: &UrlSource) -> Result<Vec<u8>, UrlError> {
     let uri: Uri = source.url.parse().map_err(|e: http::uri::InvalidUri| UrlError::Url(e.to_string()))?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+    if uri.scheme().is_none() || uri.host().is_none() {
         return Err(UrlError::Url(source.url.clone()));
-    };
-    let base: Uri = format!("{scheme}://{authority}")
-        .parse()
-        .map_err(|e: http::uri::InvalidUri| UrlError::Url(e.to_string()))?;
-    let client = kube::Client::try_from(kube::Config::new(base)).map_err(UrlError::Client)?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    }
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    let connector = tls::connector(Trust::Machine, None, None, connector)?;
+    let client = Client::builder(TokioExecutor::new()).build(connector);
     let mut request =
-        Request::get(path).body(Body::empty()).map_err(|_| UrlError::Url(source.url.clone()))?;
+        Request::get(uri).body(Empty::<Bytes>::new()).map_err(|_| UrlError::Url(source.url.clone()))?;
     for (name, values) in &source.headers {
         let wrong = || UrlError::Header(name.clone());
         let key: HeaderName = name.parse().map_err(|_| wrong())?;
@@ -149,7 +152,7 @@ async fn ask(source: &UrlSource) -> Result<Vec<u8>, UrlError> {
         }
     }
     request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static("nodelet"));
-    let answer = client.send(request).await.map_err(|e| UrlError::Ask(Box::new(e)))?;
+    let answer = client.request(request).await.map_err(UrlError::Ask)?;
     if answer.status() != StatusCode::OK {
         return Err(UrlError::Code(answer.status()));
     }

@@ -10,13 +10,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, WatchParams};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
 use super::backoff::{Backoff, random};
+use super::events::{Event, EventError, Events};
 use crate::cause::chain;
 
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,8 +34,6 @@ pub(crate) enum Change<K> {
     Applied(K),
     Deleted(K),
 }
-
-type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
 
 /// See the module's page.
 pub(crate) struct Watcher<K> {
@@ -102,10 +99,11 @@ where
         let Some((events, idle)) = &mut self.events else {
             let seconds = (WATCH_SECONDS * (1.0 + random() / 3.0)) as u32;
             let params = WatchParams::default().fields(&self.field_selector).timeout(seconds);
-            let opened = timeout(LIST_TIMEOUT, self.api.watch(&params, &version));
+            let (client, path) = (self.api.clone().into_client(), self.api.resource_url());
+            let opened = timeout(LIST_TIMEOUT, Events::open(&client, path, &params, &version));
             let events = match opened.await.map_err(|_| WatchError::NoAnswer)? {
-                Ok(events) => events.boxed(),
-                Err(error) => return self.lost(error.into()),
+                Ok(events) => events,
+                Err(error) => return self.lost(error),
             };
             self.events = Some((events, Duration::from_secs(seconds.into()) + IDLE_MARGIN));
             return Ok(None);
@@ -118,37 +116,31 @@ where
                 sleep(self.backoff.delay()).await;
                 return Ok(None);
             }
-            Some(Err(error)) => return self.lost(error.into()),
-            Some(Ok(WatchEvent::Error(status))) => {
-                return self.lost(WatchError::Api(kube::Error::Api(status)));
-            }
-            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+            Some(Err(error)) => return self.lost(error),
+            Some(Ok(Event::Error(status))) => return self.lost(EventError::Refused(status)),
+            Some(Ok(Event::Bookmark(version))) => {
                 self.backoff.reset();
-                self.version = Some(bookmark.metadata.resource_version);
+                self.version = Some(version);
                 return Ok(None);
             }
-            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
-                (Change::Applied as fn(K) -> Change<K>, object)
-            }
-            Some(Ok(WatchEvent::Deleted(object))) => (Change::Deleted as fn(K) -> Change<K>, object),
+            Some(Ok(Event::Applied(object))) => (Change::Applied as fn(K) -> Change<K>, object),
+            Some(Ok(Event::Deleted(object))) => (Change::Deleted as fn(K) -> Change<K>, object),
         };
         self.version = object.meta().resource_version.clone().or(self.version.take());
         Ok(Some(change(stripped(object))))
     }
 
     /// After a failed watch: what the server has forgotten, or what it cannot say, is listed anew.
-    fn lost(&mut self, error: WatchError) -> Result<Option<Change<K>>, WatchError> {
+    fn lost(&mut self, error: EventError) -> Result<Option<Change<K>>, WatchError> {
         self.events = None;
-        if matches!(&error, WatchError::Api(kube::Error::Api(_) | kube::Error::SerdeError(_))) {
+        if !matches!(error, EventError::Call(_)) {
             self.version = None;
         }
-        if let WatchError::Api(kube::Error::Api(status)) = &error
-            && status.code == 410
-        {
+        if matches!(&error, EventError::Refused(status) if status.code == 410) {
             tracing::debug!(what = self.what, "the watch is too old; listing again");
             return Ok(None);
         }
-        Err(error)
+        Err(error.into())
     }
 
     async fn list(&mut self) -> Result<Change<K>, WatchError> {
@@ -176,5 +168,7 @@ enum WatchError {
     #[error("the list has no resourceVersion")]
     NoVersion,
     #[error(transparent)]
-    Api(#[from] kube::Error),
+    List(#[from] kube::Error),
+    #[error(transparent)]
+    Watch(#[from] EventError),
 }

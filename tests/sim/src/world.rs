@@ -201,6 +201,7 @@ impl World {
             max_restart_period: Duration::from_secs(mood.pick(&[1, 10, 300])),
             runtime_name: "containerd".to_owned(),
             supported: Supported { probes: true, volumes: true, pod_cgroups: true },
+            limited_swap: false,
         };
         let mut world = Self {
             time: Duration::ZERO,

@@ -30,7 +30,6 @@ pub(super) fn configuration(settings: &Settings<'_>) -> Value {
         "healthzPort": healthz_port,
         "authentication": {
             "anonymous": { "enabled": false },
-            "webhook": { "enabled": false },
             "x509": { "clientCAFile": client_ca },
         },
         "containerRuntimeEndpoint": format!("unix://{}", runtime.display()),

@@ -53,8 +53,20 @@ pub(crate) async fn binary(package: &str, name: &str) -> anyhow::Result<PathBuf>
     executable(build, &[name]).await
 }
 
+/// Builds the test of the crate `cgroups` that writes to a real hierarchy, for a node to run, and gives its path.
+pub(crate) async fn cgroups_test() -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["test", "--package", "cgroups", "--features", "drivers", "--test", "real", "--no-run"]);
+    let is_it = |name: &str| name.starts_with("real-");
+    executable_that(build, is_it).await
+}
+
 /// Runs a build; gives the path of one of the programs that it made.
-async fn executable(mut build: Command, names: &[&str]) -> anyhow::Result<PathBuf> {
+async fn executable(build: Command, names: &[&str]) -> anyhow::Result<PathBuf> {
+    executable_that(build, |name| names.contains(&name)).await
+}
+
+async fn executable_that(mut build: Command, is_it: impl Fn(&str) -> bool) -> anyhow::Result<PathBuf> {
     build.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let done =
         build.spawn().context("starting cargo")?.wait_with_output().await.context("waiting for cargo")?;
@@ -64,6 +76,6 @@ async fn executable(mut build: Command, names: &[&str]) -> anyhow::Result<PathBu
     let said = String::from_utf8_lossy(&done.stdout);
     said.lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable)
-        .find(|path| path.file_name().is_some_and(|name| names.iter().any(|known| name == *known)))
+        .find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(&is_it))
         .context("cargo did not say where the programs are")
 }

@@ -131,10 +131,11 @@ async fn containers(suites: &[&String], threads: u32) -> Vec<Ran> {
     });
     ran.push(needed.await);
     let Some(programs) = programs else { return ran };
-    let has_machines = suites.iter().any(|suite| vm::is_suite(suite));
-    if has_machines {
+    let mut for_machines = None;
+    if suites.iter().any(|suite| vm::is_suite(suite)) {
         // Minutes where the cache is empty; the suites' own times are without it.
         let prepared = timed("virtual machines", async {
+            for_machines = Some(vm::environment().await?);
             vm::prepare(&Progress::stderr()).await.map(|_| Totals::default())
         });
         ran.push(prepared.await);
@@ -150,6 +151,7 @@ async fn containers(suites: &[&String], threads: u32) -> Vec<Ran> {
         let mut cargo = build::cargo();
         cargo.args(["test", "--package", "harness", "--no-fail-fast", "--test", suite, "--"]);
         cargo.args(["--test-threads", &threads.to_string()]).env(PROGRAMS_VARIABLE, &programs);
+        cargo.envs(for_machines.clone().into_iter().flatten());
         ran.push(timed(suite, tests(&mut cargo)).await);
     }
     ran

@@ -15,6 +15,15 @@ use crate::{EXIT_FAILED, build, package};
 const SUITES: &str = "vm";
 const WITH_PACKAGES: &str = "vm_join";
 
+/// Which program is the crate `cgroups`' own test, for the suite that runs it in a node.
+const CGROUPS_TEST: &str = "NODELET_CGROUPS_TEST";
+
+/// What the suites with virtual machines are told beside the programs.
+pub(crate) async fn environment() -> anyhow::Result<[(&'static str, PathBuf); 1]> {
+    let test = build::cgroups_test().await.context("building the test of cgroups for the nodes")?;
+    Ok([(CGROUPS_TEST, test)])
+}
+
 /// Carries out `cargo xtask vm ...`.
 pub(crate) async fn run(options: Vm) -> anyhow::Result<ExitCode> {
     if !nix::unistd::geteuid().is_root() {
@@ -66,7 +75,7 @@ async fn test_named(test: &str) -> anyhow::Result<ExitCode> {
     let mut cargo = build::cargo();
     cargo.args(["test", "--package", "harness", "--no-fail-fast", "--test", &format!("{SUITES}*")]);
     cargo.args(["--", "--nocapture", "--test-threads", &threads().to_string(), test]);
-    cargo.env(harness::cluster::PROGRAMS_VARIABLE, programs);
+    cargo.env(harness::cluster::PROGRAMS_VARIABLE, programs).envs(environment().await?);
     let status = cargo.status().await.context("starting cargo")?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(EXIT_FAILED)))
 }

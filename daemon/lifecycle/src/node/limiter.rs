@@ -9,9 +9,10 @@
 //!   2 -> 4 -> 6      6 brings no more than 4: back to 4, and 6 is tried again when what is known of it is old
 //! ```
 //!
-//! A start that takes four times as long as the running median gives its slot back; it stays counted as stuck. While starts
-//! get stuck, as many more are lent beside them: twenty that hang hold the others up for a few medians and not for one after
-//! the other.
+//! A start that takes four times as long as the running median of its class gives its slot back; it stays counted as stuck. Until then it
+//! holds a slot and does nothing. What slots were held for lately, by starts that got over and by those that did not, tells how
+//! many slots do nothing for each one in which work is done, and so many more are lent: the others have the slots that they
+//! would have had.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -26,16 +27,18 @@ const FIRST_LIMIT: usize = 2;
 const MAX_LIMIT: usize = 16;
 /// Starts of a new burst that go ahead of the others: with few in flight the first pod is up sooner.
 const AHEAD: usize = 3;
-/// Starts that may be stuck beside those in flight, before no more are lent.
-const MAX_STUCK: usize = 64;
+/// Starts that may be stuck beside those in flight, before no more are lent: more than a node has pods as a rule.
+const MAX_STUCK: usize = 256;
 /// A start is given at least this long before its slot is lent to another.
-const LEAST_USUAL: Duration = Duration::from_millis(100);
+const LEAST_USUAL: Duration = Duration::from_millis(25);
 /// And this long while it is not known how long starts take.
 const UNKNOWN_USUAL: Duration = Duration::from_millis(500);
 /// A start that takes so many medians is stuck.
 const STUCK_MEDIANS: u32 = 4;
-/// Durations that the median is taken of.
-const SAMPLES: usize = 32;
+/// What a start says about the time that slots are held for, beside those before it.
+const HELD_WEIGHT: f64 = 1.0 / 16.0;
+/// Durations of each class that the median is taken of.
+const SAMPLES: usize = 16;
 /// Less gain than this is none.
 const GAIN: f64 = 1.04;
 /// What was learned longer ago may have changed.
@@ -45,11 +48,10 @@ const OLD: Duration = Duration::from_secs(20);
 pub(super) struct Limiter {
     lent: BTreeMap<Key, Lent>,
     stuck: BTreeMap<Key, Lent>,
-    /// Slots beyond the limit, because starts got stuck lately.
-    extra: usize,
+    held: Held,
     /// Starts of this burst that are over, up to [`AHEAD`].
     ahead: usize,
-    samples: VecDeque<Duration>,
+    durations: Durations,
     /// How long a start of each class takes, as a part of a whole pod's.
     weights: Weights,
     level: Level,
@@ -90,7 +92,7 @@ impl Default for Level {
 
 impl Limiter {
     pub(super) fn has_room(&self) -> bool {
-        self.lent.len() < self.limit() + self.extra && self.stuck.len() < MAX_STUCK
+        self.lent.len() < self.limit() + self.extra() && self.stuck.len() < MAX_STUCK
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -99,6 +101,12 @@ impl Limiter {
 
     pub(super) fn limit(&self) -> usize {
         if self.ahead < AHEAD { self.level.limit.min(FIRST_LIMIT) } else { self.level.limit }
+    }
+
+    /// Slots beyond the limit, for those that hang and are not overdue yet.
+    fn extra(&self) -> usize {
+        let idle = if self.held.in_vain == 0.0 { 0.0 } else { self.held.in_vain / self.held.well.max(1e-6) };
+        ((self.limit() as f64 * idle).round() as usize).min(MAX_LIMIT)
     }
 
     pub(super) fn lend(&mut self, key: Key, class: SlotClass, now: Duration) {
@@ -114,15 +122,14 @@ impl Limiter {
         let in_time = self.lent.remove(key);
         let Some(lent) = in_time.or_else(|| self.stuck.remove(key)) else { return };
         let took = now.saturating_sub(lent.since);
-        self.samples.push_back(took);
-        if self.samples.len() > SAMPLES {
-            self.samples.pop_front();
-        }
+        self.durations.learn(lent.class, took);
         self.weights.learn(lent.class, took);
         if in_time.is_none() {
+            // It was slow and not stuck.
+            self.held.not_in_vain(self.durations.patience(lent.class));
             return;
         }
-        self.extra /= 2;
+        self.held.learn(took, Duration::ZERO);
         if full && lent.since >= self.level.since {
             self.level.learn(self.weights.of(lent.class), took);
         }
@@ -138,31 +145,76 @@ impl Limiter {
     }
 
     pub(super) fn reclaim(&mut self, now: Duration) {
-        let usual = self.usual();
-        let overdue: Vec<Key> = self
-            .lent
-            .iter()
-            .filter(|(_, lent)| now >= lent.since + usual)
-            .map(|(key, _)| key.clone())
-            .collect();
-        self.extra = (self.extra + overdue.len()).min(MAX_LIMIT);
+        let patience = [SlotClass::Sandbox, SlotClass::Container].map(|class| self.durations.patience(class));
+        let overdue =
+            |lent: &Lent| now >= lent.since + patience[usize::from(lent.class != SlotClass::Sandbox)];
+        let overdue: Vec<Key> =
+            self.lent.iter().filter(|(_, lent)| overdue(lent)).map(|(key, _)| key.clone()).collect();
         if !overdue.is_empty() {
             // Who is ahead hangs: the others do not wait for them.
             self.ahead = AHEAD;
         }
         for key in overdue {
             if let Some(lent) = self.lent.remove(&key) {
+                self.held.learn(Duration::ZERO, now.saturating_sub(lent.since));
                 self.stuck.insert(key, lent);
             }
         }
     }
 
     pub(super) fn next_overdue(&self) -> Option<Duration> {
-        self.lent.values().map(|lent| lent.since).min().map(|since| since + self.usual())
+        let first =
+            |class| self.lent.values().filter(move |lent| lent.class == class).map(|lent| lent.since).min();
+        let due = |class| first(class).map(|since| since + self.durations.patience(class));
+        [SlotClass::Sandbox, SlotClass::Container].into_iter().filter_map(due).min()
+    }
+}
+
+/// For how many seconds a start holds its slot: the latest ones count most.
+#[derive(Debug, Default)]
+struct Held {
+    /// By one that gets over in time, for each start there is.
+    well: f64,
+    /// By one that gets stuck.
+    in_vain: f64,
+}
+
+impl Held {
+    fn learn(&mut self, well: Duration, in_vain: Duration) {
+        self.well += (well.as_secs_f64() - self.well) * HELD_WEIGHT;
+        self.in_vain += (in_vain.as_secs_f64() - self.in_vain) * HELD_WEIGHT;
     }
 
-    fn usual(&self) -> Duration {
-        let mut sorted: Vec<Duration> = self.samples.iter().copied().collect();
+    fn not_in_vain(&mut self, held: Duration) {
+        let held = held.as_secs_f64() * HELD_WEIGHT;
+        self.well += held;
+        self.in_vain = (self.in_vain - held).max(0.0);
+    }
+}
+
+/// How long the latest starts of each class took.
+#[derive(Debug, Default)]
+struct Durations {
+    sandbox: VecDeque<Duration>,
+    container: VecDeque<Duration>,
+}
+
+impl Durations {
+    fn learn(&mut self, class: SlotClass, took: Duration) {
+        let samples = match class {
+            SlotClass::Sandbox => &mut self.sandbox,
+            SlotClass::Container | SlotClass::Pull => &mut self.container,
+        };
+        samples.push_back(took);
+        if samples.len() > SAMPLES {
+            samples.pop_front();
+        }
+    }
+
+    /// A start of this class that takes so long is stuck.
+    fn patience(&self, class: SlotClass) -> Duration {
+        let samples = if class == SlotClass::Sandbox { &self.sandbox } else { &self.container };
+        let mut sorted: Vec<Duration> = samples.iter().copied().collect();
         sorted.sort_unstable();
         match sorted.get(sorted.len() / 2) {
             Some(median) => (*median * STUCK_MEDIANS).max(LEAST_USUAL),

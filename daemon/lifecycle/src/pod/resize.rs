@@ -129,6 +129,22 @@ impl Resize {
         self.allocated.get(&spec.name).or(spec.resources.as_ref())
     }
 
+    /// What a container is allowed, with the pod's limits where it has none of its own: the runtime is told these.
+    fn held_to(&self, pod: &ApiPod, spec: &ContainerSpec) -> ResourceRequirements {
+        let mut held = self.allocated_of(spec).cloned().unwrap_or_default();
+        let level = match &self.allocated_pod {
+            Some(allowed) => Some(&**allowed),
+            None => pod.spec.as_ref().and_then(|spec| spec.resources.as_ref()),
+        };
+        for (name, amount) in level.and_then(|level| level.limits.as_ref()).into_iter().flatten() {
+            if matches!(name.as_str(), "cpu" | "memory") {
+                let limits = held.limits.get_or_insert_default();
+                limits.entry(name.clone()).or_insert_with(|| amount.clone());
+            }
+        }
+        held
+    }
+
     /// Holds on to what was allowed before.
     pub(super) fn spec_changed(&mut self, old: &ApiPod, new: &ApiPod) {
         if std::ptr::eq(old, new) {
@@ -171,7 +187,10 @@ impl Pod {
     pub(super) fn plan_resize(&mut self, observation: &Observation, now: Now, out: &mut Vec<Effect>) {
         if self.resize.ask == Ask::Due {
             self.resize.ask = Ask::Asked;
-            out.push(Effect::AskResize);
+            match self.never_resized() {
+                Some(message) => self.resize_told(ResizeVerdict::Infeasible { message }, out),
+                None => out.push(Effect::AskResize),
+            }
         }
         if !self.resize.in_progress() {
             return;
@@ -189,10 +208,14 @@ impl Pod {
         }
         match self.next_update(observation, now) {
             Some(Step { target, id, resource, wants, .. }) => {
-                let resources = Box::new(wants.clone());
                 let call = match &target {
-                    Target::Pod => Call::UpdatePod { sandbox_id: id, resource, resources },
+                    Target::Pod => {
+                        Call::UpdatePod { sandbox_id: id, resource, resources: Box::new(wants.clone()) }
+                    }
                     Target::Container(name) => {
+                        let own = container::spec_named(&self.pod, name)
+                            .and_then(|(_, spec)| self.resize.allocated_of(&spec).cloned());
+                        let resources = Box::new(own.unwrap_or_default());
                         Call::UpdateResources { id, name: name.clone(), resource, resources }
                     }
                 };
@@ -237,7 +260,7 @@ impl Pod {
             let pod = &self.pod;
             self.resize.actuated.iter().any(|(name, has)| {
                 let spec = container::spec_named(pod, name);
-                let wants = spec.and_then(|(_, spec)| self.resize.allocated_of(&spec).cloned());
+                let wants = spec.map(|(_, spec)| self.resize.held_to(pod, &spec));
                 differs(resource, has, &wants.unwrap_or_default())
             })
         };
@@ -279,7 +302,7 @@ impl Pod {
         let mut ending = Vec::new();
         for (name, has) in &self.resize.actuated {
             let Some((_, spec)) = container::spec_named(&pod, name) else { continue };
-            let wants = self.resize.allocated_of(&spec).cloned().unwrap_or_default();
+            let wants = self.resize.held_to(&pod, &spec);
             let running: Option<&Container> = observation.newest_container(name);
             let Some(c) = running else { continue };
             let parts: Vec<Resource> =
@@ -316,21 +339,57 @@ impl Pod {
         steps
     }
 
+    /// What each container is held to, by name.
+    fn held(&self) -> BTreeMap<String, ResourceRequirements> {
+        container::specs(&self.pod)
+            .filter(|(kind, _)| *kind != ContainerKind::Ephemeral)
+            .map(|(_, spec)| (spec.name.clone(), self.resize.held_to(&self.pod, &spec)))
+            .collect()
+    }
+
+    /// Why the node is not to be asked: the swap of a container that has a share of it would have to change with its memory
+    /// (behaviour.md 27.4).
+    fn never_resized(&self) -> Option<String> {
+        if !self.settings.limited_swap {
+            return None;
+        }
+        let before = total::as_allowed(&self.pod, &self.resize);
+        let is_swapped = self.resize.allocated.iter().any(|(name, allowed)| {
+            let Some((_, spec)) = container::spec_named(&self.pod, name) else { return false };
+            let wanted = spec.resources.clone().unwrap_or_default();
+            if !differs(Resource::Memory, allowed, &wanted) || restarts_for(&spec, Resource::Memory) {
+                return false;
+            }
+            let old = ContainerSpec { resources: Some(allowed.clone()), ..spec.as_ref().clone() };
+            podspec::may_swap(&before, &old) || podspec::may_swap(&self.pod, &spec)
+        });
+        is_swapped.then(|| "In-place resize of containers with swap is not supported.".to_owned())
+    }
+
     pub(super) fn resize_told(&mut self, verdict: ResizeVerdict, out: &mut Vec<Effect>) {
         if !self.resize.is_asking() {
             return;
         }
+        // What was asked for before may be allowed just now.
+        let verdict = match self.never_resized() {
+            Some(message) => ResizeVerdict::Infeasible { message },
+            None => verdict,
+        };
         let (deferred, message) = match verdict {
             ResizeVerdict::Allowed => {
                 self.resize.pending = None;
                 self.resize.ask = Ask::No;
                 self.resize.error = None;
                 let total_before = total::of(&total::as_allowed(&self.pod, &self.resize));
-                let allowed = std::mem::take(&mut self.resize.allocated);
+                let held_before = self.held();
+                self.resize.allocated.clear();
                 self.resize.allocated_pod = None;
-                for (name, before) in allowed {
-                    // What runs may still have something older than what was allowed last.
-                    self.resize.actuated.entry(name).or_insert(before);
+                let held = self.held();
+                for (name, before) in held_before {
+                    if held.get(&name) != Some(&before) {
+                        // What runs may still have something older than what was allowed last.
+                        self.resize.actuated.entry(name).or_insert(before);
+                    }
                 }
                 if total_before != total::of(&self.pod) {
                     self.resize.actuated_pod.get_or_insert(Box::new(total_before));

@@ -1,6 +1,6 @@
 use std::fs;
 
-use ::cgroups::{Capacity, Driver, Enforced, Hierarchy, Policy, Systemd};
+use ::cgroups::{Capacity, Driver, Enforced, Hierarchy, Policy, Reserved, Systemd};
 use serde_json::json;
 
 use super::*;
@@ -109,7 +109,11 @@ async fn pods_that_run_on_keep_their_tiers_weight_until_they_are_known() {
     // One that comes meanwhile needs more than that.
     node.pods.ensure(&pod("1", "16Mi")).await.unwrap();
     assert_eq!(node.content(weight).trim(), "39");
-    node.pods.gathered([("other".to_owned(), Demand::of([&pod("1", "16Mi")]))].into()).await.unwrap();
+    let mut other = pod("1", "16Mi");
+    other.metadata.uid = Some("other".to_owned());
+    let told = node.pods.adopt(vec![Adopted { pod: other, is_resizing: false }]).await;
+    assert!(told.is_empty(), "{told:?}");
+    assert!(!node.dir.path().join("kubepods/burstable/podother").exists(), "what is gone stays so");
     assert_eq!(node.content(weight).trim(), "79");
     node.holds(weight, "");
     node.pods.remove("other").await.unwrap();
@@ -154,13 +158,56 @@ async fn a_limit_below_what_is_in_use_does_not_kill_an_adopted_pod() {
 }
 
 #[tokio::test]
+async fn the_cgroup_of_a_pod_that_runs_on_holds_what_a_new_one_would() {
+    let node = node("none");
+    let held = [
+        ("cpu.weight", "1", "39"),
+        ("cpu.max", "5000 100000", "110000 100000"),
+        ("memory.max", "max", "17825792"),
+        ("memory.min", "4096", "0"),
+        ("memory.low", "0", "0"),
+        ("pids.max", "max", "500"),
+    ];
+    let path = |file: &str| format!("kubepods/burstable/podu/{file}");
+    for (file, content, _) in held {
+        node.holds(&path(file), content);
+    }
+    let adopted = |is_resizing| vec![Adopted { pod: pod("1", "16Mi"), is_resizing }];
+    assert!(node.pods.adopt(adopted(true)).await.is_empty());
+    assert_eq!(node.content(&path("pids.max")), "max");
+    assert!(node.pods.adopt(adopted(false)).await.is_empty());
+    for (file, _, wanted) in held {
+        let content = node.content(&path(file));
+        assert!(content.starts_with(wanted), "{file}: {content:?}");
+        node.holds(&path(file), &format!("{wanted}\n"));
+    }
+    let written = || fs::metadata(node.dir.path().join(path("pids.max"))).unwrap().modified().unwrap();
+    let before = written();
+    assert!(node.pods.adopt(adopted(false)).await.is_empty());
+    assert_eq!(written(), before, "what is right is left alone");
+    node.holds(&path("memory.max"), "max\n");
+    node.holds(&path("memory.current"), "99999999\n");
+    assert!(node.pods.adopt(adopted(false)).await.is_empty());
+    assert_eq!(node.content(&path("memory.max")), "max\n", "not below what is in use");
+}
+
+#[tokio::test]
 async fn row_23_2_a_reservations_cgroup_has_to_be_there_and_is_never_made() {
     let node = node("system-reserved");
-    let errors = node.pods.enforce_reserved().await.unwrap_err();
-    assert_eq!(errors[0].to_string(), "systemReservedCgroup: the cgroup /system does not exist");
+    let told = node.pods.enforce_reserved().await;
+    assert_eq!(
+        (told[0].is_enforced, told[0].message.as_str()),
+        (
+            false,
+            "Failed to enforce System Reserved Cgroup Limits on \"/system\": \
+             systemReservedCgroup: the cgroup /system does not exist"
+        )
+    );
     assert!(!node.dir.path().join("system").exists());
     cgroup(node.dir.path(), "system");
-    node.pods.enforce_reserved().await.unwrap();
+    let told = node.pods.enforce_reserved().await;
+    assert_eq!(told[0].message, "Updated limits on system reserved cgroup /system");
+    assert!(told[0].is_enforced && told.len() == 1);
     assert_eq!(
         (node.content("system/cpu.weight"), node.content("system/memory.max")),
         ("4".into(), "1048576".into())
@@ -185,4 +232,64 @@ async fn a_pod_that_is_removed_is_gone_and_weighs_nothing() {
     assert_eq!(node.pods.remove_orphans(&BTreeMap::new()).await.unwrap(), ["other".to_owned()].into());
     assert!(!node.dir.path().join("kubepods/podother").exists());
     node.pods.remove("nobody").await.unwrap();
+}
+
+/// The test nodes have neither huge pages nor NUMA, so that /proc, /sys and the hierarchy are made up here.
+#[tokio::test]
+async fn row_21_7_huge_pages_of_a_made_up_sys_reach_top_tiers_pods_and_containers() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("proc/meminfo", "MemTotal: 8388608 kB\nMemFree: 1 kB\nInactive(file): 1 kB\n");
+    write("proc/sys/kernel/osrelease", "6.12\n");
+    write("proc/sys/kernel/pid_max", "32768\n");
+    write("sys/devices/system/cpu/online", "0-3\n");
+    // Two NUMA nodes: nobody is bound to one of them.
+    for (node, cpus) in [(0, "0-1"), (1, "2-3")] {
+        write(&format!("sys/devices/system/node/node{node}/cpulist"), cpus);
+        let pages = format!("sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages");
+        write(&pages, "32\n");
+    }
+    write("sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "64\n");
+    write("sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "0\n");
+    let mount = root.path().join("sys/fs/cgroup");
+    let levels = ["", "kubepods", "kubepods/burstable", "kubepods/besteffort", "kubepods/podu"];
+    for path in levels {
+        cgroup(&mount, path);
+        for file in ["hugetlb.2MB.max", "hugetlb.1GB.max", "cpuset.cpus", "cpuset.mems"] {
+            fs::write(mount.join(path).join(file), "").unwrap();
+        }
+        fs::write(mount.join(path).join("cgroup.controllers"), "cpuset cpu memory hugetlb pids\n").unwrap();
+    }
+
+    let machine = crate::node::info::Machine::read_below(root.path()).unwrap();
+    let config = Config::default();
+    let limits = Arc::new(Limits::below(root.path(), &config, &machine, Hierarchy::V2));
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "p", "uid": "u"},
+        "spec": {"containers": [
+            {"name": "a", "resources": {"limits": {"cpu": "1", "memory": "16Mi", "hugepages-2Mi": "8Mi"}}},
+            {"name": "b", "resources": {"limits": {"cpu": "1", "memory": "16Mi", "hugepages-2Mi": "4Mi"}}},
+        ]},
+    }))
+    .unwrap();
+    let told = limits.container(&pod, &pod.spec.as_ref().unwrap().containers[0]).huge_pages;
+    assert_eq!(told, [("2MB".to_owned(), 8 << 20), ("1GB".to_owned(), 0)]);
+
+    let layout = Layout::new(Driver::Cgroupfs, "").unwrap();
+    let tree = Tree::of(&mount, layout, Systemd::new()).unwrap();
+    let pods = PodCgroups::with(tree, &config, limits).unwrap();
+    pods.ensure(&pod).await.unwrap();
+    let held = |path: &str| {
+        ["hugetlb.2MB.max", "hugetlb.1GB.max"]
+            .map(|file| fs::read_to_string(mount.join(path).join(file)).unwrap())
+    };
+    assert_eq!(held("kubepods"), ["134217728", "0"]);
+    assert_eq!(held("kubepods/burstable"), ["4611686018427387904", "4611686018427387904"]);
+    assert_eq!(held("kubepods/podu"), ["12582912", "0"]);
+    let cpuset = |file: &str| fs::read_to_string(mount.join("kubepods").join(file)).unwrap();
+    assert_eq!((cpuset("cpuset.cpus").as_str(), cpuset("cpuset.mems").as_str()), ("0-3", ""));
 }

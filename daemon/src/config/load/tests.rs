@@ -114,6 +114,25 @@ fn every_contradiction_is_told_at_once_with_its_line() {
 }
 
 #[test]
+fn row_23_reservations_that_exclude_each_other_are_told() {
+    let text = "reservedSystemCPUs: '0'\nsystemReservedCgroup: /system.slice\n\
+                enforceNodeAllocatable: [pods, system-reserved, system-reserved-compressible, kube-reserved]\n\
+                qosReserved: { memory: 101%, cpu: 5% }\n";
+    let error = Files::new(text).error();
+    for told in [
+        "k.yaml:3: reservedSystemCPUs: excludes systemReservedCgroup and kubeReservedCgroup",
+        "enforceNodeAllocatable: system-reserved and system-reserved-compressible exclude each other",
+        "kubeReservedCgroup (default): must be set when enforceNodeAllocatable contains kube-reserved",
+        "qosReserved.memory: \"101%\" is no whole percentage between 0% and 100%",
+        "qosReserved.cpu: only memory can be held back",
+    ] {
+        assert!(error.contains(told), "{told} in\n{error}");
+    }
+    let warnings = Files::new(&format!("{PLAIN}qosReserved: {{ memory: 50% }}\n")).load().unwrap().warnings;
+    assert!(warnings.iter().any(|w| w.contains("without the feature gate QOSReserved")), "{warnings:?}");
+}
+
+#[test]
 fn drop_ins_are_merged_in_lexical_order_and_named_in_errors() {
     let files = Files::new(&format!(
         "{PLAIN}maxPods: 50\nclusterDNS: [10.0.0.1, 10.0.0.2]\nsystemReserved: {{cpu: 100m, memory: 1Gi}}\n"

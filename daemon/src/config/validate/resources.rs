@@ -67,6 +67,14 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             format!("{:?} is no list of CPUs (0-3,8)", config.reserved_system_cpus),
         );
     }
+    for (resource, share) in &config.qos_reserved {
+        let field = format!("qosReserved.{resource}");
+        if resource != "memory" {
+            push(problems, &field, "only memory can be held back");
+        } else if !is_whole_percentage(share) {
+            push(problems, &field, format!("{share:?} is no whole percentage between 0% and 100%"));
+        }
+    }
     for (index, reservation) in config.reserved_memory.iter().enumerate() {
         for (kind, amount) in &reservation.limits {
             if !is_amount(amount) {
@@ -83,6 +91,10 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
 /// Zero or more, in Kubernetes' notation.
 fn is_amount(text: &str) -> bool {
     text.parse::<podspec::Quantity>().is_ok_and(|amount| !amount.is_negative())
+}
+
+fn is_whole_percentage(text: &str) -> bool {
+    text.strip_suffix('%').and_then(|number| number.parse::<u8>().ok()).is_some_and(|number| number <= 100)
 }
 
 fn is_threshold(text: &str) -> bool {

@@ -294,3 +294,65 @@ async fn a_server_of_another_authority_is_refused() {
     let error = crate::cause::chain(&call(link.client()).await.unwrap_err());
     assert!(error.contains("invalid peer certificate: BadSignature"), "{error}");
 }
+
+/// Who calls, with this user in the kubeconfig and this beside the server in its cluster.
+async fn caller(authority: &Authority, server: &mut Server, user: &Value, cluster: &Value) -> String {
+    let mut text: Value =
+        serde_json::from_str(&kubeconfig_text(authority, &server.url, user)).expect("a kubeconfig");
+    let known = text["clusters"][0]["cluster"].as_object_mut().unwrap();
+    known.extend(cluster.as_object().unwrap().clone());
+    let access = kubeconfig::parse(&text.to_string(), Path::new("/k.conf")).await.unwrap();
+    let calling = tokio::spawn(call(access.client().unwrap()));
+    let visit = server.next().await;
+    let caller = visit.caller.clone();
+    visit.ok(&json!({}));
+    calling.await.unwrap().unwrap();
+    caller
+}
+
+#[tokio::test]
+async fn tokens_and_passwords_of_a_kubeconfig_are_sent() {
+    let authority = Authority::new();
+    let mut server = Server::start(&authority).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "of-the-file\n").unwrap();
+    for (user, wanted) in [
+        (json!({ "token": "secret" }), "Bearer secret"),
+        (json!({ "tokenFile": file }), "Bearer of-the-file"),
+        (json!({ "token": "secret", "tokenFile": file }), "Bearer of-the-file"),
+        (json!({ "token": "secret", "tokenFile": "/nowhere" }), "Bearer secret"),
+        (json!({ "username": "u", "password": "p" }), "Basic dTpw"),
+        (json!({}), ""),
+    ] {
+        assert_eq!(caller(&authority, &mut server, &user, &json!({})).await, wanted, "{user}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let text = kubeconfig_text(&authority, &server.url, &json!({ "tokenFile": file }));
+    let access = kubeconfig::parse(&text, Path::new("/k.conf")).await.unwrap();
+    let error = crate::cause::chain(&access.client().err().unwrap());
+    assert!(error.contains(file.to_str().unwrap()), "{error}");
+}
+
+#[tokio::test]
+async fn a_kubeconfig_may_name_the_server_otherwise_or_believe_anybody() {
+    let authority = Authority::new();
+    let mut server = Server::start(&authority).await;
+    let user = json!({ "token": "t" });
+    let cluster = json!({ "tls-server-name": "127.0.0.1" });
+    assert_eq!(caller(&authority, &mut server, &user, &cluster).await, "Bearer t");
+    let other = json!({ "tls-server-name": "another.example" });
+    let mut text: Value = serde_json::from_str(&kubeconfig_text(&authority, &server.url, &user)).unwrap();
+    text["clusters"][0]["cluster"]["tls-server-name"] = other["tls-server-name"].clone();
+    let access = kubeconfig::parse(&text.to_string(), Path::new("/k.conf")).await.unwrap();
+    let error = crate::cause::chain(&call(access.client().unwrap()).await.unwrap_err());
+    assert!(error.contains("another.example"), "{error}");
+
+    text["clusters"][0]["cluster"] = json!({ "server": server.url, "insecure-skip-tls-verify": true });
+    let access = kubeconfig::parse(&text.to_string(), Path::new("/k.conf")).await.unwrap();
+    let calling = tokio::spawn(call(access.client().unwrap()));
+    let visit = server.next().await;
+    assert_eq!(visit.caller, "Bearer t");
+    visit.ok(&json!({}));
+    calling.await.unwrap().unwrap();
+}

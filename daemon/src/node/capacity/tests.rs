@@ -77,6 +77,9 @@ fn reservations_thresholds_and_huge_pages_are_taken_off() {
     );
     let with_cpus = Config { reserved_system_cpus: "0-1".into(), ..config.clone() };
     assert_eq!(resources(&machine, 10 << 30, &with_cpus, false).unwrap().allocatable["cpu"].to_string(), "2");
+    let beyond = Config { reserved_system_cpus: "4".into(), ..config.clone() };
+    let message = resources(&machine, 10 << 30, &beyond, false).unwrap_err().to_string();
+    assert!(message.starts_with("reservedSystemCPUs: 4 names processors"), "{message}");
     let too_much = Config { kube_reserved: amounts(&[("memory", "17Gi")]), ..config };
     let message = resources(&machine, 10 << 30, &too_much, false).unwrap_err().to_string();
     assert!(message.starts_with("memory: 18Gi is reserved"), "{message}");

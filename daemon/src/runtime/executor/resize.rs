@@ -27,8 +27,9 @@ pub(super) fn as_allocated<'a>(pod: &'a Pod, allocated: Option<&ResourceRequirem
     let Some(allocated) = allocated else { return Cow::Borrowed(pod) };
     let mut pod = pod.clone();
     if let Some(spec) = &mut pod.spec {
-        // What a spec says of the whole pod goes before what its containers need together.
+        // What a spec says of the whole pod goes before what its containers need together. The overhead is in it.
         spec.resources = Some(allocated.clone());
+        spec.overhead = None;
     }
     Cow::Owned(pod)
 }

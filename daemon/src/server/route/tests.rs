@@ -8,13 +8,16 @@ use super::*;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pods::Shown;
+use crate::server::access::Access;
 
 #[tokio::test]
 async fn metrics_are_read_as_text_and_nothing_else_is_done_to_them() {
     let metrics = Metrics::new().expect("good names");
     metrics.orphan_found();
+    let config = Arc::new(Config::default());
     let context = Context {
-        config: Arc::new(Config::default()),
+        access: Access::new(Arc::clone(&config), None, "n1".to_owned()),
+        config,
         cri: cri_client::Client::new("/nowhere".into(), None, Timeouts::default()),
         pods: Shown::default(),
         metrics,

@@ -33,6 +33,7 @@ impl World {
             node_name: "n1".to_owned(),
             host_ips: Vec::new(),
             requested: None,
+            client: None,
         };
         put_serving(dir.path(), serving);
         put(dir.path(), "ca.crt", &clients.pem);

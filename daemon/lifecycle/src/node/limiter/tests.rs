@@ -22,19 +22,24 @@ impl Runtime {
     }
 
     fn begin(&mut self, key: Key, class: SlotClass) {
-        let whole = if class == SlotClass::Sandbox { 60.0 } else { 35.0 };
+        let whole = if class == SlotClass::Sandbox { 85.0 } else { 25.0 };
         let (work, wait) = (whole * self.random(), whole * self.random());
         self.running.push((key, class, work * 2.0, wait));
     }
 
-    /// Runs until the next start is over.
-    fn finish(&mut self) -> Option<(Key, SlotClass)> {
+    fn hang(&mut self, key: Key, class: SlotClass) {
+        self.running.push((key, class, 1.0, f64::INFINITY));
+    }
+
+    /// Runs until the next start is over, or there is an answer to `until`.
+    fn finish(&mut self, until: Option<Duration>) -> Option<(Key, SlotClass)> {
         loop {
-            if self.running.is_empty() {
-                return None;
-            }
             let step = 0.5;
             self.now += step;
+            if self.running.is_empty() || until.is_some_and(|until| self.now >= until.as_secs_f64() * 1000.0)
+            {
+                return None;
+            }
             let waiting = self.running.iter().filter(|r| r.3 > 0.0).count();
             // A start keeps up to two processors busy, as a runtime and its shim do.
             let busy = (self.running.len() - waiting) as f64;
@@ -56,10 +61,22 @@ impl Runtime {
 
 /// Starts so many pods; the milliseconds until the first and the last of them are up, and the limits on the way.
 fn burst(limiter: &mut Limiter, runtime: &mut Runtime, pods: usize) -> (f64, f64, Vec<usize>) {
+    burst_with(limiter, runtime, pods, |_| false)
+}
+
+/// The same; the sandboxes of some of the pods hang for ever.
+fn burst_with(
+    limiter: &mut Limiter,
+    runtime: &mut Runtime,
+    pods: usize,
+    hangs: impl Fn(usize) -> bool,
+) -> (f64, f64, Vec<usize>) {
     let begun = runtime.now;
     let mut sandboxes: VecDeque<Key> = (0..pods).map(|i| (format!("{i}"), OpId(1))).collect();
     let mut containers: VecDeque<Key> = VecDeque::new();
     let (mut first, mut limits) = (None, Vec::new());
+    let hanging: Vec<String> = (0..pods).filter(|i| hangs(*i)).map(|i| i.to_string()).collect();
+    let mut left = pods - hanging.len();
     loop {
         let at = |runtime: &Runtime| Duration::from_secs_f64(runtime.now / 1000.0);
         limiter.reclaim(at(runtime));
@@ -68,17 +85,23 @@ fn burst(limiter: &mut Limiter, runtime: &mut Runtime, pods: usize) -> (f64, f64
             let next = container.or_else(|| sandboxes.pop_front().map(|key| (key, SlotClass::Sandbox)));
             let Some((key, class)) = next else { break };
             limiter.lend(key.clone(), class, at(runtime));
-            runtime.begin(key, class);
+            if hanging.contains(&key.0) {
+                runtime.hang(key, class);
+            } else {
+                runtime.begin(key, class);
+            }
         }
-        let Some((key, class)) = runtime.finish() else {
+        if left == 0 {
             return (first.unwrap_or(0.0), runtime.now - begun, limits);
-        };
+        }
+        let Some((key, class)) = runtime.finish(limiter.next_overdue()) else { continue };
         limiter.returned(&key, at(runtime));
         limits.push(limiter.limit());
         if class == SlotClass::Sandbox {
             containers.push_back((key.0, OpId(2)));
         } else {
             first.get_or_insert(runtime.now - begun);
+            left -= 1;
         }
     }
 }
@@ -90,7 +113,8 @@ fn fixed(in_flight: usize, pods: usize, cores: f64) -> (f64, f64) {
     // As if everything were known: the number does not move, and nothing is stuck.
     let far = Duration::from_secs(1_000_000);
     limiter.level = Level { limit: in_flight, since: far, ..Level::default() };
-    limiter.samples = vec![Duration::from_secs(100); SAMPLES].into();
+    let slow: VecDeque<Duration> = vec![Duration::from_secs(100); SAMPLES].into();
+    limiter.durations = Durations { sandbox: slow.clone(), container: slow };
     let (first, all, _) = burst(&mut limiter, &mut runtime, pods);
     (first, all)
 }
@@ -121,4 +145,39 @@ fn the_numbers_that_are_tried_go_up_and_down_the_same_steps() {
         limit = expected;
     }
     assert_eq!((above(16), below(2)), (16, 2));
+}
+
+#[test]
+fn pods_that_hang_hardly_delay_the_others() {
+    for cores in [1.0, 2.0, 4.0] {
+        let mut others = Vec::new();
+        for hangs in [false, true] {
+            let (mut limiter, mut runtime) = (Limiter::default(), Runtime::new(cores));
+            // What hangs comes beside the others, in both the same number of these.
+            let (pods, hangs): (usize, fn(usize) -> bool) =
+                if hangs { (200, |i| i % 10 == 5) } else { (180, |_| false) };
+            others.push(burst_with(&mut limiter, &mut runtime, pods, hangs).1);
+        }
+        println!("{cores} processors: {others:?} ms");
+        assert!(others[1] <= others[0] * 1.05, "{cores} processors: {others:?} ms");
+    }
+}
+
+#[test]
+fn a_burst_after_single_starts_is_not_taken_for_a_runtime_that_hangs() {
+    for cores in [1.0, 2.0, 4.0] {
+        let all = |n: usize| fixed(n, 50, cores).1;
+        let best = [1, 2, 3, 4, 6, 9, 13, 16].into_iter().map(all).fold(f64::MAX, f64::min);
+        let alone = fixed(2, 50, cores).0;
+        let (mut limiter, mut runtime) = (Limiter::default(), Runtime::new(cores));
+        for _ in 0..20 {
+            burst(&mut limiter, &mut runtime, 1);
+            runtime.now += 1000.0;
+        }
+        let (first, all_up, limits) = burst(&mut limiter, &mut runtime, 50);
+        println!("{cores} processors: {first}, {all_up} instead of {alone}, {best} ms; {limits:?}");
+        assert!(limiter.stuck.is_empty() && limiter.held.in_vain == 0.0, "{cores} processors");
+        assert!(first <= alone * 1.05, "{cores} processors: {first} instead of {alone} ms; {limits:?}");
+        assert!(all_up <= best * 1.1, "{cores} processors: {all_up} instead of {best} ms; {limits:?}");
+    }
 }

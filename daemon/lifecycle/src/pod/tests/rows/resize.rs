@@ -75,9 +75,10 @@ fn row_27_6_the_pod_as_a_whole_shrinks_after_its_containers() {
 }
 
 #[test]
-fn row_27_10_what_the_spec_says_of_the_whole_pod_is_changed_by_itself() {
+fn row_27_10_what_the_spec_says_of_the_whole_pod_is_changed_with_what_has_no_limit_of_its_own() {
     let level = |cpu: &str| json!({"limits": {"cpu": cpu, "memory": "128Mi"}, "requests": {"cpu": cpu}});
-    let mut object = spec("Never", vec![], vec![with("a", json!({}))]);
+    let own = json!({"resources": {"limits": {"cpu": "500m"}}});
+    let mut object = spec("Never", vec![], vec![with("a", json!({})), with("b", own)]);
     object["resources"] = level("1");
     let mut world = world(object);
     world.until(secs(5), "running", running);
@@ -99,11 +100,41 @@ fn row_27_10_what_the_spec_says_of_the_whole_pod_is_changed_by_itself() {
     world.deliver(Input::Resized(ResizeVerdict::Allowed));
     world.run(secs(2));
     let given: Vec<_> = world.told().into_iter().filter(|t| t.starts_with("give ")).collect();
-    assert_eq!(given, ["give the pod other Cpu"]);
+    assert_eq!(given, ["give the pod other Cpu", "give a other Cpu"]);
     assert_eq!(allowed(&world), "2");
     assert_eq!(cpu(world.last().resources.clone().and_then(|r| r.limits)), "2");
     assert_eq!((world.condition("PodResizePending"), world.condition("PodResizeInProgress")), (None, None));
     assert_eq!(world.starts("a"), 1);
+}
+
+#[test]
+fn row_27_4_memory_that_may_be_swapped_is_not_changed_without_a_restart() {
+    let of = |cpu: &str, memory: &str, more: Value| {
+        let amounts = json!({"requests": {"cpu": cpu, "memory": memory}});
+        let mut all = json!({"resources": amounts});
+        all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        all
+    };
+    let restarts = json!({"resizePolicy": [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]});
+    let containers =
+        vec![with("a", of("1", "64Mi", json!({}))), with("b", of("1", "64Mi", restarts.clone()))];
+    let mut world = world(spec("Always", vec![], containers));
+    world.until(secs(5), "running", running);
+    let wants = |world: &mut World, index: usize, wanted: Value| {
+        world.assign(|pod| {
+            pod.spec.as_mut().expect("a spec").containers[index].resources =
+                Some(serde_json::from_value(wanted["resources"].clone()).expect("resources"));
+        });
+        world.run(secs(40));
+    };
+    wants(&mut world, 0, of("1", "96Mi", json!({})));
+    assert_eq!(world.condition("PodResizePending"), Some(("True".into(), "Infeasible".into())));
+    assert!(!world.told().iter().any(|t| t.starts_with("give ")), "nothing has changed");
+    wants(&mut world, 0, of("2", "64Mi", json!({})));
+    assert_eq!((world.condition("PodResizePending"), world.starts("a")), (None, 1));
+    assert!(world.told().contains(&"give a other Cpu".to_owned()));
+    wants(&mut world, 1, of("1", "96Mi", restarts));
+    assert_eq!((world.condition("PodResizePending"), world.starts("b")), (None, 2));
 }
 
 #[test]
