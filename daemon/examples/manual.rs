@@ -14,13 +14,28 @@ const SYNOPSIS: &str = r#".SH SYNOPSIS
 \fBnodelet\fR [\fB\-\-config\fR \fIFILE\fR] [\fB\-\-kubeconfig\fR \fIFILE\fR] [\fIFLAG\fR...]
 .br
 \fBnodelet explain\fR \fINAMESPACE/POD\fR
+.br
+\fBnodelet join\fR \fIADDRESS\fR \fB\-\-token\fR \fITOKEN\fR \fB\-\-discovery\-token\-ca\-cert\-hash\fR \fIHASH\fR
+.br
+\fBnodelet leave\fR [\fB\-\-force\fR] [\fB\-\-pods\fR]
 "#;
 
 /// What no flag tells.
 const MORE: &str = r#".SH "EXPLAIN"
 \fBnodelet explain\fR \fINAMESPACE/POD\fR tells why a pod of this node is in its present state, what it waits for, and what happened when.
 \fB\-\-save\fR \fIFILE\fR keeps the recording, \fB\-\-replay\fR \fIFILE\fR tells one that was kept, \fB\-\-root\-dir\fR \fIDIR\fR names the daemon's root directory.
+.SH "JOIN"
+\fBnodelet join\fR \fIADDRESS\fR makes this machine a node of the cluster whose API server is there, in the manner of \fBkubeadm join\fR. It compares the cluster with the
+token and the hash of its authority, takes the cluster's configuration over, starts the daemon, waits for the node's certificate, and removes the token. After an error the same
+line may be given again; \fBnodelet join \-\-help\fR has all flags.
+.SH "LEAVE"
+\fBnodelet leave\fR evicts the node's pods, as their disruption budgets allow, stops and disables the daemon, and removes the node's credentials and what \fBjoin\fR has written.
+\fB\-\-pods\fR ends all pods that are left, \fB\-\-force\fR evicts pods that nobody would make again and leaves although pods could not be evicted,
+\fB\-\-kubeconfig\fR \fIFILE\fR names credentials that may remove the node from the cluster's list.
 .SH "FILES"
+.TP
+\fI/etc/nodelet/config.d/50\-cluster.conf\fR, \fI/etc/nodelet/cluster.env\fR
+What \fBnodelet join\fR has from the cluster.
 .TP
 \fI/etc/nodelet/config.yaml\fR, \fI/etc/nodelet/config.d/*.conf\fR
 The configuration of nodelet.service, and what is merged over it.

@@ -29,6 +29,7 @@ mod request;
 mod serving;
 mod store;
 
+pub(crate) use ask::{connection, request_under_way, standing};
 pub(crate) use identity::Identity;
 pub use keeper::CredentialsError;
 pub(crate) use keeper::{Keeper, Pace, Settings, open};

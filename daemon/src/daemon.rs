@@ -141,13 +141,13 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         .node_status_update_frequency
         .to_std()
         .min(Duration::from_secs(config.node_lease_duration_seconds.max(1).unsigned_abs().into()));
+    let metrics = Metrics::new()?;
     let clients = match &flags.kubeconfig {
-        Some(path) => Some(credentials(path, &flags, &config, &node_name, call_timeout).await?),
+        Some(path) => Some(credentials(path, &flags, &config, &node_name, call_timeout, &metrics).await?),
         None => None,
     };
     let (clients, keeper) = clients.unzip();
     let cri = cri_client(&config)?;
-    let metrics = Metrics::new()?;
     let (stop_sender, stop) = watch::channel(false);
     let mut tasks = JoinSet::new();
     if let Some(keeper) = keeper {
@@ -218,8 +218,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     };
     let pod_cidr = config.pod_cidr.clone();
     tasks.spawn(node::pod_cidr::run(cri.clone(), node.clone(), pod_cidr, stop.clone()));
-    let requested =
-        serving_certificate(&config, &flags, &node_name, clients.as_ref(), node.as_ref(), &stop, &mut tasks);
+    let own = Own { config: &config, flags: &flags, node_name: &node_name, metrics: &metrics };
+    let requested = serving_certificate(&own, clients.as_ref(), node.as_ref(), &stop, &mut tasks);
     let host_ips = host_ips(&flags, &node_name, node, &stop, &mut tasks).await;
 
     let place = Place {
@@ -349,6 +349,7 @@ async fn credentials(
     config: &Config,
     node_name: &str,
     call_timeout: Duration,
+    metrics: &Metrics,
 ) -> Result<(Clients, Keeper), CredentialsError> {
     let settings = credentials::Settings {
         kubeconfig: kubeconfig.to_owned(),
@@ -357,33 +358,42 @@ async fn credentials(
         node_name: node_name.to_owned(),
         rotates: config.rotate_certificates,
         pace: credentials::Pace::default(),
+        metrics: metrics.clone(),
     };
     credentials::open(settings, call_timeout).await
 }
 
+/// What is known of this node from the start.
+struct Own<'a> {
+    config: &'a Config,
+    flags: &'a Flags,
+    node_name: &'a str,
+    metrics: &'a Metrics,
+}
+
 /// Keeps a serving certificate of the API server's where the configuration asks for one.
 fn serving_certificate(
-    config: &Config,
-    flags: &Flags,
-    node_name: &str,
+    own: &Own<'_>,
     clients: Option<&Clients>,
     node: Option<&NodeReceiver>,
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Option<Arc<Notify>> {
+    let Own { config, flags, node_name, metrics } = own;
     let wanted = config.server_tls_bootstrap
         && config.tls_cert_file.is_empty()
         && config.gate("RotateKubeletServerCertificate");
     let (true, Some(clients), Some(node)) = (wanted, clients, node) else { return None };
     let renewed = Arc::new(Notify::new());
     let store = credentials::Store::new(&flags.cert_dir, credentials::SERVER);
-    let (client, name) = (clients.general.clone(), node_name.to_owned());
+    let (client, name) = (clients.general.clone(), (*node_name).to_owned());
     tasks.spawn(credentials::keep_serving(
         client,
         store,
         name,
         node.clone(),
         Arc::clone(&renewed),
+        (*metrics).clone(),
         stop.clone(),
     ));
     Some(renewed)

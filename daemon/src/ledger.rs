@@ -85,6 +85,21 @@ struct Shared {
     changed: Notify,
 }
 
+fn directory(root_dir: &Path) -> PathBuf {
+    root_dir.join("nodelet/pods")
+}
+
+/// Forgets all pods of a machine whose daemon has ended.
+///
+/// # Errors
+/// A file cannot be removed.
+pub(crate) fn forget(root_dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(directory(root_dir)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Cheap to clone; all clones are the same ledger.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
@@ -98,7 +113,7 @@ impl Ledger {
     ///
     /// Where the directory cannot be made or read. A file in it that is damaged is no error: it is put aside with a warning.
     pub(crate) fn open(root_dir: &Path, boot_id: String) -> Result<Self, LedgerError> {
-        let dir = root_dir.join("nodelet/pods");
+        let dir = directory(root_dir);
         let records = file::read_all(&dir)?;
         let state = Mutex::new(State { records, ..State::default() });
         Ok(Self { shared: Arc::new(Shared { dir, boot_id, state, changed: Notify::new() }) })

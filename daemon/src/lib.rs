@@ -15,6 +15,7 @@ pub mod kubeconfig;
 pub mod ledger;
 pub mod lock;
 pub mod logging;
+pub mod membership;
 mod metrics;
 pub mod node;
 mod oom_score;

@@ -7,9 +7,12 @@ use nodelet::config::EXIT_BAD_CONFIGURATION;
 use nodelet::flags::{FlagError, Flags};
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    if arguments.nth(1).is_some_and(|first| first == "explain") {
-        return nodelet::explain::main(std::env::args_os().skip(1));
+    let arguments = || std::env::args_os().skip(1);
+    match arguments().next().as_ref().and_then(|first| first.to_str()) {
+        Some("explain") => return nodelet::explain::main(arguments()),
+        Some("join") => return nodelet::membership::main_join(arguments()),
+        Some("leave") => return nodelet::membership::main_leave(arguments()),
+        _ => {}
     }
     let flags = match Flags::parse(std::env::args_os()) {
         Ok(flags) => flags,

@@ -4,8 +4,10 @@
 //! has few values: what comes from outside is one of a fixed list or `Other`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus::{
     Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
@@ -15,6 +17,20 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 
 /// Upper bounds of the buckets of a status write, in seconds: a kubelet's.
 const STATUS_BUCKETS: [f64; 11] = [0.010, 0.050, 0.1, 0.5, 1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0];
+
+/// The same of the life of a serving certificate, from a minute to four years.
+const ROTATION_BUCKETS: [f64; 10] = [
+    60.0,
+    3600.0,
+    14_400.0,
+    86_400.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
+    124_416_000.0,
+];
 
 /// Reasons of refusals that are counted by their name.
 const REASONS: [&str; 25] = [
@@ -61,6 +77,74 @@ struct Inner {
     status_sync: Histogram,
     shutdown_start: Gauge,
     shutdown_end: Gauge,
+    certificates: Certificates,
+}
+
+/// When a certificate ends, which is asked for when the series is read. Seconds since 1970.
+#[derive(Debug)]
+struct Expiry {
+    until: AtomicI64,
+    left: Gauge,
+}
+
+impl Expiry {
+    /// Stands for no certificate.
+    const NEVER: i64 = i64::MAX;
+
+    fn new(name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        Ok(Self { until: AtomicI64::new(Self::NEVER), left: Gauge::new(name, help)? })
+    }
+
+    fn set(&self, until: Option<Timestamp>) {
+        self.until.store(until.map_or(Self::NEVER, Timestamp::as_second), Ordering::Relaxed);
+    }
+
+    fn refresh(&self) {
+        let until = self.until.load(Ordering::Relaxed);
+        self.left.set(if until == Self::NEVER { f64::INFINITY } else { until as f64 - now() });
+    }
+}
+
+/// behaviour.md 34.7.
+#[derive(Debug)]
+struct Certificates {
+    client: Expiry,
+    server: Expiry,
+    client_errors: IntCounter,
+    server_errors: IntCounter,
+    server_rotation: Histogram,
+}
+
+impl Certificates {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let client = Expiry::new(
+            "kubelet_certificate_manager_client_ttl_seconds",
+            "Seconds until the client certificate in use ends, below zero when it has; +Inf where there is none.",
+        )?;
+        let server = Expiry::new(
+            "kubelet_certificate_manager_server_ttl_seconds",
+            "Seconds until the serving certificate in use ends, below zero when it has; +Inf where there is none.",
+        )?;
+        let client_errors = IntCounter::new(
+            "kubelet_certificate_manager_client_expiration_renew_errors",
+            "Attempts at a client certificate that failed.",
+        )?;
+        let server_errors = IntCounter::new(
+            "kubelet_server_expiration_renew_errors",
+            "Attempts at a serving certificate that failed.",
+        )?;
+        let server_rotation = HistogramOpts::new(
+            "kubelet_certificate_manager_server_rotation_seconds",
+            "Age of each serving certificate when the next one took its place, in seconds.",
+        );
+        let server_rotation = Histogram::with_opts(server_rotation.buckets(ROTATION_BUCKETS.to_vec()))?;
+        registry.register(Box::new(client.left.clone()))?;
+        registry.register(Box::new(server.left.clone()))?;
+        registry.register(Box::new(client_errors.clone()))?;
+        registry.register(Box::new(server_errors.clone()))?;
+        registry.register(Box::new(server_rotation.clone()))?;
+        Ok(Self { client, server, client_errors, server_errors, server_rotation })
+    }
 }
 
 impl Metrics {
@@ -100,6 +184,7 @@ impl Metrics {
         registry.register(Box::new(rejections.clone()))?;
         registry.register(Box::new(preemptions.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
+        let certificates = Certificates::new(&registry)?;
         Ok(Self(Arc::new(Inner {
             registry,
             orphans,
@@ -108,6 +193,7 @@ impl Metrics {
             status_sync,
             shutdown_start,
             shutdown_end,
+            certificates,
         })))
     }
 
@@ -148,14 +234,43 @@ impl Metrics {
         self.0.shutdown_end.set(now());
     }
 
+    /// The client certificate in use ends then; there may be none.
+    pub(crate) fn client_certificate(&self, until: Option<Timestamp>) {
+        self.0.certificates.client.set(until);
+    }
+
+    /// The serving certificate in use ends then; there may be none.
+    pub(crate) fn serving_certificate(&self, until: Option<Timestamp>) {
+        self.0.certificates.server.set(until);
+    }
+
+    /// No client certificate could be had this time.
+    pub(crate) fn client_certificate_failed(&self) {
+        self.0.certificates.client_errors.inc();
+    }
+
+    /// No serving certificate could be had this time.
+    pub(crate) fn serving_certificate_failed(&self) {
+        self.0.certificates.server_errors.inc();
+    }
+
+    /// A serving certificate of this age has got a successor.
+    pub(crate) fn serving_certificate_rotated(&self, age: Duration) {
+        self.0.certificates.server_rotation.observe(age.as_secs_f64());
+    }
+
     /// All of it, in the text format of Prometheus.
     ///
     /// # Errors
     /// A series cannot be written.
     pub(crate) fn text(&self) -> Result<String, prometheus::Error> {
+        self.0.certificates.client.refresh();
+        self.0.certificates.server.refresh();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.0.registry.gather(), &mut text)?;
-        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+        let text = String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))?;
+        // As the format has it; the crate writes Rust's word.
+        Ok(text.replace(" inf\n", " +Inf\n"))
     }
 }
 

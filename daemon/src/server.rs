@@ -123,11 +123,13 @@ pub(crate) async fn start(
     }
     if config.enable_server {
         let address = address(&config.address, config.port, "address and port")?;
-        let (tls, newest) = watch::channel(Arc::new(serving::tls(&settings)?));
+        let (tls, until) = serving::tls(&settings)?;
+        metrics.serving_certificate(until);
+        let (tls, newest) = watch::channel(Arc::new(tls));
         let socket = bind(address, "address and port").await?;
         let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
-        let context = Context { access, config, cri, pods, metrics };
-        tasks.spawn(serving::follow(settings, tls, stop.clone()));
+        let context = Context { access, config, cri, pods, metrics: metrics.clone() };
+        tasks.spawn(serving::follow(settings, tls, metrics, stop.clone()));
         tasks.spawn(listen::tls(socket, newest, context, stop.clone()));
     }
     Ok(())

@@ -229,6 +229,9 @@ impl Bed {
         let network = Network::make(addresses, options.nodes).await?;
         claim.add(network.identity())?;
         let (block, dir) = (usize::from(claim.block()), claim.dir().to_path_buf());
+        // A name of the bed's own: a node opens it at each boot, and the cache may have forgotten the other by then.
+        let image = dir.join("image.ext4");
+        std::fs::hard_link(&ground.image, &image).map_err(CacheError::file("linking", &image))?;
         let claim = Arc::new(Mutex::new(claim));
         let starter: Arc<dyn Starter> = Arc::new(UserModeLinux);
         let mut nodes = Vec::new();
@@ -242,7 +245,7 @@ impl Bed {
             arguments.push(format!("systemd.machine_id={}", machine_id(&options.name, &name)));
             let spec = Spec {
                 kernel: ground.kernel.clone(),
-                disks: vec![Disk::CopyOnWrite { image: ground.image.clone(), changes: dir.join("changes") }],
+                disks: vec![Disk::CopyOnWrite { image: image.clone(), changes: dir.join("changes") }],
                 interfaces: addresses.interfaces(number),
                 network: network.pid(),
                 memory_mib: options.memory_mib,

@@ -146,7 +146,7 @@ fn refused(error: &kube::Error, shown: &str) -> AskError {
 }
 
 /// A failed connection, with what a wrong clock or another authority look like put in plain words.
-pub(super) fn connection(text: &str, now: Timestamp) -> String {
+pub(crate) fn connection(text: &str, now: Timestamp) -> String {
     let lower = text.to_lowercase();
     if !lower.contains("invalid peer certificate") {
         return text.to_owned();
@@ -164,6 +164,24 @@ pub(super) fn connection(text: &str, now: Timestamp) -> String {
         );
     }
     text.to_owned()
+}
+
+/// The name of the client request that the node waits for, if it waits for one.
+pub(crate) fn request_under_way(store: &Store, node_name: &str) -> Option<String> {
+    Some(Wanted::client(node_name).request_name(&store.waiting_key()?))
+}
+
+/// How a request stands, in words for whoever waits for it.
+pub(crate) fn standing(name: &str, request: &CertificateSigningRequest) -> String {
+    match Answer::of(request) {
+        Answer::Pending => {
+            format!("its request waits for an approval (kubectl certificate approve {name})")
+        }
+        Answer::Approved => format!("its request {name} is approved, and nobody has signed it"),
+        Answer::Issued(_) => format!("its request {name} has been signed just now"),
+        Answer::Denied(why) => AskError::Denied { name: name.to_owned(), why }.to_string(),
+        Answer::Failed(why) => AskError::Failed { name: name.to_owned(), why }.to_string(),
+    }
 }
 
 #[cfg(test)]

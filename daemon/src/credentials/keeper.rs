@@ -18,6 +18,7 @@ use super::request::Wanted;
 use super::store::{Store, write_secret};
 use crate::cause::chain;
 use crate::kubeconfig::{self, Access, Clients, KubeconfigError, LineError, Link};
+use crate::metrics::Metrics;
 use crate::sources::backoff::Backoff;
 use crate::stop::stopped;
 
@@ -69,6 +70,7 @@ pub(crate) struct Settings {
     /// `rotateCertificates`.
     pub(crate) rotates: bool,
     pub(crate) pace: Pace,
+    pub(crate) metrics: Metrics,
 }
 
 /// How fast the keeper goes.
@@ -201,6 +203,7 @@ impl Keeper {
                     let delay = backoff.delay();
                     not_before = Instant::now() + delay;
                     let again_seconds = delay.as_secs();
+                    self.settings.metrics.client_certificate_failed();
                     tracing::warn!(error, again_seconds, "no client certificate could be had; tried again");
                 }
             }
@@ -261,6 +264,8 @@ impl Keeper {
             self.general.set(line()?);
             self.node.set(line()?);
             known.in_use = true;
+            let until = known.identity.as_ref().map(|identity| identity.validity.not_after);
+            self.settings.metrics.client_certificate(until);
             tracing::info!(
                 server = known.access.server(),
                 "new connections to the API server are made with what is there now"

@@ -13,6 +13,7 @@ use super::plan::{Serving, plan_serving};
 use super::request::Wanted;
 use super::store::Store;
 use crate::cause::chain;
+use crate::metrics::Metrics;
 use crate::node::NodeReceiver;
 use crate::sources::backoff::Backoff;
 use crate::stop::stopped;
@@ -29,13 +30,14 @@ pub(crate) async fn run(
     node_name: String,
     node: NodeReceiver,
     renewed: Arc<Notify>,
+    metrics: Metrics,
     mut stop: watch::Receiver<bool>,
 ) {
     tokio::select! {
         // Cancel-safe: a level.
         () = stopped(&mut stop) => {}
         // Cut off only when the daemon ends; the next one goes on with the same key.
-        () = keep(client, &store, &node_name, node, &renewed) => {}
+        () = keep(client, &store, &node_name, node, &renewed, &metrics) => {}
     }
 }
 
@@ -45,6 +47,7 @@ async fn keep(
     node_name: &str,
     mut node: NodeReceiver,
     renewed: &Notify,
+    metrics: &Metrics,
 ) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
@@ -54,6 +57,7 @@ async fn keep(
         let due = wanted.as_ref().and_then(|wanted| is_due(store, &wanted.names));
         let wait = match (wanted, due) {
             (Some(wanted), Some(why)) => {
+                let before = store.load().ok().flatten();
                 tracing::info!(why, names = wanted.names.join(", "), "asking for a serving certificate");
                 let asked = async {
                     tokio::select! {
@@ -65,6 +69,10 @@ async fn keep(
                 match asked.await {
                     Some(Ok(identity)) => {
                         tracing::info!(until = %identity.validity.not_after, "there is a new serving certificate");
+                        if let Some(before) = before {
+                            let age = Timestamp::now().duration_since(before.validity.not_before);
+                            metrics.serving_certificate_rotated(age.try_into().unwrap_or_default());
+                        }
                         renewed.notify_one();
                         backoff.reset();
                         continue;
@@ -72,6 +80,7 @@ async fn keep(
                     Some(Err(error)) => {
                         let delay = backoff.delay();
                         let (error, again_seconds) = (chain(&error), delay.as_secs());
+                        metrics.serving_certificate_failed();
                         tracing::warn!(
                             error,
                             again_seconds,

@@ -72,9 +72,7 @@ impl Store {
     /// The directory or the file cannot be written.
     pub(crate) fn key(&self) -> Result<KeyPair, StoreError> {
         let path = self.key_file();
-        if let Some(content) = read(&path)?
-            && let Ok(key) = KeyPair::from_pem(&String::from_utf8_lossy(&content))
-        {
+        if let Some(key) = self.waiting_key() {
             return Ok(key);
         }
         let key = KeyPair::generate()
@@ -86,6 +84,12 @@ impl Store {
             source,
         })?;
         Ok(key)
+    }
+
+    /// The key that waits for its certificate, if there is one that can be used.
+    pub(super) fn waiting_key(&self) -> Option<KeyPair> {
+        let content = read(&self.key_file()).ok().flatten()?;
+        KeyPair::from_pem(&String::from_utf8_lossy(&content)).ok()
     }
 
     /// Forgets the key that waits, so that the next request is a new one.

@@ -46,3 +46,32 @@ fn what_comes_from_outside_makes_no_series_of_its_own() {
     }
     assert_eq!(text.lines().filter(|l| l.starts_with("kubelet_admission_rejections_total{")).count(), 2);
 }
+
+#[test]
+fn certificates_are_told_by_what_is_left_of_them() {
+    let metrics = Metrics::new().expect("good names");
+    let text = metrics.text().expect("written");
+    for name in ["client", "server"] {
+        let line = format!("kubelet_certificate_manager_{name}_ttl_seconds +Inf");
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    let hour = jiff::SignedDuration::from_hours(1);
+    metrics.client_certificate(Some(Timestamp::now() + hour));
+    metrics.serving_certificate(Some(Timestamp::now() - hour));
+    metrics.client_certificate_failed();
+    metrics.serving_certificate_rotated(Duration::from_secs(100));
+    let text = metrics.text().expect("written");
+    let value = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).expect(name);
+        line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")
+    };
+    assert!((3590.0..=3600.0).contains(&value("kubelet_certificate_manager_client_ttl_seconds")));
+    assert!((-3610.0..=-3600.0).contains(&value("kubelet_certificate_manager_server_ttl_seconds")));
+    assert_eq!(value("kubelet_certificate_manager_client_expiration_renew_errors"), 1.0);
+    assert_eq!(value("kubelet_server_expiration_renew_errors"), 0.0);
+    assert_eq!(value("kubelet_certificate_manager_server_rotation_seconds_count"), 1.0);
+    let bucket = "kubelet_certificate_manager_server_rotation_seconds_bucket{le=\"3600\"} 1";
+    assert!(text.lines().any(|l| l == bucket), "{text}");
+    metrics.client_certificate(None);
+    assert!(metrics.text().expect("written").contains("client_ttl_seconds +Inf"));
+}

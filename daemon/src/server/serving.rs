@@ -27,6 +27,7 @@ use tokio::time::sleep;
 use super::{ServerError, Settings};
 use crate::cause::chain;
 use crate::credentials::{Identity, write_secret};
+use crate::metrics::Metrics;
 use crate::stop::stopped;
 
 const CERTIFICATE: &str = "kubelet.crt";
@@ -42,18 +43,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// What handshakes are answered with; the newest counts.
 pub(super) type Tls = watch::Sender<Arc<ServerConfig>>;
 
-/// The server's side of the handshake. A client without a certificate is let through it, and refused with an answer that says so.
-pub(super) fn tls(settings: &Settings) -> Result<ServerConfig, ServerError> {
+/// The server's side of the handshake, and when its certificate ends, if there is one. A client without a certificate is let through it,
+/// and refused with an answer that says so.
+pub(super) fn tls(settings: &Settings) -> Result<(ServerConfig, Option<Timestamp>), ServerError> {
     let (certificate, key) = files(settings)?;
     let served = match (&settings.requested, certificate.exists()) {
         // A kubelet likewise fails handshakes until its certificate was issued.
         (Some(_), false) => None,
         _ => {
             let identity = Identity::read(&read(&certificate)?, &read(&key)?);
-            let certified = identity.and_then(|identity| identity.certified());
-            Some(Arc::new(certified.map_err(|why| unusable(&certificate, &why))?))
+            let certified =
+                identity.and_then(|identity| Ok((identity.certified()?, identity.validity.not_after)));
+            Some(certified.map_err(|why| unusable(&certificate, &why))?)
         }
     };
+    let (served, until) = served.map(|(certified, until)| (Arc::new(certified), until)).unzip();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -75,11 +79,11 @@ pub(super) fn tls(settings: &Settings) -> Result<ServerConfig, ServerError> {
     };
     let mut tls = builder.with_cert_resolver(Arc::new(Served(served)));
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(tls)
+    Ok((tls, until))
 }
 
 /// Reads everything again when a file has changed or a certificate was issued, until `stop`. What cannot be used changes nothing.
-pub(super) async fn follow(settings: Settings, tls: Tls, mut stop: watch::Receiver<bool>) {
+pub(super) async fn follow(settings: Settings, tls: Tls, metrics: Metrics, mut stop: watch::Receiver<bool>) {
     let issued = settings.requested.clone();
     let mut seen = stamps(&settings);
     loop {
@@ -103,7 +107,8 @@ pub(super) async fn follow(settings: Settings, tls: Tls, mut stop: watch::Receiv
         }
         seen = now;
         match self::tls(&settings) {
-            Ok(config) => {
+            Ok((config, until)) => {
+                metrics.serving_certificate(until);
                 tracing::info!("serving certificate and client authority were read again");
                 tls.send_replace(Arc::new(config));
             }
@@ -226,3 +231,6 @@ fn self_signed(settings: &Settings) -> Result<(String, String), rcgen::Error> {
     let certificate = params.self_signed(&key)?;
     Ok((certificate.pem(), key.serialize_pem()))
 }
+
+#[cfg(test)]
+mod tests;

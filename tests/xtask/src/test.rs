@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::arguments::{Profile, Test};
-use crate::{EXIT_BAD_USAGE, EXIT_FAILED, build, tool, vm};
+use crate::{EXIT_BAD_USAGE, EXIT_FAILED, build, package, tool, vm};
 use libtest::Totals;
 
 /// Suites that need no containers.
@@ -139,6 +139,12 @@ async fn containers(suites: &[&String], threads: u32) -> Vec<Ran> {
             vm::prepare(&Progress::stderr()).await.map(|_| Totals::default())
         });
         ran.push(prepared.await);
+    }
+    if suites.iter().any(|suite| vm::needs_packages(suite)) {
+        let packed = timed("packages", async {
+            package::for_tests(&Progress::stderr()).await.map(|()| Totals::default())
+        });
+        ran.push(packed.await);
     }
     for suite in suites {
         let threads = if vm::is_suite(suite) { vm::threads() } else { threads };

@@ -9,10 +9,11 @@ use harness::vm::{Bed, BedOptions, Ground, Node};
 use tokio::process::Command;
 
 use crate::arguments::{Profile, Vm, VmAction};
-use crate::{EXIT_FAILED, build};
+use crate::{EXIT_FAILED, build, package};
 
 /// What starts a suite with virtual machines; the rest of its name says what it is about.
 const SUITES: &str = "vm";
+const WITH_PACKAGES: &str = "vm_join";
 
 /// Which program is the crate `cgroups`' own test, for the suite that runs it in a node.
 const CGROUPS_TEST: &str = "NODELET_CGROUPS_TEST";
@@ -50,6 +51,11 @@ pub(crate) fn is_suite(name: &str) -> bool {
     name.strip_prefix(SUITES).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
+/// Whether a suite installs the packages.
+pub(crate) fn needs_packages(suite: &str) -> bool {
+    suite == WITH_PACKAGES
+}
+
 /// How many tests with machines run at the same time: each machine takes one processor whole.
 pub(crate) fn threads() -> u32 {
     const MOST: usize = 4;
@@ -64,6 +70,8 @@ async fn agent() -> anyhow::Result<PathBuf> {
 async fn test_named(test: &str) -> anyhow::Result<ExitCode> {
     let programs = build::programs(Profile::Debug).await?;
     prepare(&Progress::stderr()).await?;
+    // One of the tests may be of these.
+    package::for_tests(&Progress::stderr()).await?;
     let mut cargo = build::cargo();
     cargo.args(["test", "--package", "harness", "--no-fail-fast", "--test", &format!("{SUITES}*")]);
     cargo.args(["--", "--nocapture", "--test-threads", &threads().to_string(), test]);

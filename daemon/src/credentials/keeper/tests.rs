@@ -13,13 +13,15 @@ struct World {
     authority: Authority,
     server: Server,
     stop: watch::Sender<bool>,
+    metrics: Metrics,
 }
 
 impl World {
     async fn new() -> Self {
         let authority = Authority::new();
         let server = Server::start(&authority).await;
-        Self { dir: tempfile::tempdir().unwrap(), authority, server, stop: watch::Sender::new(false) }
+        let (dir, stop) = (tempfile::tempdir().unwrap(), watch::Sender::new(false));
+        Self { dir, authority, server, stop, metrics: Metrics::new().unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -38,6 +40,7 @@ impl World {
             node_name: "n1".to_owned(),
             rotates: true,
             pace: Pace { look_every: Duration::from_millis(50), retry_first: Duration::from_millis(50) },
+            metrics: self.metrics.clone(),
         }
     }
 
@@ -138,6 +141,10 @@ async fn a_certificate_in_its_last_part_is_renewed_with_itself() {
     let clients = world.start().await;
     assert_eq!(world.sign().await, "system:node:old");
     while world.caller(&clients).await != "system:node:n1" {}
+    let text = world.metrics.text().unwrap();
+    let left =
+        text.lines().find_map(|l| l.strip_prefix("kubelet_certificate_manager_client_ttl_seconds ")).unwrap();
+    assert!(left.parse::<f64>().unwrap() > 360.0 * 86_400.0, "the new one's: {left}");
 }
 
 #[tokio::test]

@@ -33,8 +33,9 @@ async fn a_serving_certificate_is_asked_for_once_addresses_are_known_and_again_w
     let (client, mut api) = api();
     let (node, receiver) = watch::channel(None);
     let (_stop, stopped) = watch::channel(false);
-    let renewed = Arc::new(Notify::new());
-    tokio::spawn(run(client, store.clone(), "n1".to_owned(), receiver, Arc::clone(&renewed), stopped));
+    let (renewed, metrics) = (Arc::new(Notify::new()), Metrics::new().unwrap());
+    let (told, counted) = (Arc::clone(&renewed), metrics.clone());
+    tokio::spawn(run(client, store.clone(), "n1".to_owned(), receiver, told, counted, stopped));
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(api.is_idle(), "no address, no request");
 
@@ -66,4 +67,6 @@ async fn a_serving_certificate_is_asked_for_once_addresses_are_known_and_again_w
     }
     renewed.notified().await;
     assert_eq!(store.load().unwrap().unwrap().names, ["192.0.2.3", "n1"]);
+    let text = metrics.text().unwrap();
+    assert!(text.contains("\nkubelet_certificate_manager_server_rotation_seconds_count 1\n"), "{text}");
 }
