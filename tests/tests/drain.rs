@@ -153,8 +153,8 @@ async fn fewest(cluster: &Cluster) -> Arc<Mutex<usize>> {
     tokio::spawn(async move {
         while let Ok(Some(event)) = events.try_next().await {
             match event {
-                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => drop(pods.extend([named(&pod)])),
-                WatchEvent::Deleted(pod) => drop(pods.remove(&pod.metadata.name.unwrap())),
+                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => pods.extend([named(&pod)]),
+                WatchEvent::Deleted(pod) => pods.retain(|name, _| Some(name) != pod.metadata.name.as_ref()),
                 _ => {}
             }
             let mut least = shared.lock().unwrap();
