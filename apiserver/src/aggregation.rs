@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use crate::api::{Api, in_form_of, prefix};
 use crate::controller::{self, Again};
+use crate::kinds::label_selector::selects;
 use crate::kinds::rbac::CLUSTERROLES;
 use crate::kinds::text;
-use crate::kinds::values::{as_object, items, string};
+use crate::kinds::values::{as_object, items};
 use crate::status::ApiError;
 use crate::store::WriteError;
 use crate::verbs::update::store;
@@ -57,26 +58,6 @@ fn aggregated(role: &Value, roles: &[Arc<Value>]) -> Option<Vec<Value>> {
         }
     }
     Some(rules)
-}
-
-/// Whether a label selector, as it stands in objects, selects an object. One that is empty selects everything.
-fn selects(selector: &Value, object: &Value) -> bool {
-    let label =
-        |key: &str| object.pointer("/metadata/labels").and_then(|l| l.get(key)).and_then(Value::as_str);
-    let equal = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
-    let expressions = items(selector, "matchExpressions");
-    let holds = |expression: &Value| {
-        let value = label(string(expression, "key"));
-        let listed = || items(expression, "values").iter().any(|v| v.as_str() == value);
-        match string(expression, "operator") {
-            "In" => value.is_some() && listed(),
-            "NotIn" => value.is_none() || !listed(),
-            "Exists" => value.is_some(),
-            "DoesNotExist" => value.is_none(),
-            _ => false,
-        }
-    };
-    equal.into_iter().all(|(key, value)| label(key) == value.as_str()) && expressions.iter().all(holds)
 }
 
 #[cfg(test)]

@@ -35,11 +35,13 @@ pub(crate) mod configmaps;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 pub(crate) mod field;
+pub(crate) mod label_selector;
 pub(crate) mod leases;
 pub(crate) mod metadata;
 pub(crate) mod names;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
+pub(crate) mod poddisruptionbudgets;
 pub(crate) mod pods;
 pub(crate) mod priorityclasses;
 pub(crate) mod rbac;
@@ -465,6 +467,7 @@ static ALL: &[&Kind] = &[
     &leases::LEASES,
     &events::EVENTS_V1,
     &runtimeclasses::RUNTIMECLASSES,
+    &poddisruptionbudgets::PODDISRUPTIONBUDGETS,
     &rbac::CLUSTERROLEBINDINGS,
     &rbac::CLUSTERROLES,
     &rbac::ROLEBINDINGS,

@@ -16,7 +16,7 @@
 //! | What kinds there are | `kinds`, `schema`, `patch`, `selector`, `table` |
 //! | Where objects are | [`cache`], [`store`] |
 //! | Own tasks | `namespaces` (takes down what is deleted), `expiry` (old events), `bootstrap` (first objects) |
-//! | Own tasks, each a `controller` | `certificates` (approves and signs), `cluster_info` (signs it with the tokens), `bootstrap_tokens` (removes expired ones), `aggregation` (roles made of roles) |
+//! | Own tasks, each a `controller` | `certificates` (approves and signs), `cluster_info` (signs it with the tokens), `bootstrap_tokens` (removes expired ones), `aggregation` (roles made of roles), `budgets` (counts for disruption budgets) |
 //!
 //! Tasks: one for each connection, one for the listener, the own tasks, and the thread of the store. A watch is a stream that its
 //! connection polls, without a queue of its own. What survives a crash is the data directory: certificates (`pki`'s page) and
@@ -36,6 +36,7 @@ mod authorize;
 mod bindings;
 mod bootstrap;
 mod bootstrap_tokens;
+mod budgets;
 mod certificates;
 mod cluster_info;
 mod controller;

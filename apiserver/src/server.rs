@@ -21,7 +21,7 @@ use crate::logs::{NodeClient, NodeClientError};
 use crate::pki::{FileError, KUBELET_CLIENT, Kubeconfig, Pki, PkiError, Subject};
 use crate::status::ApiError;
 use crate::store::{Embedded, OpenError, ReadError};
-use crate::{aggregation, bootstrap_tokens, certificates, cluster_info, expiry, namespaces};
+use crate::{aggregation, bootstrap_tokens, budgets, certificates, cluster_info, expiry, namespaces};
 
 const STORE_FILE: &str = "store.redb";
 const ADMIN: &str = "kubernetes-admin";
@@ -129,6 +129,7 @@ impl Server {
         tasks.spawn(expiry::run(api.clone()));
         tasks.spawn(aggregation::run(api.clone()));
         tasks.spawn(bootstrap_tokens::run(api.clone()));
+        tasks.spawn(budgets::run(api.clone()));
         tasks.spawn(certificates::run(api.clone()));
         tasks.spawn(cluster_info::run(api.clone()));
         tasks.spawn(listener.run(api));

@@ -11,6 +11,7 @@ use crate::store::{Failure, ReadError, WriteError};
 pub(crate) struct ApiError {
     /// HTTP status.
     pub(crate) code: u16,
+    /// Empty where upstream gives none.
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     pub(crate) details: Option<Value>,
@@ -198,6 +199,12 @@ impl ApiError {
         }
     }
 
+    /// An eviction that a disruption budget does not allow now.
+    pub(crate) fn violates_budget(cause: &str) -> Self {
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        Self::new(429, "TooManyRequests", message).with_cause("DisruptionBudget", cause)
+    }
+
     pub(crate) fn with_cause(mut self, reason: &str, message: &str) -> Self {
         let details = self.details.get_or_insert_with(|| json!({}));
         details["causes"] = json!([{ "reason": reason, "message": message }]);
@@ -223,9 +230,11 @@ impl ApiError {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }

@@ -121,6 +121,13 @@ impl FakeRuntime {
         lock(&self.shared.calls).seen.clone()
     }
 
+    /// The calls after the first `known` ones, and when each of them came.
+    #[must_use]
+    pub fn calls_since(&self, known: usize) -> Vec<(Call, Instant)> {
+        let calls = lock(&self.shared.calls);
+        calls.seen.iter().cloned().zip(calls.at.iter().copied()).skip(known).collect()
+    }
+
     /// When the first call of this method came that was about `subject`.
     #[must_use]
     pub fn first_call(&self, call: &str, subject: &str) -> Option<Instant> {

@@ -20,6 +20,7 @@ const AUTHORIZATION: &str = "authorization.k8s.io";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const COORDINATION: &str = "coordination.k8s.io";
 const EVENTS: &str = "events.k8s.io";
+const POLICY: &str = "policy";
 
 fn rule(verbs: &[&str], group: &str, resources: &[&str]) -> Value {
     json!({ "verbs": verbs, "apiGroups": [group], "resources": resources })
@@ -240,6 +241,7 @@ fn people() -> Vec<Value> {
                     ],
                 ),
                 rule(READ, EVENTS, &["events"]),
+                rule(READ, POLICY, &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
             ],
         ),
         part(
@@ -279,6 +281,7 @@ fn people() -> Vec<Value> {
                 rule(&["create"], "", &["pods/eviction", "serviceaccounts/token"]),
                 rule(&["patch", "update"], "", &["pods/ephemeralcontainers", "pods/resize"]),
                 rule(&[READ, WRITE].concat(), COORDINATION, &["leases"]),
+                rule(WRITE, POLICY, &["poddisruptionbudgets"]),
             ],
         ),
         part(

@@ -121,6 +121,7 @@ const LISTS: &[ListKind] = &[
     // the rest
     apply_only("CertificateSigningRequestStatus", "conditions", &["type"]),
     by_key("NamespaceStatus", "conditions", "type", &["type"]),
+    by_key("PodDisruptionBudgetStatus", "conditions", "type", &["type"]),
     patch_only("ServiceAccount", "secrets", "name").with_map(&["name"]),
     by_key("ServiceSpec", "ports", "port", &["port", "protocol"]),
     by_key("ServiceStatus", "conditions", "type", &["type"]),

@@ -17,6 +17,7 @@ use crate::flags::{Credentials, Options};
 
 mod callers;
 mod deletion;
+mod evictions;
 mod joining;
 mod lists;
 mod parts;
@@ -150,6 +151,8 @@ impl World {
 async fn client_of(kubeconfig: &std::path::Path, adjust: impl FnOnce(&mut Config)) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    // A test sees what the server says.
+    config.default_retry = false;
     adjust(&mut config);
     Client::try_from(config).unwrap()
 }

@@ -1,7 +1,8 @@
 //! Where the node is reached. behaviour.md 32.6.
 //!
 //! Order of choice: `--node-ip`; the name, if it is an address; what the name resolves to, if an interface has it; the
-//! interface of the default route.
+//! interface of the default route. An external cloud provider is told what `--node-ip` says, in an annotation, and knows the
+//! addresses: those that the object has already stay, and without `--node-ip` there is only the name until then.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,9 +43,10 @@ pub async fn node_addresses(
     node_ips: &[IpAddr],
     external_cloud: bool,
 ) -> Result<Vec<NodeAddress>, AddressError> {
-    let explicit = node_ips.iter().any(|ip| !ip.is_unspecified()) || node_name.parse::<IpAddr>().is_ok();
+    let given = specified(node_ips).next().is_some();
+    let explicit = given || node_name.parse::<IpAddr>().is_ok();
     let mut surroundings = Surroundings { interfaces: interface_addresses(None), ..Surroundings::default() };
-    let left_to_cloud = external_cloud && node_ips.is_empty();
+    let left_to_cloud = external_cloud && !given;
     if !explicit && !left_to_cloud {
         let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((node_name, 0))).await;
         if let Ok(Ok(found)) = lookup {
@@ -57,6 +59,11 @@ pub async fn node_addresses(
     choose(node_name, node_ips, external_cloud, &surroundings)
 }
 
+/// What of `--node-ip` is an address, and not only the wish for a family.
+pub(super) fn specified(node_ips: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
+    node_ips.iter().copied().filter(|ip| !ip.is_unspecified())
+}
+
 fn choose(
     node_name: &str,
     node_ips: &[IpAddr],
@@ -65,8 +72,8 @@ fn choose(
 ) -> Result<Vec<NodeAddress>, AddressError> {
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
     let hostname = address("Hostname", node_name.to_owned());
-    let given: Vec<IpAddr> = node_ips.iter().copied().filter(|ip| !ip.is_unspecified()).collect();
-    if external_cloud && node_ips.is_empty() {
+    let given: Vec<IpAddr> = specified(node_ips).collect();
+    if external_cloud && given.is_empty() {
         return Ok(vec![hostname]);
     }
     let ips = if !given.is_empty() {

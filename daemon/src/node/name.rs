@@ -38,3 +38,19 @@ pub fn node_name(hostname_override: Option<&str>) -> Result<String, NodeNameErro
         Err(NodeNameError::Invalid(name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_32_5_the_name_is_the_hosts_or_the_given_one_in_small_letters() {
+        let name = |given: &str| node_name(Some(given)).ok();
+        assert_eq!(name(" Node-1.Example.COM\n").as_deref(), Some("node-1.example.com"));
+        for bad in ["", "a..b", "-a", "a-", "a_b", &"a".repeat(254)] {
+            assert_eq!(name(bad), None, "{bad:?}");
+        }
+        let own = nix::unistd::gethostname().unwrap().to_string_lossy().to_lowercase();
+        assert!(node_name(None).is_ok_and(|name| name == own) || node_name(Some(&own)).is_err());
+    }
+}

@@ -9,6 +9,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
+use super::addresses::specified;
 use super::writer::Settings;
 use crate::cause::chain;
 use crate::kubeconfig::go_architecture;
@@ -16,6 +17,8 @@ use crate::kubeconfig::go_architecture;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(7);
 const ATTACH_ANNOTATION: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
+/// Tells an external cloud provider what `--node-ip` says.
+const PROVIDED_IP_ANNOTATION: &str = "alpha.kubernetes.io/provided-node-ip";
 
 /// Labels of every node.
 pub(super) fn default_labels(node_name: &str) -> BTreeMap<String, String> {
@@ -40,7 +43,14 @@ pub(super) fn platform_labels() -> impl Iterator<Item = (String, String)> {
 pub(super) fn initial(settings: &Settings, status: NodeStatus) -> Node {
     let mut labels = default_labels(&settings.node_name);
     labels.extend(settings.node_labels.iter().cloned());
-    let attach = settings.config.enable_controller_attach_detach;
+    let mut annotations = BTreeMap::new();
+    if settings.config.enable_controller_attach_detach {
+        annotations.insert(ATTACH_ANNOTATION.to_owned(), "true".to_owned());
+    }
+    let given: Vec<String> = specified(&settings.node_ips).map(|ip| ip.to_string()).collect();
+    if settings.external_cloud_provider && !given.is_empty() {
+        annotations.insert(PROVIDED_IP_ANNOTATION.to_owned(), given.join(","));
+    }
     let mut taints: Vec<Taint> = settings
         .config
         .register_with_taints
@@ -64,7 +74,7 @@ pub(super) fn initial(settings: &Settings, status: NodeStatus) -> Node {
         metadata: ObjectMeta {
             name: Some(settings.node_name.clone()),
             labels: Some(labels),
-            annotations: attach.then(|| [(ATTACH_ANNOTATION.to_owned(), "true".to_owned())].into()),
+            annotations: (!annotations.is_empty()).then_some(annotations),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
@@ -98,25 +108,38 @@ pub(super) fn correction(wanted: &Node, found: &Node) -> Option<Value> {
             labels.insert(name.clone(), value.clone().into());
         }
     }
-    let attach =
-        |node: &Node| node.metadata.annotations.as_ref().and_then(|all| all.get(ATTACH_ANNOTATION)).cloned();
+    let annotation =
+        |node: &Node, name: &str| node.metadata.annotations.as_ref().and_then(|all| all.get(name)).cloned();
+    let annotations: serde_json::Map<_, _> = [ATTACH_ANNOTATION, PROVIDED_IP_ANNOTATION]
+        .into_iter()
+        .filter(|name| annotation(wanted, name) != annotation(found, name))
+        .map(|name| (name.to_owned(), json!(annotation(wanted, name))))
+        .collect();
     let mut metadata = serde_json::Map::new();
     if !labels.is_empty() {
         metadata.insert("labels".to_owned(), Value::Object(labels));
     }
-    if attach(wanted) != attach(found) {
-        metadata.insert("annotations".to_owned(), json!({ ATTACH_ANNOTATION: attach(wanted) }));
+    if !annotations.is_empty() {
+        metadata.insert("annotations".to_owned(), annotations.into());
     }
     (!metadata.is_empty()).then(|| json!({ "metadata": metadata }))
 }
 
-/// Registers the node, trying until it works; the answer is the object in the API.
-pub(super) async fn register(api: &Api<Node>, settings: &Settings, status: NodeStatus) -> Node {
+/// The object in the API.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) node: Node,
+    /// It was there before.
+    pub(super) existed: bool,
+}
+
+/// Registers the node, trying until it works.
+pub(super) async fn register(api: &Api<Node>, settings: &Settings, status: NodeStatus) -> Registered {
     let wanted = initial(settings, status);
     let mut delay = RETRY_FIRST;
     loop {
         match attempt(api, settings, &wanted).await {
-            Ok(node) => return node,
+            Ok(registered) => return registered,
             Err(error) => tracing::warn!(
                 node = settings.node_name,
                 error,
@@ -128,14 +151,14 @@ pub(super) async fn register(api: &Api<Node>, settings: &Settings, status: NodeS
     }
 }
 
-async fn attempt(api: &Api<Node>, settings: &Settings, wanted: &Node) -> Result<Node, String> {
+async fn attempt(api: &Api<Node>, settings: &Settings, wanted: &Node) -> Result<Registered, String> {
     let limit = settings.call_timeout;
     let late = |_| format!("no answer in {limit:?}");
     if settings.config.register_node {
         match timeout(limit, api.create(&PostParams::default(), wanted)).await.map_err(late)? {
             Ok(node) => {
                 tracing::info!(node = settings.node_name, "the node is registered");
-                return Ok(node);
+                return Ok(Registered { node, existed: false });
             }
             // Also without the right to create: somebody else may have made it.
             Err(kube::Error::Api(status)) if status.is_already_exists() || status.code == 403 => {}
@@ -145,11 +168,12 @@ async fn attempt(api: &Api<Node>, settings: &Settings, wanted: &Node) -> Result<
     let found =
         timeout(limit, api.get(&settings.node_name)).await.map_err(late)?.map_err(|error| chain(&error))?;
     let Some(patch) = correction(wanted, &found).filter(|_| settings.config.register_node) else {
-        return Ok(found);
+        return Ok(Registered { node: found, existed: true });
     };
     let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
     let patched = api.patch(&settings.node_name, &params, &patch);
-    timeout(limit, patched).await.map_err(late)?.map_err(|error| chain(&error))
+    let node = timeout(limit, patched).await.map_err(late)?.map_err(|error| chain(&error))?;
+    Ok(Registered { node, existed: true })
 }
 
 #[cfg(test)]

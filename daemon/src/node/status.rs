@@ -30,6 +30,10 @@ pub(super) struct Inputs<'a> {
     pub(super) resources: &'a Resources,
     pub(super) runtime: &'a RuntimeState,
     pub(super) addresses: &'a [NodeAddress],
+    /// An external cloud provider writes the addresses: ours are only for an object that has none.
+    pub(super) addresses_of_cloud: bool,
+    /// What others have said of extended resources does not count any more (behaviour.md 32.1).
+    pub(super) resets_extended: bool,
     pub(super) images: &'a [ContainerImage],
     pub(super) pressures: Pressures,
     pub(super) shutting_down: bool,
@@ -48,12 +52,13 @@ pub(super) fn compute(inputs: &Inputs<'_>, before: &NodeStatus) -> NodeStatus {
         format!("{}://{}", runtime.name, runtime.version)
     };
     let machine = inputs.machine;
+    let known = before.addresses.clone().filter(|known| !known.is_empty());
+    let own = (!inputs.addresses.is_empty()).then(|| inputs.addresses.to_vec());
+    let amounts = |ours, before: &Option<_>| amounts(ours, before.as_ref(), inputs.resets_extended);
     NodeStatus {
-        addresses: (!inputs.addresses.is_empty())
-            .then(|| inputs.addresses.to_vec())
-            .or_else(|| before.addresses.clone()),
-        capacity: Some(amounts(&inputs.resources.capacity, before.capacity.as_ref())),
-        allocatable: Some(amounts(&inputs.resources.allocatable, before.allocatable.as_ref())),
+        addresses: if inputs.addresses_of_cloud { known.or(own) } else { own.or(known) },
+        capacity: Some(amounts(&inputs.resources.capacity, &before.capacity)),
+        allocatable: Some(amounts(&inputs.resources.allocatable, &before.allocatable)),
         conditions: Some(conditions(inputs, before.conditions.as_deref().unwrap_or_default())),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: inputs.port }),
@@ -104,14 +109,23 @@ fn is_own_resource(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "pods" | "ephemeral-storage") || name.starts_with("hugepages-")
 }
 
-/// Our amounts, and entries of extended resources that others have put there (behaviour.md 32.26).
+/// A resource of a device plugin, or of somebody who has counted it by hand.
+fn is_extended_resource(name: &str) -> bool {
+    name.contains('/') && !name.contains("kubernetes.io/")
+}
+
+/// Our amounts, and entries of extended resources that others have put there (behaviour.md 32.26): as they are, or as none.
 fn amounts(
     ours: &BTreeMap<String, podspec::Quantity>,
     before: Option<&BTreeMap<String, Quantity>>,
+    resets_extended: bool,
 ) -> BTreeMap<String, Quantity> {
     let foreign = before.into_iter().flatten().filter(|(name, _)| !is_own_resource(name));
-    let mut amounts: BTreeMap<String, Quantity> =
-        foreign.map(|(name, amount)| (name.clone(), amount.clone())).collect();
+    let kept = |(name, amount): (&String, &Quantity)| {
+        let is_none = resets_extended && is_extended_resource(name);
+        (name.clone(), if is_none { Quantity("0".to_owned()) } else { amount.clone() })
+    };
+    let mut amounts: BTreeMap<String, Quantity> = foreign.map(kept).collect();
     amounts.extend(ours.iter().map(|(name, amount)| (name.clone(), Quantity(amount.to_string()))));
     amounts
 }
@@ -190,15 +204,15 @@ fn ready(inputs: &Inputs<'_>) -> Result<(), String> {
             }
         }
     }
+    if inputs.shutting_down {
+        reasons.push("node is shutting down".to_owned());
+    }
     let missing: Vec<&str> = ["cpu", "memory", "pods", "ephemeral-storage"]
         .into_iter()
         .filter(|name| !inputs.resources.capacity.contains_key(*name))
         .collect();
     if !missing.is_empty() {
         reasons.push(format!("missing node capacity for resources: {}", missing.join(", ")));
-    }
-    if inputs.shutting_down {
-        reasons.push("node is shutting down".to_owned());
     }
     match reasons.as_slice() {
         [] => Ok(()),
@@ -266,7 +280,14 @@ pub(super) fn patch(before: &NodeStatus, after: &NodeStatus) -> Value {
     json!({ "status": patch })
 }
 
-/// Events that tell of conditions that have turned, as (warning, reason). behaviour.md 32.15, 32.16.
+/// What was told of a node before this daemon: whether it is ready, as the object says, so that a restart is no news; pressures
+/// are told anew (behaviour.md 32.15, 32.16).
+pub(super) fn told_before(status: &NodeStatus) -> NodeStatus {
+    let conditions = status.conditions.iter().flatten().filter(|condition| condition.type_ == "Ready");
+    NodeStatus { conditions: Some(conditions.cloned().collect()), ..NodeStatus::default() }
+}
+
+/// Events that tell of conditions that have turned, by their reasons. behaviour.md 32.15, 32.16.
 pub(super) fn transitions(before: &NodeStatus, after: &NodeStatus) -> Vec<&'static str> {
     let status = |of: &NodeStatus, kind: &str| {
         let conditions = of.conditions.as_deref().unwrap_or_default();

@@ -63,10 +63,9 @@ pub(super) async fn run(
             seen.send_replace(SeenStatus::of(node));
         }
         let turned = {
-            let before = view.borrow();
-            let unschedulable = |view: &NodeView| view.unschedulable;
-            let pair = (before.as_deref().map(unschedulable), next.as_ref().map(unschedulable));
-            if let (Some(before), Some(now)) = pair { (before != now).then_some(now) } else { None }
+            // Not seen yet is as good as schedulable.
+            let before = view.borrow().as_ref().is_some_and(|view| view.unschedulable);
+            next.as_ref().map(|view| view.unschedulable).filter(|now| *now != before)
         };
         if let Some(unschedulable) = turned {
             let reason = if unschedulable { "NodeNotSchedulable" } else { "NodeSchedulable" };

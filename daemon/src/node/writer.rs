@@ -72,6 +72,9 @@ pub struct NodeAgent {
     addresses_read: Option<Instant>,
     /// What of the runtime's state the last round has seen.
     turn: Turn,
+    /// The object is one of an earlier daemon, and says of extended resources what that one knew: there is no device plugin here
+    /// that would say it again.
+    resets_extended: bool,
 }
 
 impl std::fmt::Debug for NodeAgent {
@@ -103,6 +106,7 @@ impl NodeAgent {
             addresses: Vec::new(),
             addresses_read: None,
             turn: Turn::of(&RuntimeState::default()),
+            resets_extended: false,
         }
     }
 
@@ -159,14 +163,16 @@ impl NodeAgent {
 
     async fn run(mut self, api: Api<Node>, mut statuses: watch::Receiver<SeenStatus>) {
         let first = self.compute(&NodeStatus::default()).await;
-        let conditions = first.conditions.clone();
-        let mut known = SeenStatus::of(registration::register(&api, &self.settings, first).await);
+        let registration::Registered { node, existed } =
+            registration::register(&api, &self.settings, first).await;
+        self.resets_extended = existed;
+        let mut known = SeenStatus::of(node);
         self.tell_reboot(&known.status);
-        let mut told = NodeStatus::default();
+        let mut told = status::told_before(&known.status);
         let report = self.settings.config.node_status_report_frequency.to_std();
         let mut next_report = Instant::now() + report.mul_f64(0.5 + random());
-        if known.status.conditions != conditions {
-            // A node that was there: who watches it is to see a heartbeat of this daemon, not of the one before, but nothing that has
+        if existed {
+            // Who watches it is to see a heartbeat of this daemon, not of the one before, but nothing that has
             // not been observed. An error is the end of the wait, too.
             next_report = Instant::now();
             let _ = timeout(FIRST_ANSWER, self.runtime.wait_for(RuntimeState::has_answered)).await;
@@ -193,6 +199,7 @@ impl NodeAgent {
                 match self.write(&api, &known.status, &wanted).await {
                     Ok(written) => {
                         known = written;
+                        self.resets_extended = false;
                         next_report = Instant::now() + report.mul_f64(0.5 + random());
                     }
                     Err(error) => tracing::warn!(
@@ -252,6 +259,8 @@ impl NodeAgent {
             resources: &self.settings.resources,
             runtime: &runtime,
             addresses: &self.addresses,
+            addresses_of_cloud: self.settings.external_cloud_provider,
+            resets_extended: self.resets_extended,
             images: &self.images,
             pressures,
             shutting_down,

@@ -1,7 +1,8 @@
 //! Delays a shutdown of the machine until the pods have ended: the part that talks to logind over the system's bus.
 //!
 //! What is to be done when is decided by [`Inhibitor`]. A bus that is lost is tried again each second; meanwhile a shutdown
-//! that has begun goes on, and the lock stays held, as it is a file and not a connection.
+//! that has begun goes on, and the lock stays held, as it is a file and not a connection. A logind that ends is asked again when it
+//! is back: one that was killed has forgotten the shutdown, and says nothing of that.
 
 use std::fs;
 use std::io;
@@ -30,6 +31,7 @@ const LOGIN_MANAGER: &str = "org.freedesktop.login1.Manager";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
 const SYSTEMD_MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const BUS: &str = "org.freedesktop.DBus";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// A kubelet's: whoever goes from one to the other has one file.
@@ -83,6 +85,8 @@ struct Place {
 struct Logind {
     connection: Connection,
     signals: MessageStream,
+    /// Who has logind's name on the bus.
+    owners: MessageStream,
 }
 
 /// Runs until `stop`, which gives the lock back too.
@@ -204,10 +208,18 @@ fn reach(place: &Place, delay: Duration) -> BoxFuture<'static, Result<(Logind, I
                 .interface(LOGIN_MANAGER)?
                 .member("PrepareForShutdown")?
                 .build();
-            MessageStream::for_match_rule(rule, &connection, None).await
+            let signals = MessageStream::for_match_rule(rule, &connection, None).await?;
+            let rule = MatchRule::builder()
+                .msg_type(message::Type::Signal)
+                .sender(BUS)?
+                .interface(BUS)?
+                .member("NameOwnerChanged")?
+                .arg(0, LOGIN)?
+                .build();
+            Ok((signals, MessageStream::for_match_rule(rule, &connection, None).await?))
         };
-        let signals = in_time("listening to logind", listen).await?;
-        let logind = Logind { connection, signals };
+        let (signals, owners) = in_time("listening to logind", listen).await?;
+        let logind = Logind { connection, signals, owners };
         let longest = logind.longest().await?;
         let down = logind.property("PreparingForShutdown").await?;
         let down = bool::try_from(down)
@@ -268,16 +280,28 @@ impl Logind {
     }
 }
 
-/// The next word of logind; `None` when the connection is lost.
+/// The next word of logind; `None` when the connection is lost, or logind has ended.
 async fn prepared(link: &mut Option<Logind>) -> Option<bool> {
     let logind = link.as_mut()?;
     loop {
-        match logind.signals.next().await? {
-            Ok(signal) => match signal.body().deserialize() {
-                Ok(down) => return Some(down),
-                Err(error) => tracing::warn!(%error, "logind says something else than it should"),
+        tokio::select! {
+            // What logind has said before it ended comes first.
+            biased;
+            // Cancel-safe: streams.
+            signal = logind.signals.next() => match signal? {
+                Ok(signal) => match signal.body().deserialize() {
+                    Ok(down) => return Some(down),
+                    Err(error) => tracing::warn!(%error, "logind says something else than it should"),
+                },
+                Err(_) => return None,
             },
-            Err(_) => return None,
+            change = logind.owners.next() => {
+                let change = change?.ok()?;
+                // One that only comes was asked for by the first call.
+                if change.body().deserialize::<(String, String, String)>().is_ok_and(|(_, old, _)| !old.is_empty()) {
+                    return None;
+                }
+            }
         }
     }
 }

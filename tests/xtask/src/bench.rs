@@ -39,6 +39,8 @@ const PODS: usize = 50;
 /// Bare starts at once that are tried.
 const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 50];
 const SHARES: usize = 50;
+const RESTARTED: usize = 100;
+const RESTARTS: usize = 5;
 const HANG_OF: usize = 200;
 const HANGING: usize = 20;
 const MANY: usize = 1000;
@@ -176,7 +178,8 @@ async fn store(subject: &Subject<'_>) -> Result<()> {
 
 /// The daemon by itself.
 async fn hollow(cluster: &Cluster, programs: &Programs, config: &Config) -> Result<()> {
-    let node = hollow::Hollow::start(cluster, &Client::try_from(config.clone())?, programs).await?;
+    let mut node = hollow::Hollow::start(cluster, &Client::try_from(config.clone())?, programs).await?;
+    row("start of the daemon to Ready, new node", &millis(node.first_ready));
     let shares = node.shares(SHARES).await?;
     row(&format!("daemon's share, median of {SHARES}, fake runtime"), "");
     row("  watch event to the first call", &millis_exact(shares.first_call));
@@ -184,6 +187,20 @@ async fn hollow(cluster: &Cluster, programs: &Programs, config: &Config) -> Resu
     row("  exit to its status", &millis_exact(shares.exit));
     row("  delete to gone", &millis_exact(shares.gone));
     row("  (a write to its watch event alone)", &millis_exact(shares.watch));
+
+    node.burst(RESTARTED, 0).await?;
+    let (mut ready, mut looked_at) = (Vec::new(), Vec::new());
+    for _ in 0..RESTARTS {
+        let (written, seen) = node.restart(RESTARTED).await?;
+        ready.push(written);
+        looked_at.push(seen);
+    }
+    row(
+        &format!("killed and started with {RESTARTED} pods, median of {RESTARTS}: Ready"),
+        &millis(median(&mut ready)),
+    );
+    row("  each pod looked at", &millis(median(&mut looked_at)));
+    node.clear().await?;
 
     let alone = node.burst(HANG_OF, 0).await?;
     node.clear().await?;

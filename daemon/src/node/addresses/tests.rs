@@ -51,6 +51,10 @@ fn a_cloud_gives_the_addresses_itself() {
     let addresses = choose("n", &[], true, &around(&[], &["192.0.2.2"])).unwrap();
     assert_eq!(addresses.len(), 1);
     assert_eq!(addresses[0].type_, "Hostname");
+    // A wish for a family is no address.
+    assert_eq!(choose("n", &[ip("0.0.0.0")], true, &around(&[], &["192.0.2.2"])).unwrap(), addresses);
+    let given = choose("n", &[ip("192.0.2.9")], true, &around(&[], &[])).unwrap();
+    assert_eq!((given[0].type_.as_str(), given[0].address.as_str()), ("InternalIP", "192.0.2.9"));
 }
 
 #[test]

@@ -36,6 +36,8 @@ struct World {
     addresses: Vec<NodeAddress>,
     pressures: Pressures,
     shutting_down: bool,
+    of_cloud: bool,
+    resets_extended: bool,
     now: Timestamp,
     instant: Instant,
 }
@@ -81,6 +83,8 @@ impl World {
                 .into(),
             pressures: Pressures::default(),
             shutting_down: false,
+            of_cloud: false,
+            resets_extended: false,
             now: "2026-11-23T00:06:14.7Z".parse().unwrap(),
             instant,
         }
@@ -93,6 +97,8 @@ impl World {
             resources: &self.resources,
             runtime: &self.runtime,
             addresses: &self.addresses,
+            addresses_of_cloud: self.of_cloud,
+            resets_extended: self.resets_extended,
             images: &[],
             pressures: self.pressures,
             shutting_down: self.shutting_down,
@@ -234,6 +240,63 @@ fn changed_addresses_replace_the_list() {
     );
     world.addresses.clear();
     assert_eq!(world.status(&before).addresses, before.addresses, "unknown addresses take none away");
+}
+
+#[test]
+fn row_32_6_addresses_of_a_cloud_stay_and_ours_are_only_the_first() {
+    let mut world = World::new();
+    world.of_cloud = true;
+    let first = world.status(&NodeStatus::default());
+    assert_eq!(first.addresses.as_ref(), Some(&world.addresses));
+    let mut of_cloud = first;
+    let external = NodeAddress { type_: "ExternalIP".into(), address: "198.51.100.7".into() };
+    of_cloud.addresses.as_mut().unwrap().insert(0, external);
+    let after = world.status(&of_cloud);
+    assert_eq!(after.addresses, of_cloud.addresses);
+    assert!(!changed(&of_cloud, &after));
+    world.of_cloud = false;
+    assert_eq!(world.status(&of_cloud).addresses.as_ref(), Some(&world.addresses));
+}
+
+#[test]
+fn row_32_1_extended_resources_of_an_earlier_agent_are_set_to_none() {
+    let mut world = World::new();
+    let mut before = world.status(&NodeStatus::default());
+    for name in ["example.com/dongle", "attachable-volumes-csi-x", "node.kubernetes.io/odd"] {
+        before.capacity.as_mut().unwrap().insert(name.into(), Quantity("4".into()));
+        before.allocatable.as_mut().unwrap().insert(name.into(), Quantity("4".into()));
+    }
+    world.resets_extended = true;
+    let after = world.status(&before);
+    let patch = patch(&before, &after);
+    for field in ["capacity", "allocatable"] {
+        assert_eq!(patch["status"][field]["example.com/dongle"], "0");
+        assert_eq!(patch["status"][field]["attachable-volumes-csi-x"], "4");
+        assert_eq!(patch["status"][field]["node.kubernetes.io/odd"], "4");
+    }
+}
+
+#[test]
+fn row_32_15_a_restart_is_no_news_of_readiness() {
+    let mut world = World::new();
+    let before = world.status(&NodeStatus::default());
+    let told = told_before(&before);
+    let pressures = ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"];
+    assert_eq!(transitions(&told, &before), pressures);
+    world.runtime.network = Err("x".into());
+    let after = world.status(&before);
+    assert_eq!(transitions(&told, &after), [&pressures[..], &["NodeNotReady"]].concat());
+}
+
+#[test]
+fn row_32_14_the_four_conditions_come_in_a_kubelets_order_ready_last() {
+    let world = World::new();
+    let mut before = world.status(&NodeStatus::default());
+    before.conditions.as_mut().unwrap().reverse();
+    let kinds = |status: &NodeStatus| -> Vec<String> {
+        status.conditions.iter().flatten().map(|condition| condition.type_.clone()).collect()
+    };
+    assert_eq!(kinds(&world.status(&before)), ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"]);
 }
 
 #[test]

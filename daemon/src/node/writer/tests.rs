@@ -44,6 +44,7 @@ struct Setup {
     runtime: watch::Sender<RuntimeState>,
     view: NodeReceiver,
     down: watch::Sender<bool>,
+    events: FakeApi,
     _stop: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
@@ -52,17 +53,30 @@ fn setup() -> Setup {
     let (general, general_api) = fake::api();
     let (node, node_api) = fake::api();
     let clients = Clients { general, node, node_timeout: Duration::from_secs(10) };
-    let (recorder, _sender) = Recorder::new(None, "node1", Rates::default());
+    let (events, events_api) = fake::api();
+    let (recorder, sender) = Recorder::new(Some(events), "node1", Rates::default());
     let (runtime, states) = watch::channel(RuntimeState::default());
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
+    tasks.spawn(sender.run(stopped.clone()));
     let mut settings = settings();
+    // Whatever this machine is short of.
+    settings.config = Arc::new(Config { eviction_hard: Default::default(), ..Config::default() });
     // The address is the name itself, so that no test looks anything up.
     settings.node_name = "192.0.2.7".into();
     let down = watch::Sender::new(false);
     let agent = NodeAgent::new(settings, states, None, recorder).until_shutdown(down.subscribe());
     let view = agent.start(&clients, stopped, &mut tasks);
-    Setup { general: general_api, node: node_api, runtime, view, down, _stop: stop, _tasks: tasks }
+    Setup {
+        general: general_api,
+        node: node_api,
+        runtime,
+        view,
+        down,
+        events: events_api,
+        _stop: stop,
+        _tasks: tasks,
+    }
 }
 
 /// As the server merges: conditions by their type.
@@ -101,6 +115,19 @@ impl Setup {
             }
             call.ok(&json!({"metadata": {"name": "192.0.2.7", "resourceVersion": "1"}}));
         }
+    }
+
+    /// The reasons of the next events, with `!` before those of warnings; `again` where one is only counted up.
+    async fn told(&mut self, count: usize) -> Vec<String> {
+        let mut told = Vec::new();
+        while told.len() < count {
+            let call = self.events.next().await;
+            let warning = if call.body["type"] == "Warning" { "!" } else { "" };
+            told.push(format!("{warning}{}", call.body["reason"].as_str().unwrap_or("again")));
+            let made = call.body.clone();
+            call.ok(&made);
+        }
+        told
     }
 
     async fn watched(&mut self, status: &Value) -> Watch {
@@ -245,6 +272,104 @@ async fn a_restart_of_the_daemon_takes_readiness_from_nobody() {
     let call = setup.status_call().await;
     call.is(&Method::PATCH, "/api/v1/nodes/192.0.2.7/status");
     assert_eq!(condition(&call.body, "Ready").as_deref(), Some("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_32_1_registration_is_tried_again_after_a_tenth_of_a_second_and_seven_seconds_at_most() {
+    let mut setup = setup();
+    let mut waits = Vec::new();
+    let mut last = Instant::now();
+    for _ in 0..9 {
+        let call = setup.status_call().await;
+        call.is(&Method::POST, "/api/v1/nodes");
+        call.fail(500, "InternalError");
+        waits.push(last.elapsed().as_millis() / 100);
+        last = Instant::now();
+    }
+    assert_eq!(waits[1..], [1, 2, 4, 8, 16, 32, 64, 70]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_32_8_a_reboot_is_told_once_and_what_another_agent_counted_is_set_to_none() {
+    let mut setup = setup();
+    setup.runtime.send_replace(ready());
+    let call = setup.status_call().await;
+    let mut status = call.body["status"].clone();
+    call.fail(409, "AlreadyExists");
+    let call = setup.status_call().await;
+    status["nodeInfo"]["bootID"] = json!("another");
+    status["capacity"]["example.com/dongle"] = json!("4");
+    for condition in status["conditions"].as_array_mut().unwrap() {
+        if condition["type"] == "Ready" {
+            condition["status"] = json!("True");
+        }
+    }
+    call.ok(&object(9, &status));
+    let call = setup.status_call().await;
+    call.is(&Method::PATCH, "/api/v1/nodes/192.0.2.7");
+    call.ok(&object(10, &status));
+    let _watch = setup.watched(&status).await;
+    let call = setup.status_call().await;
+    assert_eq!(call.body["status"]["nodeInfo"]["bootID"], "boot");
+    assert_eq!(call.body["status"]["capacity"]["example.com/dongle"], "0");
+    merge(&mut status, &call.body["status"]);
+    // Somebody counts anew.
+    status["capacity"]["example.com/dongle"] = json!("5");
+    call.ok(&object(11, &status));
+    setup.down.send_replace(true);
+    let call = setup.status_call().await;
+    assert!(call.body["status"].get("capacity").is_none(), "{}", call.body);
+    assert_eq!(
+        setup.told(6).await,
+        [
+            "Starting",
+            "!Rebooted",
+            "NodeHasSufficientMemory",
+            "NodeHasNoDiskPressure",
+            "NodeHasSufficientPID",
+            "NodeNotReady",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_42_4_a_shutdown_that_is_cancelled_makes_the_node_ready_again_at_once() {
+    let mut setup = setup();
+    setup.runtime.send_replace(ready());
+    let call = setup.status_call().await;
+    let mut status = call.body["status"].clone();
+    call.ok(&object(9, &status));
+    let _watch = setup.watched(&status).await;
+    for (down, ready) in [(true, "False"), (false, "True")] {
+        setup.down.send_replace(down);
+        let began = Instant::now();
+        let mut call = setup.status_call().await;
+        while condition(&call.body, "Ready").is_none() {
+            call.ok(&object(10, &status));
+            call = setup.status_call().await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(1));
+        assert_eq!(condition(&call.body, "Ready").as_deref(), Some(ready));
+        merge(&mut status, &call.body["status"]);
+        call.ok(&object(11, &status));
+    }
+    assert_eq!(setup.told(6).await[4..], ["NodeNotReady", "NodeReady"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_32_18_cordon_and_uncordon_are_told_also_of_a_node_that_was_cordoned_before() {
+    let mut setup = setup();
+    let mut cordoned = object(10, &json!({}));
+    cordoned["spec"] = json!({"unschedulable": true});
+    setup.general.next().await.list("10", json!([cordoned]));
+    let watch = setup.general.next().await.watch();
+    assert_eq!(setup.told(2).await, ["Starting", "NodeNotSchedulable"]);
+    watch.send("MODIFIED", object(11, &json!({}))).await;
+    assert_eq!(setup.told(1).await, ["NodeSchedulable"]);
+    // What changes nothing of it is no news.
+    watch.send("MODIFIED", object(12, &json!({"images": []}))).await;
+    watch.send("MODIFIED", cordoned).await;
+    assert_eq!(setup.told(1).await, ["again"]);
 }
 
 #[tokio::test(start_paused = true)]

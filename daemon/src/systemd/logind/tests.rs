@@ -270,17 +270,7 @@ async fn over_a_bus_a_logind_that_comes_later_is_found_and_a_shutdown_delayed() 
         Box::pin(async move { connection::Builder::address(address.as_str())?.build().await })
     });
     let mut node = setup_at(connect, mpsc::channel(1).1, Duration::from_secs(5), false);
-    let logind = connection::Builder::address(address.as_str())
-        .unwrap()
-        .serve_at(LOGIN_PATH, Manager(node.state.clone()))
-        .unwrap()
-        .serve_at(SYSTEMD_PATH, Systemd(node.state.clone()))
-        .unwrap()
-        .build()
-        .await
-        .unwrap();
-    logind.request_name(SYSTEMD).await.unwrap();
-    logind.request_name(LOGIN).await.unwrap();
+    let logind = logind_at(&address, &node.state).await;
     node.locks(1).await;
     assert_eq!(*node.state.longest.lock().unwrap(), GRACE);
 
@@ -291,6 +281,31 @@ async fn over_a_bus_a_logind_that_comes_later_is_found_and_a_shutdown_delayed() 
     node.state.prepare(&logind, false).await;
     node.is_down(false).await;
     node.locks(2).await;
+
+    // One that is killed in the midst of it says nothing; its successor knows of no shutdown.
+    node.state.prepare(&logind, true).await;
+    node.is_down(true).await;
+    *node.state.preparing.lock().unwrap() = false;
+    logind.close().await.unwrap();
+    let _successor = logind_at(&address, &node.state).await;
+    node.is_down(false).await;
+    node.locks(3).await;
+}
+
+/// Systemd and logind in one, on a bus.
+async fn logind_at(address: &str, state: &State) -> Connection {
+    let logind = connection::Builder::address(address)
+        .unwrap()
+        .serve_at(LOGIN_PATH, Manager(state.clone()))
+        .unwrap()
+        .serve_at(SYSTEMD_PATH, Systemd(state.clone()))
+        .unwrap()
+        .build()
+        .await
+        .unwrap();
+    logind.request_name(SYSTEMD).await.unwrap();
+    logind.request_name(LOGIN).await.unwrap();
+    logind
 }
 
 #[test]

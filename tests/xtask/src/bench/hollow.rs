@@ -1,5 +1,7 @@
 //! The daemon alone: beside a runtime of state alone, which answers at once.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use super::cost;
 const NODE: &str = "hollow";
 const LIMIT: Duration = Duration::from_secs(120);
 const AT_ONCE: usize = 16;
+const HEARTBEAT: Duration = Duration::from_millis(1_100);
 
 /// A node whose containers are nothing but entries in a table.
 pub(super) struct Hollow {
@@ -29,6 +32,37 @@ pub(super) struct Hollow {
     runtime: FakeRuntime,
     _server: Server,
     daemon: Child,
+    program: Program,
+    /// From the start of the daemon to Ready, of a node that was not there before.
+    pub(super) first_ready: Duration,
+}
+
+/// How the daemon is started.
+struct Program {
+    nodelet: PathBuf,
+    /// Below it: configuration, credentials, root directory, log.
+    dir: PathBuf,
+    ip: String,
+}
+
+impl Program {
+    fn spawn(&self) -> Result<Child> {
+        let log = File::options().create(true).append(true).open(self.dir.join("nodelet.log"));
+        Command::new(&self.nodelet)
+            .arg("--config")
+            .arg(self.dir.join("config.json"))
+            .arg("--kubeconfig")
+            .arg(self.dir.join("kubeconfig"))
+            .arg("--root-dir")
+            .arg(self.dir.join("root"))
+            .args(["--hostname-override", NODE, "--node-ip", &self.ip])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.context("opening the log")?)
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting the daemon")
+    }
 }
 
 /// Medians.
@@ -77,40 +111,48 @@ impl Hollow {
         });
         std::fs::write(&config, settings.to_string())
             .with_context(|| format!("writing {}", config.display()))?;
-        let kubeconfig = credentials(cluster, programs, dir.join("kubeconfig")).await?;
-        let log = std::fs::File::create(dir.join("nodelet.log")).context("making the log")?;
-        let daemon = Command::new(&programs.nodelet)
-            .arg("--config")
-            .arg(&config)
-            .arg("--kubeconfig")
-            .arg(&kubeconfig)
-            .arg("--root-dir")
-            .arg(dir.join("root"))
-            .args(["--hostname-override", NODE, "--node-ip"])
-            .arg(cluster.node(0).ip().to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting the daemon")?;
-        let hollow = Self { client: client.clone(), runtime, _server: server, daemon };
-        hollow.ready().await?;
-        Ok(hollow)
+        credentials(cluster, programs, dir.join("kubeconfig")).await?;
+        // Left by an earlier run of the bench.
+        let nodes: Api<Node> = Api::all(client.clone());
+        match nodes.delete(NODE, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            other => drop(other?),
+        }
+        let ip = cluster.node(0).ip().to_string();
+        let program = Program { nodelet: programs.nodelet.clone(), dir, ip };
+        let events = node_events(client).await?;
+        let begun = Instant::now();
+        let daemon = program.spawn()?;
+        let first_ready = ready(events).await?.duration_since(begun);
+        Ok(Self { client: client.clone(), runtime, _server: server, daemon, program, first_ready })
     }
 
-    async fn ready(&self) -> Result<()> {
-        let nodes: Api<Node> = Api::all(self.client.clone());
+    /// Kills the daemon and starts it again: how long until it has written that the node is ready, and until it has looked at each
+    /// of the `pods` pods that run.
+    pub(super) async fn restart(&mut self, pods: usize) -> Result<(Duration, Duration)> {
+        self.daemon.kill().await.context("killing the daemon")?;
+        // Heartbeats have whole seconds: a write within the second of the one before changes nothing, and nobody sees it.
+        sleep(HEARTBEAT).await;
+        let events = node_events(&self.client).await?;
+        let before = self.runtime.calls().len();
+        let begun = Instant::now();
+        self.daemon = self.program.spawn()?;
+        let ready = ready(events).await?.duration_since(begun);
         let end = Instant::now() + LIMIT;
-        loop {
-            let conditions =
-                nodes.get_opt(NODE).await?.and_then(|n| n.status?.conditions).unwrap_or_default();
-            if conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True") {
-                return Ok(());
+        let looked_at = loop {
+            let mut looked_at = BTreeMap::new();
+            for (call, at) in self.runtime.calls_since(before) {
+                if call.call == "PodSandboxStatus" {
+                    looked_at.entry(call.subject).or_insert(at);
+                }
             }
-            ensure!(Instant::now() < end, "the hollow node is not ready after {LIMIT:?}");
-            sleep(Duration::from_millis(50)).await;
-        }
+            if looked_at.len() >= pods {
+                break looked_at.into_values().max().unwrap_or(begun);
+            }
+            ensure!(Instant::now() < end, "{} of {pods} pods were looked at", looked_at.len());
+            sleep(Duration::from_millis(20)).await;
+        };
+        Ok((ready, looked_at.duration_since(begun)))
     }
 
     fn pid(&self) -> Result<u32> {
@@ -247,6 +289,31 @@ async fn credentials(cluster: &Cluster, programs: &Programs, output: PathBuf) ->
         .context("making credentials")?;
     ensure!(made.success(), "making credentials: {made}");
     Ok(output)
+}
+
+type NodeEvents = BoxStream<'static, kube::Result<WatchEvent<Node>>>;
+
+/// What happens to the hollow node's object from now on.
+async fn node_events(client: &Client) -> Result<NodeEvents> {
+    let api: Api<Node> = Api::all(client.clone());
+    let version = api.list(&ListParams::default()).await?.metadata.resource_version;
+    let params = WatchParams::default().fields(&format!("metadata.name={NODE}"));
+    Ok(api.watch(&params, &version.unwrap_or_default()).await?.boxed())
+}
+
+/// When the object was first written with a node that is ready.
+async fn ready(mut events: NodeEvents) -> Result<Instant> {
+    let found = async {
+        while let Some(event) = events.try_next().await? {
+            let (WatchEvent::Added(node) | WatchEvent::Modified(node)) = event else { continue };
+            let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+            if conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True") {
+                return Ok(Instant::now());
+            }
+        }
+        bail!("the watch of the hollow node ended")
+    };
+    timeout(LIMIT, found).await.with_context(|| format!("the hollow node is not ready after {LIMIT:?}"))?
 }
 
 type Events = BoxStream<'static, kube::Result<WatchEvent<Pod>>>;
