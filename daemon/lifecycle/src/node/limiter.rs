@@ -9,7 +9,7 @@
 //!   2 -> 4 -> 6      6 brings no more than 4: back to 4, and 6 is tried again when what is known of it is old
 //! ```
 //!
-//! A start that takes four times as long as the running median of its class gives its slot back; it stays counted as stuck. Until then it
+//! A start that takes four times as long as the slow ones of its class lately gives its slot back; it stays counted as stuck. Until then it
 //! holds a slot and does nothing. What slots were held for lately, by starts that got over and by those that did not, tells how
 //! many slots do nothing for each one in which work is done, and so many more are lent: the others have the slots that they
 //! would have had.
@@ -33,8 +33,10 @@ const MAX_STUCK: usize = 256;
 const LEAST_USUAL: Duration = Duration::from_millis(25);
 /// And this long while it is not known how long starts take.
 const UNKNOWN_USUAL: Duration = Duration::from_millis(500);
-/// A start that takes so many medians is stuck.
-const STUCK_MEDIANS: u32 = 4;
+/// A start that takes so many times as long as the slow ones lately (one in eight is slower) is stuck.
+const STUCK_TIMES: u32 = 4;
+/// And one that takes so many medians, however slow some are.
+const STUCK_MEDIANS: u32 = 16;
 /// What a start says about the time that slots are held for, beside those before it.
 const HELD_WEIGHT: f64 = 1.0 / 16.0;
 /// Durations of each class that the median is taken of.
@@ -216,9 +218,11 @@ impl Durations {
         let samples = if class == SlotClass::Sandbox { &self.sandbox } else { &self.container };
         let mut sorted: Vec<Duration> = samples.iter().copied().collect();
         sorted.sort_unstable();
-        match sorted.get(sorted.len() / 2) {
-            Some(median) => (*median * STUCK_MEDIANS).max(LEAST_USUAL),
-            None => UNKNOWN_USUAL,
+        let at =
+            |part: usize| sorted.get((sorted.len() * part / 8).min(sorted.len().saturating_sub(1))).copied();
+        match (at(4), at(7)) {
+            (Some(median), Some(slow)) => (slow * STUCK_TIMES).min(median * STUCK_MEDIANS).max(LEAST_USUAL),
+            _ => UNKNOWN_USUAL,
         }
     }
 }
