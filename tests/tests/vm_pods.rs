@@ -366,12 +366,14 @@ async fn pods_get_no_more_memory_processes_or_processor_time_than_their_limits()
         // Processor time in a span of real time, both in microseconds; the span is made of whole periods.
         let measure = format!(
             "cd {scope}; u() {{ sed -n 's/^usage_usec //p' cpu.stat; }}; a=$(u); s=$(date +%s%N); sleep 10; \
-             b=$(u); e=$(date +%s%N); echo $(( (b - a) * 1000000 / (e - s) )); sed -n 's/^nr_throttled //p' cpu.stat"
+             b=$(u); e=$(date +%s%N); echo $(( (b - a) * 1000000 / (e - s) )); \
+             cat cpu.stat ../cpu.stat | sed -n 's/^nr_throttled //p'"
         );
         let said = agent.node.sh(&measure).await.unwrap();
         let numbers: Vec<u64> = said.split_whitespace().map(|word| word.parse().unwrap()).collect();
         println!("thousandths of a processor, periods throttled: {numbers:?}");
-        assert!((180..=220).contains(&numbers[0]) && numbers[1] > 0, "{said}");
+        // The pod and its only container have the same quota: it may be the one or the other that is held back.
+        assert!((180..=220).contains(&numbers[0]) && numbers[1] + numbers[2] > 0, "{said}");
 
         // Somebody's SIGKILL is no want of memory, though the kernel's log, which is read for it, tells of some.
         agent.node.sh(&format!("kill -9 $(cat {scope}/cgroup.procs)")).await.unwrap();

@@ -151,7 +151,7 @@ async fn end_pods(
     tell: Tell<'_>,
 ) -> Result<(), LeaveError> {
     let count = remove_pods(cri, options.timeout).await.map_err(LeaveError::Pods)?;
-    tell(&format!("{count} pods were stopped and removed"));
+    tell(&format!("pods stopped and removed: {count}"));
     // Their cgroups, where systemd keeps them; there may be none.
     if units.state("kubepods.slice").await?.active == "active" {
         units.act("stop", "kubepods.slice").await?;

@@ -15,13 +15,15 @@ const UID: &str = "io.kubernetes.pod.uid";
 const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 const USUAL_GRACE: Duration = Duration::from_secs(30);
 
-/// Stops and removes every pod, each container with its pod's grace but at most `most`. Gives how many there were.
+/// Stops and removes every pod, each container with its pod's grace but at most `most`. Gives how many still ran; what others have left is only
+/// removed.
 ///
 /// # Errors
 /// What is left, one line each.
 pub(super) async fn remove_pods(cri: &Client, most: Duration) -> Result<usize, Vec<String>> {
     let sandboxes = cri.list_pod_sandboxes(HashMap::new()).await.map_err(|error| vec![chain(&error)])?;
-    let count = sandboxes.len();
+    let ready = v1::PodSandboxState::SandboxReady as i32;
+    let count = sandboxes.iter().filter(|sandbox| sandbox.state == ready).count();
     let removals = sandboxes.iter().map(|sandbox| remove(cri, sandbox, most));
     // A future each: the closure borrows.
     let outcomes: Vec<_> = futures::stream::iter(removals).buffer_unordered(AT_ONCE).collect().await;
