@@ -232,7 +232,7 @@ async fn idle(subject: &Subject<'_>, pods: usize) -> Result<()> {
     sleep(SETTLE).await;
     let before = cost::used(subject.nodelet)?;
     sleep(MINUTE).await;
-    let used = cost::used(subject.nodelet)?.since(before);
+    let used = cost::used(subject.nodelet)?.since(&before);
     let memory = cost::memory(subject.nodelet)?;
     row(&format!("nodelet, {pods} pods: memory (PSS)"), &mib(memory.pss_kib));
     row("  of it not backed by a file", &mib(memory.anonymous_kib));

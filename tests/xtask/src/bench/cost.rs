@@ -1,5 +1,7 @@
 //! What a process costs: memory and processor time, as the kernel counts them.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -26,39 +28,43 @@ pub(super) fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { pss_kib: field("Pss:")?, anonymous_kib: field("Pss_Anon:")? })
 }
 
-/// Processor time and voluntary switches of all threads of a process so far.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Use {
+/// Processor time and voluntary switches so far, of each thread of a process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Use(BTreeMap<OsString, Spent>);
+
+/// Processor time and voluntary switches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
     pub(super) processor: Duration,
     pub(super) switches: u64,
 }
 
 /// Reads what process `pid` has used.
 pub(super) fn used(pid: u32) -> Result<Use> {
-    let mut sum = Use { processor: Duration::ZERO, switches: 0 };
+    let mut threads = BTreeMap::new();
     let tasks = format!("/proc/{pid}/task");
     for task in fs::read_dir(&tasks).with_context(|| format!("reading {tasks}"))? {
-        let task = task?.path();
-        // A thread that has ended meanwhile no longer counts; the pool's threads are few and idle.
-        let (Ok(schedstat), Ok(status)) =
-            (fs::read_to_string(task.join("schedstat")), fs::read_to_string(task.join("status")))
-        else {
-            continue;
-        };
+        let task = task?;
+        let read = |name: &str| fs::read_to_string(task.path().join(name));
+        let (Ok(schedstat), Ok(status)) = (read("schedstat"), read("status")) else { continue };
         let nanos = schedstat.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
-        sum.processor += Duration::from_nanos(nanos);
         let voluntary = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
-        sum.switches += voluntary.and_then(|n| n.trim().parse::<u64>().ok()).unwrap_or(0);
+        let switches = voluntary.and_then(|n| n.trim().parse().ok()).unwrap_or(0);
+        threads.insert(task.file_name(), Spent { processor: Duration::from_nanos(nanos), switches });
     }
-    Ok(sum)
+    Ok(Use(threads))
 }
 
 impl Use {
-    /// What was used since `earlier`.
-    pub(super) fn since(self, earlier: Self) -> Self {
-        Self {
-            processor: self.processor.saturating_sub(earlier.processor),
-            switches: self.switches.saturating_sub(earlier.switches),
+    /// What was used since `earlier`. What a thread used last that has ended meanwhile is lost; it must not be taken off from what the
+    /// others used. Those are the pool's, few and idle.
+    pub(super) fn since(&self, earlier: &Self) -> Spent {
+        let mut sum = Spent::default();
+        for (thread, now) in &self.0 {
+            let before = earlier.0.get(thread).copied().unwrap_or_default();
+            sum.processor += now.processor.saturating_sub(before.processor);
+            sum.switches += now.switches.saturating_sub(before.switches);
         }
+        sum
     }
 }

@@ -160,11 +160,11 @@ impl Hollow {
     }
 
     /// Memory, and what it uses in a minute in which nothing happens.
-    pub(super) async fn idle(&self) -> Result<(cost::Memory, cost::Use)> {
+    pub(super) async fn idle(&self) -> Result<(cost::Memory, cost::Spent)> {
         sleep(super::SETTLE).await;
         let before = cost::used(self.pid()?)?;
         sleep(super::MINUTE).await;
-        let used = cost::used(self.pid()?)?.since(before);
+        let used = cost::used(self.pid()?)?.since(&before);
         Ok((cost::memory(self.pid()?)?, used))
     }
 
