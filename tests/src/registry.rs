@@ -14,6 +14,7 @@ mod distribution;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -100,12 +101,15 @@ struct State {
 }
 
 impl Registry {
-    /// An empty one.
+    /// An empty one, at a loopback address of its own: while it is down nobody else gets its port.
     ///
     /// # Errors
     /// It cannot listen.
     pub async fn start() -> Result<Self, RegistryError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(RegistryError::Listen)?;
+        static STARTED: AtomicU8 = AtomicU8::new(1);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let own = Ipv4Addr::new(127, STARTED.fetch_add(1, Ordering::Relaxed), high, low);
+        let listener = TcpListener::bind((own, 0)).await.map_err(RegistryError::Listen)?;
         let address = listener.local_addr().map_err(RegistryError::Listen)?;
         let shared: Arc<Mutex<State>> = Arc::default();
         let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));
