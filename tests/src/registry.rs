@@ -1,4 +1,4 @@
-//! A registry of images on 127.0.0.1, over plain HTTP, that does what a test tells it: asks for a password, is slow, refuses,
+//! A registry of images on loopback, over plain HTTP, that does what a test tells it: asks for a password, is slow, refuses,
 //! breaks off in the middle, is away.
 //!
 //! ```text
@@ -34,7 +34,7 @@ const BIND_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Error)]
 pub enum RegistryError {
     /// It cannot listen.
-    #[error("listening on 127.0.0.1")]
+    #[error("listening on loopback")]
     Listen(#[source] io::Error),
     /// Its port is not free again.
     #[error(transparent)]
