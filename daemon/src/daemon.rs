@@ -27,6 +27,7 @@ use crate::images::{self, Images};
 use crate::kubeconfig::Clients;
 use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
+use crate::log_rotation;
 use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
 use crate::oom_score;
@@ -246,6 +247,10 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         client: general.clone(),
     };
     crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
+    if let Some(policy) = log_rotation::Policy::of(&config) {
+        let pod_logs = place.pod_logs.clone();
+        tasks.spawn(log_rotation::run(policy, cri.clone(), shown.clone(), pod_logs, stop.clone()));
+    }
     let executor =
         Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, images);
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());

@@ -15,7 +15,7 @@ use streams::logs::LogReader;
 use super::Context;
 use super::reply::{self, Reply};
 use crate::cause::chain;
-use crate::pods::Shown;
+use crate::pods::{Running, Shown};
 
 pub(super) async fn answer(
     context: &Context,
@@ -81,6 +81,7 @@ fn has_container(pod: &Pod, name: &str) -> bool {
 async fn ended(pods: Shown, uid: String, id: String) {
     if let Some(mut running) = pods.running(&uid) {
         // An error means that the pod is gone.
-        let _ = running.wait_for(|ids| !ids.contains(&id)).await;
+        let runs = |all: &Option<Vec<Running>>| all.as_ref().is_none_or(|all| all.iter().any(|r| r.id == id));
+        let _ = running.wait_for(|all| !runs(all)).await;
     }
 }
