@@ -71,7 +71,7 @@ pub(crate) struct Policy {
     files: usize,
     /// Files that are compressed at once.
     workers: usize,
-    /// Longest time between two looks at a log that grows.
+    /// Between two looks at a log that is missing, and at most between two tries.
     interval: Duration,
 }
 
@@ -246,7 +246,7 @@ impl Rotator {
             let id: Id = log.id.as_str().into();
             let entry = Entry {
                 log,
-                pace: Pace::new(self.policy.limit_bytes, self.policy.interval),
+                pace: Pace::new(self.policy.limit_bytes),
                 due: None,
                 watch: None,
                 recovered: false,

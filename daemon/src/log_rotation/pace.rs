@@ -13,6 +13,8 @@ const OVERSHOOT: f64 = 0.25;
 const CAUTIOUS: Duration = Duration::from_millis(20);
 /// And so far where it is.
 const SHORTEST: Duration = Duration::from_millis(5);
+/// No two looks are further apart while it grows.
+const LONGEST: Duration = Duration::from_millis(250);
 
 /// What to do about a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +31,15 @@ pub(super) enum Next {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     limit: f64,
-    longest: Duration,
     last: Option<(Duration, u64)>,
     /// Bytes a second.
     rate: f64,
 }
 
 impl Pace {
-    /// A log that is full at `limit_bytes`, and of which no two looks are further apart than `longest` while it grows.
-    pub(super) fn new(limit_bytes: u64, longest: Duration) -> Self {
-        Self { limit: limit_bytes as f64, longest, last: None, rate: 0.0 }
+    /// A log that is full at `limit_bytes`.
+    pub(super) fn new(limit_bytes: u64) -> Self {
+        Self { limit: limit_bytes as f64, last: None, rate: 0.0 }
     }
 
     /// The log was found `size` bytes large at `now`, on any clock that never goes back.
@@ -81,11 +82,11 @@ impl Pace {
     }
 
     fn patience(&self, size: u64) -> Duration {
-        let seconds = |s: f64| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(self.longest);
+        let seconds = |s: f64| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(LONGEST);
         let size = size as f64;
         let cautious = seconds((self.limit * (1.0 + OVERSHOOT) - size) / CEILING).max(CAUTIOUS);
         let full = seconds((self.limit - size) / self.rate).max(SHORTEST);
-        cautious.min(full).min(self.longest)
+        cautious.min(full).min(LONGEST)
     }
 }
 

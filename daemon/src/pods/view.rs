@@ -80,6 +80,15 @@ impl Shown {
         }
     }
 
+    /// A pod whose containers run, without a machine.
+    #[cfg(test)]
+    pub(crate) fn set(&self, pod: ApiPod, running: Vec<Running>) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let entry = Entry { pod: Arc::new(pod), status: None, running: watch::Sender::new(Some(running)) };
+        self.with(|pods| pods.insert(uid, entry));
+        self.containers.send_replace(());
+    }
+
     /// The pod is gone from this node.
     pub(super) fn remove(&self, uid: &str) {
         self.with(|pods| pods.remove(uid));
