@@ -284,7 +284,8 @@ impl Rotator {
     /// Something was written to a watched log, or it was moved away; the watch is gone with that.
     fn told(&mut self, descriptor: &WatchDescriptor, mask: EventMask) {
         if mask.contains(EventMask::Q_OVERFLOW) {
-            let all: Vec<Id> = self.entries.values().filter(|e| e.due.is_some()).map(|e| e.log.id.as_str().into()).collect();
+            let all: Vec<Id> =
+                self.entries.values().filter(|e| e.due.is_some()).map(|e| e.log.id.as_str().into()).collect();
             for id in all {
                 self.set_due(&id, Some(Instant::now()));
             }

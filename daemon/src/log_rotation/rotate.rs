@@ -75,9 +75,11 @@ pub(super) async fn rotate(
         let path = log.path();
         let own = path.clone();
         // If the runtime has opened it all the same, and only its answer was lost, the new file stays: it is written to.
-        blocking(move || match renameat2(AT_FDCWD, &renamed, AT_FDCWD, &own, RenameFlags::RENAME_NOREPLACE) {
-            Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
-            Err(errno) => Err(file("giving its name back to", &own)(errno.into())),
+        blocking(move || {
+            match renameat2(AT_FDCWD, &renamed, AT_FDCWD, &own, RenameFlags::RENAME_NOREPLACE) {
+                Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+                Err(errno) => Err(file("giving its name back to", &own)(errno.into())),
+            }
         })
         .await?;
         return Err(RotateError::Reopen { path, source });

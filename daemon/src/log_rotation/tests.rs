@@ -43,7 +43,12 @@ impl Bed {
         fs::create_dir_all(logs.join("c")).unwrap();
         before(&logs.join("c"));
         let sandbox = v1::PodSandboxConfig {
-            metadata: Some(v1::PodSandboxMetadata { name: "p".into(), uid: "u".into(), namespace: "ns".into(), attempt: 0 }),
+            metadata: Some(v1::PodSandboxMetadata {
+                name: "p".into(),
+                uid: "u".into(),
+                namespace: "ns".into(),
+                attempt: 0,
+            }),
             log_directory: logs.display().to_string(),
             ..Default::default()
         };

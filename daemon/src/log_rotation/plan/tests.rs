@@ -12,8 +12,7 @@ fn rotates(files: &[&str], most: usize, busy: &[&str], remove: &[&str], to: &str
     let mut files = names(files);
     files.extend(["0.log".to_owned(), "1.log".to_owned(), "1.log.20250101-000000".to_owned()]);
     let plan = rotation(LOG, &files, most, NOW, &names(busy).into_iter().collect());
-    let expected =
-        Plan { remove: names(remove), rename_to: names(&[to]).pop(), compress: names(compress) };
+    let expected = Plan { remove: names(remove), rename_to: names(&[to]).pop(), compress: names(compress) };
     assert_eq!(plan, expected, "{files:?}");
 }
 
@@ -46,7 +45,14 @@ fn a_rotation_keeps_the_newest_files_and_compresses_what_was_rotated_before() {
 #[test]
 fn what_a_crash_has_left_is_removed() {
     let to = "20261126-011105";
-    rotates(&["20261126-000001", "20261126-000001.tmp"], 5, &[], &["20261126-000001.tmp"], to, &["20261126-000001"]);
+    rotates(
+        &["20261126-000001", "20261126-000001.tmp"],
+        5,
+        &[],
+        &["20261126-000001.tmp"],
+        to,
+        &["20261126-000001"],
+    );
     rotates(&["20261126-000001", "20261126-000001.gz"], 5, &[], &["20261126-000001"], to, &[]);
     rotates(&["20261126-000001.tmp"], 5, &[], &["20261126-000001.tmp"], to, &[]);
 }
@@ -56,7 +62,14 @@ fn what_is_being_compressed_is_left_alone_unless_it_is_too_old() {
     let to = "20261126-011105";
     let busy = &["20261126-000001"];
     rotates(&["20261126-000001", "20261126-000001.tmp"], 5, busy, &[], to, &[]);
-    rotates(&["20261126-000001", "20261126-000001.tmp", "20261126-000002"], 3, busy, &["20261126-000001"], to, &["20261126-000002"]);
+    rotates(
+        &["20261126-000001", "20261126-000001.tmp", "20261126-000002"],
+        3,
+        busy,
+        &["20261126-000001"],
+        to,
+        &["20261126-000002"],
+    );
 }
 
 #[test]

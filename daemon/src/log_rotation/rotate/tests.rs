@@ -83,7 +83,12 @@ impl Writer {
 
     #[track_caller]
     fn check(&self, what: &str) {
-        assert_eq!(self.numbers(), (0..self.written).collect::<Vec<_>>(), "{what}: {:?}", names(&self.log.dir));
+        assert_eq!(
+            self.numbers(),
+            (0..self.written).collect::<Vec<_>>(),
+            "{what}: {:?}",
+            names(&self.log.dir)
+        );
     }
 
     /// Follows the log from its beginning; all that was shown when the container has ended.
@@ -135,7 +140,11 @@ async fn a_rotation_keeps_as_many_files_as_it_may_and_every_line_in_them() {
 }
 
 fn refused() -> CallError {
-    CallError { call: "ReopenContainerLog", subject: "id".into(), cause: Cause::Unavailable("it is away".into()) }
+    CallError {
+        call: "ReopenContainerLog",
+        subject: "id".into(),
+        cause: Cause::Unavailable("it is away".into()),
+    }
 }
 
 #[tokio::test]
@@ -175,8 +184,13 @@ enum Kill {
     CompressedAndRemoved,
 }
 
-const KILLS: [Kill; 5] =
-    [Kill::AfterRename, Kill::AfterReopen, Kill::HalfCompressed, Kill::Compressed, Kill::CompressedAndRemoved];
+const KILLS: [Kill; 5] = [
+    Kill::AfterRename,
+    Kill::AfterReopen,
+    Kill::HalfCompressed,
+    Kill::Compressed,
+    Kill::CompressedAndRemoved,
+];
 
 /// The steps of a rotation up to the kill.
 fn rotate_until(writer: &mut Writer, kill: Kill) {

@@ -76,7 +76,9 @@ pub(super) fn parse_at(query: &str, may_select: bool, now: Timestamp) -> Result<
         (Some(_), Some(_)) => {
             return Err(invalid("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
         }
-        (Some(seconds), None) if seconds < 1 => return Err(invalid("sinceSeconds", "must be greater than 0")),
+        (Some(seconds), None) if seconds < 1 => {
+            return Err(invalid("sinceSeconds", "must be greater than 0"));
+        }
         // Before the beginning of time is all of it.
         (Some(seconds), None) => now.checked_sub(SignedDuration::from_secs(seconds)).ok(),
         (None, time) => time.flatten(),

@@ -78,7 +78,8 @@ fn the_number_of_a_run_follows_from_the_status() {
         container["restartCount"] = json!(restarts);
         run("p", &status(container), "c", previous).unwrap().restart_count
     };
-    let (running, waiting) = (|| json!({ "running": {} }), json!({ "waiting": { "reason": "CrashLoopBackOff" } }));
+    let (running, waiting) =
+        (|| json!({ "running": {} }), json!({ "waiting": { "reason": "CrashLoopBackOff" } }));
     assert_eq!(count(running(), terminated("a://old"), "a://new", 3, false), Some(3));
     assert_eq!(count(running(), terminated("a://old"), "a://new", 3, true), Some(2));
     assert_eq!(count(waiting, terminated("a://old"), "a://old", 3, false), Some(3));

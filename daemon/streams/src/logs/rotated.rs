@@ -75,7 +75,11 @@ pub fn next_suffix<'a>(now: Timestamp, others: impl IntoIterator<Item = &'a str>
     let newest = others.into_iter().filter_map(time_of).max();
     let (second, count) = match newest {
         Some((second, count)) if second >= whole(now) => {
-            if count < MOST_IN_A_SECOND { (second, count + 1) } else { (after(second), 0) }
+            if count < MOST_IN_A_SECOND {
+                (second, count + 1)
+            } else {
+                (after(second), 0)
+            }
         }
         _ => (now, 0),
     };

@@ -113,7 +113,8 @@ fn earlier_files_come_in_their_order_whatever_their_form() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("0.log");
     for number in 1..=4 {
-        fs::write(dir.path().join(format!("0.log.20261123-00000{number}")), format!("{number}")).expect("written");
+        fs::write(dir.path().join(format!("0.log.20261123-00000{number}")), format!("{number}"))
+            .expect("written");
     }
     compress(&dir.path().join("0.log.20261123-000001"));
     compress(&dir.path().join("0.log.20261123-000002"));
