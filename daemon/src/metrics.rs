@@ -3,6 +3,8 @@
 //! One registry for the process, made at the start and handed to whoever counts; `server` writes it out at `/metrics`. Every label
 //! has few values: what comes from outside is one of a fixed list or `Other`.
 
+pub(crate) mod log_usage;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;

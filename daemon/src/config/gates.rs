@@ -133,6 +133,7 @@ const IN_EFFECT: &[&str] = &[
     "MemoryQoS",
     "NodeDeclaredFeatures",
     "PodLevelResources",
+    "PodLogsQuerySplitStreams",
     "PreventStaticPodAPIReferences",
     "QOSReserved",
 ];
