@@ -69,7 +69,8 @@ pub(super) async fn answer(
     }))
 }
 
-fn has_container(pod: &Pod, name: &str) -> bool {
+/// Of any kind.
+pub(super) fn has_container(pod: &Pod, name: &str) -> bool {
     pod.spec.as_ref().is_some_and(|spec| {
         let init = spec.init_containers.iter().flatten().map(|c| &c.name);
         let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| &c.name);
