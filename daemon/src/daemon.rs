@@ -22,7 +22,8 @@ use crate::config::{Config, EXIT_BAD_CONFIGURATION, machine};
 use crate::credentials::{self, CredentialsError, Keeper};
 use crate::events::{Rates, Recorder};
 use crate::explain;
-use crate::flags::Flags;
+use crate::flags::{self, Flags};
+use crate::health as wellness;
 use crate::images::{self, Images};
 use crate::kubeconfig::Clients;
 use crate::ledger::{Ledger, LedgerError};
@@ -42,7 +43,7 @@ use crate::systemd::{self, logind, watchdog};
 const RUNTIME_QUEUE: usize = 1024;
 /// Questions for an explanation that may wait.
 const QUESTION_QUEUE: usize = 8;
-/// The watchdog asks one thing at a time.
+/// Whether the daemon is well is asked one question at a time.
 const PING_QUEUE: usize = 1;
 /// How long the parts may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -243,8 +244,13 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         host_ips: host_ips.borrow().clone(),
         requested,
         client: general.clone(),
+        root_dir: flags.root_dir.clone(),
+        flags: flags::shown::shown(&flags, &config),
     };
-    crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
+    let (verdicts, verdict) = watch::channel(Ok(()));
+    let seen = verdict.clone();
+    crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), seen, &stop, &mut tasks)
+        .await?;
     if let Some(policy) = log_rotation::Policy::of(&config) {
         let pod_logs = place.pod_logs.clone();
         tasks.spawn(log_rotation::run(policy, cri.clone(), shown.clone(), pod_logs, stop.clone()));
@@ -284,9 +290,12 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         Err(error) => tracing::warn!(%error, "nodelet explain will not be answered"),
     }
     let (ping, pings) = mpsc::channel(PING_QUEUE);
-    if let Some(period) = watchdog::period()? {
-        tasks.spawn(watchdog::run(period, ping, runtime.clone(), stop.clone()));
+    let fed = watchdog::period()?;
+    if fed.is_some() {
+        tasks.spawn(watchdog::run(verdict, stop.clone()));
     }
+    let period = fed.unwrap_or(wellness::PERIOD).min(wellness::PERIOD);
+    tasks.spawn(wellness::run(period, ping, runtime.clone(), verdicts, stop.clone()));
     let inputs = Inputs {
         questions,
         pings,

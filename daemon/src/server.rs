@@ -13,32 +13,54 @@
 //! | `listen` | sockets, limits, and the end of connections |
 //! | `serving` | the serving certificate, and the authority that callers are checked against |
 //! | `access` | who may use port 10250, and for what |
-//! | `route` | paths to answers |
+//! | `endpoint` | what is served, as a table |
+//! | `route` | requests to answers |
 //! | `container_logs` | which log of which container, and how it is read |
 //! | `reply` | responses |
 
 mod access;
+mod checkpoint;
 mod container_logs;
+mod debug;
+mod endpoint;
+mod healthz;
 mod listen;
+mod node_logs;
+mod ongoing;
+mod patient;
 mod reply;
 mod route;
+mod running_pods;
 mod serving;
+mod zpages;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cri_client::Client;
+use http::Request;
+use http_body_util::combinators::BoxBody;
+use jiff::Timestamp;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::access::Access;
+use self::endpoint::Door;
+use self::node_logs::Journal;
+use self::ongoing::Places;
 use crate::config::Config;
 use crate::credentials::{SERVER, Store};
+use crate::health::Verdict;
 use crate::metrics::Metrics;
 use crate::pods::Shown;
+
+/// A kubelet's directory of the node's own logs.
+const NODE_LOGS: &str = "/var/log";
 
 /// Why a server cannot be started.
 #[derive(Debug, Error)]
@@ -83,6 +105,10 @@ pub(crate) struct Settings {
     pub(crate) requested: Option<Arc<Notify>>,
     /// Who is asked about callers.
     pub(crate) client: Option<kube::Client>,
+    /// Below it the runtime writes checkpoints.
+    pub(crate) root_dir: PathBuf,
+    /// The flags with what they are set to.
+    pub(crate) flags: BTreeMap<String, String>,
 }
 
 impl Settings {
@@ -92,6 +118,9 @@ impl Settings {
     }
 }
 
+/// A request; whoever answers it may take over its connection.
+type Asked = Request<BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
+
 /// What a request is answered from.
 #[derive(Clone, Debug)]
 struct Context {
@@ -100,6 +129,23 @@ struct Context {
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    health: watch::Receiver<Verdict>,
+    places: Places,
+    about: Arc<About>,
+}
+
+/// What stays as it is.
+#[derive(Debug)]
+struct About {
+    /// When the program began.
+    started: Timestamp,
+    /// Below it the runtime writes checkpoints.
+    root_dir: PathBuf,
+    /// The flags with what they are set to.
+    flags: BTreeMap<String, String>,
+    /// The node's own logs.
+    log_dir: PathBuf,
+    journal: Journal,
 }
 
 /// Binds the sockets at once, so that an error ends the start, and serves in tasks of their own until `stop`.
@@ -111,15 +157,32 @@ pub(crate) async fn start(
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    health: watch::Receiver<Verdict>,
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), ServerError> {
     let config = Arc::clone(&settings.config);
+    let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
+    let about = Arc::new(About {
+        started: Timestamp::now(),
+        root_dir: settings.root_dir.clone(),
+        flags: settings.flags.clone(),
+        log_dir: PathBuf::from(NODE_LOGS),
+        journal: Journal::new("journalctl", &[]),
+    });
+    let places = Places::new();
+    let context = Context { access, config, cri, pods, metrics, health, places, about };
+    let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     if config.healthz_port != 0 {
         let setting = "healthzBindAddress and healthzPort";
         let address = address(&config.healthz_bind_address, config.healthz_port, setting)?;
         let socket = bind(address, setting).await?;
-        tasks.spawn(listen::plain(socket, stop.clone()));
+        tasks.spawn(listen::plain(socket, context.clone(), Door::Healthz, stop.clone()));
+    }
+    if config.read_only_port != 0 {
+        let setting = "address and readOnlyPort";
+        let socket = bind(address(&config.address, config.read_only_port, setting)?, setting).await?;
+        tasks.spawn(listen::plain(socket, context.clone(), Door::ReadOnly, stop.clone()));
     }
     if config.enable_server {
         let address = address(&config.address, config.port, "address and port")?;
@@ -127,8 +190,6 @@ pub(crate) async fn start(
         metrics.serving_certificate(until);
         let (tls, newest) = watch::channel(Arc::new(tls));
         let socket = bind(address, "address and port").await?;
-        let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
-        let context = Context { access, config, cri, pods, metrics: metrics.clone() };
         tasks.spawn(serving::follow(settings, tls, metrics, stop.clone()));
         tasks.spawn(listen::tls(socket, newest, context, stop.clone()));
     }
@@ -145,3 +206,6 @@ fn address(ip: &str, port: i32, setting: &'static str) -> Result<SocketAddr, Ser
 async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, setting, source })
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,8 @@ fn left(pod_logs: &str, pod: &Pod, container: &str, run: &Run) -> Vec<PathBuf> {
     linked.into_iter().chain(run.restart_count.map(|count| dir.join(format!("{count}.log")))).collect()
 }
 
-fn has_container(pod: &Pod, name: &str) -> bool {
+/// Of any kind.
+pub(super) fn has_container(pod: &Pod, name: &str) -> bool {
     pod.spec.as_ref().is_some_and(|spec| {
         let init = spec.init_containers.iter().flatten().map(|c| &c.name);
         let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| &c.name);

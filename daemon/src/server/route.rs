@@ -1,41 +1,64 @@
-//! Paths of port 10250 to answers (behaviour.md 35).
+//! Requests to answers (behaviour.md 35). What is served is the table of [`endpoint`](super::endpoint).
 
 use std::path::PathBuf;
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 use k8s_openapi::List;
 use k8s_openapi::api::core::v1::Pod;
-use percent_encoding::percent_decode_str;
 
+use super::endpoint::{self, DEBUGGING_OFF, Door, Endpoint, Found, Needs, Off, Target};
 use super::reply::{self, Reply};
-use super::{Context, container_logs};
+use super::{Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, zpages};
 use crate::metrics::log_usage;
 
-const DEBUGGING_OFF: &str = "Debug endpoints are disabled.\n";
-
-pub(super) async fn answer(context: &Context, method: &Method, uri: &Uri) -> Reply {
-    let segments: Option<Vec<String>> = uri.path().split('/').skip(1).map(decoded).collect();
-    let Some(segments) = segments else {
-        return reply::text(StatusCode::BAD_REQUEST, "the path is no UTF-8 text\n");
+/// The answer to somebody who may have it; `found` is the endpoint of the request's path.
+pub(super) async fn answer(context: &Context, door: Door, found: Option<Found>, asked: Asked) -> Reply {
+    // The healthz port has its checks and nothing else.
+    let found = found.filter(|found| door != Door::Healthz || found.endpoint.target.is_health());
+    let Some(found) = found else {
+        let is_off = Needs::Announced.off(&context.config, door).is_some()
+            && endpoint::is_announced(asked.uri().path());
+        return if is_off && door != Door::Healthz { disabled(DEBUGGING_OFF) } else { reply::not_found() };
     };
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return reply::text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed\n");
+    match found.endpoint.needs.off(&context.config, door) {
+        Some(Off::Absent) => return reply::not_found(),
+        Some(Off::Disabled(why)) => return disabled(why),
+        None => {}
     }
-    match segments.as_slice() {
-        ["healthz"] | ["healthz", "ping" | "log" | "syncloop"] => reply::text(StatusCode::OK, "ok"),
-        ["pods"] | ["pods", ""] => {
-            reply::json(&List::<Pod> { items: context.pods.pods(), ..List::default() })
+    if found.lacks_slash {
+        return reply::with_slash(asked.uri());
+    }
+    let endpoint = found.endpoint;
+    if !endpoint.methods.contains(&asked.method().as_str()) {
+        return wrong_method(endpoint);
+    }
+    let query = asked.uri().query().unwrap_or_default();
+    let (namespace, pod) = (found.value("namespace"), found.value("pod"));
+    match endpoint.target {
+        Target::Healthz => healthz::all(context, door, query),
+        Target::HealthzPart => healthz::one(context, door, found.value("check")),
+        Target::Pods => reply::json(&List::<Pod> { items: context.pods.pods(), ..List::default() }),
+        Target::RunningPods => running_pods::answer(context).await,
+        Target::Metrics => reply::metrics(metrics(context).await),
+        Target::Slis if *asked.method() == Method::DELETE => reset(context, door),
+        Target::Slis => reply::metrics(context.metrics.slis().text()),
+        Target::Configz => reply::json(&context.config.to_configz()),
+        Target::Statusz => zpages::statusz(context, asked.headers()),
+        Target::Flagz => zpages::flagz(context, asked.headers()),
+        Target::ContainerLogs => {
+            container_logs::answer(context, namespace, pod, found.value("container"), query).await
         }
-        ["metrics"] => reply::metrics(metrics(context).await),
-        ["configz"] => reply::json(&context.config.to_configz()),
-        ["containerLogs", ..] if !context.config.enable_debugging_handlers => {
-            reply::text(StatusCode::METHOD_NOT_ALLOWED, DEBUGGING_OFF)
+        Target::Checkpoint => {
+            checkpoint::answer(context, namespace, pod, found.value("container"), query).await
         }
-        ["containerLogs", namespace, pod, container] => {
-            container_logs::answer(context, namespace, pod, container, uri.query().unwrap_or_default()).await
+        Target::Profile => debug::profile(found.value("profile")),
+        Target::Verbosity => debug::verbosity(asked).await,
+        Target::Logs => {
+            node_logs::answer(context, found.value("path"), asked.uri().query(), asked.headers()).await
         }
-        _ => reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        Target::Missing | Target::Attach | Target::Exec | Target::PortForward | Target::Run => {
+            reply::not_found()
+        }
     }
 }
 
@@ -47,8 +70,26 @@ async fn metrics(context: &Context) -> Result<String, prometheus::Error> {
     Ok(context.metrics.text()? + &logs)
 }
 
-fn decoded(segment: &str) -> Option<String> {
-    percent_decode_str(segment).decode_utf8().ok().map(Into::into)
+/// In the words of Go's server.
+fn disabled(why: &str) -> Reply {
+    reply::error(StatusCode::METHOD_NOT_ALLOWED, why)
+}
+
+/// In the words of go-restful, and for the flags in a kubelet's own.
+fn wrong_method(endpoint: &Endpoint) -> Reply {
+    if endpoint.target == Target::Verbosity {
+        return reply::text(StatusCode::NOT_ACCEPTABLE, "unsupported http method");
+    }
+    reply::wrong_method(endpoint.methods)
+}
+
+/// Has the series of the health checks begin anew. What is open to everybody is not changed by everybody.
+fn reset(context: &Context, door: Door) -> Reply {
+    if door != Door::ReadWrite {
+        return reply::wrong_method(&["GET", "HEAD"]);
+    }
+    context.metrics.slis().reset();
+    reply::text(StatusCode::OK, "metrics reset\n")
 }
 
 #[cfg(test)]

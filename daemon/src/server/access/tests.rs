@@ -1,17 +1,22 @@
 use std::collections::BTreeMap;
 
-use cri_client::Timeouts;
-use http::Request;
 use http::header::AUTHORIZATION;
+use http::{Method, Request};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::kubeconfig::fake;
-use crate::metrics::Metrics;
-use crate::pods::Shown;
-use crate::server::Context;
-use crate::server::listen::respond;
+use crate::kubeconfig::link::tests::Authority;
+use crate::server::endpoint::{self, Door, ENDPOINTS};
+use crate::server::listen::serve_tls;
+use crate::server::tests::{ask, asked, context, text};
+use crate::server::{Asked, Context, Settings, serving};
 
 /// Node and configuration as tests have them, and what the API server was asked.
 struct World {
@@ -61,16 +66,7 @@ impl World {
                 call.ok(&review);
             }
         });
-        let mut config = Config::default();
-        configure(&mut config);
-        let config = Arc::new(config);
-        let context = Context {
-            access: Access::new(Arc::clone(&config), Some(client), "n1".to_owned()),
-            config,
-            cri: cri_client::Client::new("/nowhere".into(), None, Timeouts::default()),
-            pods: Shown::default(),
-            metrics: Metrics::new().unwrap(),
-        };
+        let context = context(Some(client), configure);
         Self { context, asked }
     }
 
@@ -79,8 +75,8 @@ impl World {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let (head, ()) = request.body(()).unwrap().into_parts();
-        respond(&self.context, user, &head).await.status().as_u16()
+        let asked = request.body(Asked::default().into_body()).unwrap();
+        ask(&self.context, Door::ReadWrite, user, asked).await.status().as_u16()
     }
 
     fn asked(&mut self) -> Vec<String> {
@@ -103,51 +99,191 @@ fn certificate(name: &str) -> User {
     User { name: name.to_owned(), groups: vec!["g".to_owned()], ..User::default() }
 }
 
-/// All that is served, and what the answer to somebody who may do everything is.
-const ENDPOINTS: [(&str, u16); 9] = [
-    ("/healthz", 200),
-    ("/healthz/ping", 200),
-    ("/healthz/log", 200),
-    ("/healthz/syncloop", 200),
-    ("/pods", 200),
-    ("/pods/", 200),
-    ("/metrics", 200),
-    ("/configz", 200),
-    ("/containerLogs/default/none/c", 404),
+/// An endpoint as it should be: its form in the router's table, a path of that form, its methods, the sub-resources of which one is
+/// enough, and the answer to somebody who may do everything in a world without pods.
+type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str], u16);
+
+const READ: &[&str] = &["GET", "HEAD"];
+const BOTH: &[&str] = &["GET", "POST"];
+const PROXY: &[&str] = &["proxy"];
+const PODS: &[&str] = &["pods", "proxy"];
+const HEALTHZ: &[&str] = &["healthz", "proxy"];
+const METRICS: &[&str] = &["metrics"];
+
+/// All that is served. Whatever else the router's table has is a mistake there or here.
+const TABLE: &[Row] = &[
+    ("/healthz", "/healthz", READ, HEALTHZ, 200),
+    ("/healthz/{check}", "/healthz/ping", READ, HEALTHZ, 200),
+    ("/pods", "/pods", &["GET"], PODS, 200),
+    ("/pods/", "/pods/", &["GET"], PODS, 200),
+    ("/metrics", "/metrics", READ, METRICS, 200),
+    ("/metrics/slis", "/metrics/slis", &["GET", "HEAD", "DELETE"], METRICS, 200),
+    ("/metrics/cadvisor", "/metrics/cadvisor", READ, METRICS, 404),
+    ("/metrics/resource", "/metrics/resource", READ, METRICS, 404),
+    ("/metrics/probes", "/metrics/probes", READ, METRICS, 404),
+    ("/stats/{path*}", "/stats/summary", BOTH, &["stats"], 404),
+    ("/runningpods/", "/runningpods/", &["GET"], PODS, 500),
+    ("/containerLogs/{namespace}/{pod}/{container}", "/containerLogs/ns/none/c", &["GET"], PROXY, 404),
+    ("/exec/{namespace}/{pod}/{container}", "/exec/ns/none/c", BOTH, PROXY, 404),
+    ("/exec/{namespace}/{pod}/{uid}/{container}", "/exec/ns/none/1/c", BOTH, PROXY, 404),
+    ("/attach/{namespace}/{pod}/{container}", "/attach/ns/none/c", BOTH, PROXY, 404),
+    ("/attach/{namespace}/{pod}/{uid}/{container}", "/attach/ns/none/1/c", BOTH, PROXY, 404),
+    ("/run/{namespace}/{pod}/{container}", "/run/ns/none/c", &["POST"], PROXY, 404),
+    ("/run/{namespace}/{pod}/{uid}/{container}", "/run/ns/none/1/c", &["POST"], PROXY, 404),
+    ("/portForward/{namespace}/{pod}", "/portForward/ns/none", BOTH, PROXY, 404),
+    ("/portForward/{namespace}/{pod}/{uid}", "/portForward/ns/none/1", BOTH, PROXY, 404),
+    ("/logs/{path*}", "/logs/no/such/file", &["GET"], &["log"], 404),
+    ("/checkpoint/{namespace}/{pod}/{container}", "/checkpoint/ns/none/c", &["POST"], &["checkpoint"], 404),
+    ("/configz", "/configz", READ, &["configz", "proxy"], 200),
+    ("/statusz", "/statusz", READ, &["statusz"], 200),
+    ("/flagz", "/flagz", READ, &["configz"], 200),
+    ("/debug/pprof/{profile*}", "/debug/pprof/no-such-profile", &["GET"], PROXY, 404),
+    ("/debug/flags/v", "/debug/flags/v", &["PUT"], PROXY, 400),
 ];
+
+#[test]
+fn nothing_is_served_that_the_table_does_not_list() {
+    let lines = |rows: &mut dyn Iterator<Item = (&str, &[&str], &[&str])>| {
+        let mut lines: Vec<String> =
+            rows.map(|(form, methods, rights)| format!("{form} {methods:?} {rights:?}")).collect();
+        lines.sort();
+        lines
+    };
+    let served = lines(&mut ENDPOINTS.iter().map(|row| (row.path, row.methods, row.subresources)));
+    let listed = lines(&mut TABLE.iter().map(|(form, _, methods, rights, _)| (*form, *methods, *rights)));
+    assert_eq!(served, listed);
+}
+
+/// The answer to a user with a name, who may do something or everything, where `answer` is what he gets who may.
+fn expected(name: &str, verb: &str, rights: &[&str], answer: u16) -> u16 {
+    match name {
+        "undecided" => 500,
+        _ if rights.iter().any(|right| may(&format!("{name} {verb} {right}"))) => answer,
+        _ => 403,
+    }
+}
 
 #[tokio::test]
 async fn every_endpoint_answers_every_kind_of_caller_as_it_should() {
     let world = World::new(|_| {});
-    let (get, post) = (Method::GET, Method::POST);
-    for (path, answer) in ENDPOINTS {
-        let reads = path.starts_with("/metrics") || path.starts_with("/healthz");
-        let table = [
-            (None, 401),
-            (Some("made-up"), 401),
-            (Some("broken"), 401),
-            (Some("nobody"), 403),
-            (Some("undecided"), 500),
-            (Some("reader"), if reads { answer } else { 403 }),
-            (Some("proxy"), if path == "/metrics" { 403 } else { answer }),
-            (Some("full"), answer),
-        ];
-        for (caller, code) in table {
-            assert_eq!(world.code(None, caller, &get, path).await, code, "{caller:?} {path}");
+    for (form, path, methods, rights, answer) in TABLE {
+        assert_eq!(endpoint::find(path).unwrap().endpoint.path, *form, "{path}");
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let verb = match method {
+                "POST" => "create",
+                "PUT" => "update",
+                "PATCH" => "patch",
+                "DELETE" => "delete",
+                _ => "get",
+            };
+            let wrong = if *form == "/debug/flags/v" { 406 } else { 405 };
+            let answer = if methods.contains(&method) { *answer } else { wrong };
+            let method: Method = method.parse().unwrap();
+            for caller in [None, Some("made-up"), Some("broken")] {
+                let code = world.code(None, caller, &method, path).await;
+                assert_eq!(code, 401, "{caller:?} {method} {path}");
+            }
+            for name in ["nobody", "undecided", "reader", "proxy", "full"] {
+                let expected = expected(name, verb, rights, answer);
+                let by_token = world.code(None, Some(name), &method, path).await;
+                assert_eq!(by_token, expected, "{name} {method} {path}");
+                let by_certificate = world.code(Some(&certificate(name)), None, &method, path).await;
+                assert_eq!(by_certificate, expected, "{name} {method} {path}");
+            }
         }
-        for name in ["nobody", "undecided", "reader", "proxy", "full"] {
-            let by_token = world.code(None, Some(name), &get, path).await;
-            let by_certificate = world.code(Some(&certificate(name)), None, &get, path).await;
-            assert_eq!(by_certificate, by_token, "{name} {path}");
-        }
-        // Reading is no right to anything else, and there is nothing else.
-        assert_eq!(world.code(None, Some("proxy"), &post, path).await, 403, "{path}");
-        assert_eq!(world.code(None, Some("full"), &post, path).await, 405, "{path}");
-        assert_eq!(world.code(None, None, &post, path).await, 401, "{path}");
     }
-    for path in ["/", "/nothing", "/exec", "/run/a/b/c", "/debug/pprof/heap", "/logs/", "/metrics/cadvisor"] {
+    for path in ["/", "/nothing", "/exec", "/run/a/b", "/debug/pprof/../../pods", "/logs/..%2f..", "/pods/x"]
+    {
         for (caller, code) in [(None, 401), (Some("nobody"), 403), (Some("full"), 404)] {
-            assert_eq!(world.code(None, caller, &get, path).await, code, "{caller:?} {path}");
+            assert_eq!(world.code(None, caller, &Method::GET, path).await, code, "{caller:?} {path}");
+        }
+    }
+}
+
+/// The answer to a caller who shows `shown`, a certificate and its key, in a handshake.
+async fn over_tls(
+    context: &Context,
+    server: &Arc<ServerConfig>,
+    authority: &Authority,
+    shown: Option<&(String, String)>,
+    (method, path): (&Method, &str),
+) -> Result<u16, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match shown {
+        Some((certificate, key)) => config
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap(),
+        None => config.with_no_client_auth(),
+    };
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    tokio::spawn(serve_tls(there, TlsAcceptor::from(Arc::clone(server)), context.clone(), permit));
+    let name = ServerName::try_from("n1").unwrap();
+    let mut stream =
+        TlsConnector::from(Arc::new(config)).connect(name, here).await.map_err(|e| e.to_string())?;
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: n1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.map_err(|e| e.to_string())?;
+    let code = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split(' ').next());
+    Ok(code.and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{answer:?} is no answer")))
+}
+
+#[tokio::test]
+async fn certificates_that_do_not_count_open_no_endpoint() {
+    let world = World::new(|_| {});
+    let (authority, other) = (Authority::new(), Authority::new());
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (certificate, key) = authority.issue("n1", &["n1"], (-1, 10));
+    let mut config = Config {
+        tls_cert_file: put("tls.crt", &certificate),
+        tls_private_key_file: put("tls.key", &key),
+        ..Config::default()
+    };
+    config.authentication.x509.client_ca_file = put("ca.crt", &authority.pem);
+    let settings = Settings {
+        config: Arc::new(config),
+        cert_dir: dir.path().to_owned(),
+        node_name: "n1".to_owned(),
+        host_ips: Vec::new(),
+        requested: None,
+        client: None,
+        root_dir: dir.path().to_owned(),
+        flags: BTreeMap::new(),
+    };
+    let server = Arc::new(serving::tls(&settings).unwrap().0);
+    let full = authority.issue("full", &[], (-1, 10));
+    let nobody = authority.issue("nobody", &[], (-1, 10));
+    let expired = authority.issue("full", &[], (-10, -2));
+    let early = authority.issue("full", &[], (2, 10));
+    let strange = other.issue("full", &[], (-1, 10));
+    for (_, path, methods, _, answer) in TABLE {
+        let method: Method = methods[0].parse().unwrap();
+        let ask = async |shown: Option<&(String, String)>| {
+            over_tls(&world.context, &server, &authority, shown, (&method, path)).await
+        };
+        assert_eq!(ask(Some(&full)).await, Ok(*answer), "{method} {path}");
+        assert_eq!(ask(Some(&nobody)).await, Ok(403), "{method} {path}");
+        assert_eq!(ask(None).await, Ok(401), "{method} {path}");
+        for (shown, why) in
+            [(&expired, "CertificateExpired"), (&early, "CertificateExpired"), (&strange, "DecryptError")]
+        {
+            let refused = ask(Some(shown)).await.unwrap_err();
+            assert!(refused.contains(why), "{method} {path}: {refused}");
         }
     }
 }
@@ -156,10 +292,8 @@ async fn every_endpoint_answers_every_kind_of_caller_as_it_should() {
 async fn a_refusal_names_the_user_and_what_was_wanted() {
     let world = World::new(|_| {});
     let said = async |path: &str, name: &str| {
-        let (head, ()) = Request::get(path).body(()).unwrap().into_parts();
-        let reply = respond(&world.context, Some(&certificate(name)), &head).await;
-        let body = http_body_util::BodyExt::collect(reply.into_body()).await.unwrap().to_bytes();
-        String::from_utf8(body.to_vec()).unwrap()
+        let user = certificate(name);
+        text(ask(&world.context, Door::ReadWrite, Some(&user), asked(&Method::GET, path)).await).await
     };
     let refused = "Forbidden (user=nobody, verb=get, resource=nodes, subresource(s)=[pods proxy])";
     assert_eq!(said("/pods", "nobody").await, refused);
@@ -214,17 +348,22 @@ async fn without_an_api_server_nobody_may_do_anything() {
 
 #[test]
 fn paths_and_methods_are_asked_for_as_a_kubelet_asks() {
-    let wish = |method: Method, path: &str| Wish::of(&method, path);
+    let wish = |method: Method, path: &str| {
+        Wish::of(&method, endpoint::find(path).as_ref().map(|found| found.endpoint))
+    };
     let expected: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("/stats/summary", &["stats"] as &[&str]),
+        ("/stats", &["stats"]),
         ("/metrics", &["metrics"]),
         ("/metrics/cadvisor", &["metrics"]),
         ("/metricsx", &["proxy"]),
         ("/logs/syslog", &["log"]),
+        ("/logs", &["log"]),
         ("/checkpoint/a/b/c", &["checkpoint"]),
         ("/statusz", &["statusz"]),
         ("/flagz", &["configz"]),
         ("/pods", &["pods", "proxy"]),
+        ("/%70ods", &["pods", "proxy"]),
         ("/runningpods/", &["pods", "proxy"]),
         ("/healthz/syncloop", &["healthz", "proxy"]),
         ("/configz", &["configz", "proxy"]),
