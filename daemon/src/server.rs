@@ -13,12 +13,14 @@
 //! | `listen` | sockets, limits, and the end of connections |
 //! | `serving` | the serving certificate, and the authority that callers are checked against |
 //! | `access` | who may use port 10250, and for what |
-//! | `route` | paths to answers |
+//! | `endpoint` | what is served, as a table |
+//! | `route` | requests to answers |
 //! | `container_logs` | which log of which container, and how it is read |
 //! | `reply` | responses |
 
 mod access;
 mod container_logs;
+mod endpoint;
 mod listen;
 mod reply;
 mod route;
@@ -28,7 +30,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cri_client::Client;
+use http::Request;
+use http_body_util::combinators::BoxBody;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -91,6 +96,9 @@ impl Settings {
         Store::new(&self.cert_dir, SERVER)
     }
 }
+
+/// A request; whoever answers it may take over its connection.
+type Asked = Request<BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
 
 /// What a request is answered from.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
 use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,9 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::access::{Access, User};
+use super::access::{Access, User, Wish};
 use super::reply::Reply;
-use super::{Context, reply, route};
+use super::{Asked, Context, endpoint, reply, route};
 use crate::stop::stopped;
 
 /// Connections at most; further ones wait in the kernel's queue.
@@ -28,6 +28,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take to send the head of a request, which also ends idle HTTP/1 connections.
 const HEADER: Duration = Duration::from_secs(90);
 const HEADER_BYTES: usize = 64 * 1024;
+/// Of a request; all that is ever sent is a number.
+const BODY_BYTES: usize = 64 * 1024;
 const STREAMS: u32 = 250;
 /// An HTTP/2 peer that does not answer pings is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -118,8 +120,8 @@ async fn serve_tls(
     let service = service_fn(move |request: Request<Incoming>| {
         let (certificate, context) = (Arc::clone(&certificate), context.clone());
         async move {
-            let (head, _) = request.into_parts();
-            Ok::<_, Infallible>(respond(&context, certificate.as_ref().as_ref(), &head).await)
+            let asked = request.map(|body| Limited::new(body, BODY_BYTES).boxed());
+            Ok::<_, Infallible>(respond(&context, certificate.as_ref().as_ref(), asked).await)
         }
     });
     if let Err(error) = builder().serve_connection(TokioIo::new(stream), service).await {
@@ -128,9 +130,11 @@ async fn serve_tls(
 }
 
 /// The answer to a request on port 10250, which may be a refusal.
-pub(super) async fn respond(context: &Context, certificate: Option<&User>, head: &Parts) -> Reply {
-    match context.access.check(certificate, &head.method, head.uri.path(), &head.headers).await {
-        Ok(_) => route::answer(context, &head.method, &head.uri).await,
+pub(super) async fn respond(context: &Context, certificate: Option<&User>, asked: Asked) -> Reply {
+    let found = endpoint::find(asked.uri().path());
+    let wish = Wish::of(asked.method(), found.as_ref().map(|found| found.endpoint));
+    match context.access.check(certificate, wish, asked.headers()).await {
+        Ok(_) => route::answer(context, found, asked).await,
         Err(refusal) => refusal,
     }
 }
