@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listen ──TLS──> access (who, and what) ─> route ──┬─ /containerLogs  container_logs ─> streams::logs
+//!                                                   ├─ /exec, ...      streaming ─> streams, the runtime's URL
 //!                                                   ├─ /pods           the pods with their newest status
 //!                                                   ├─ /configz        the configuration in effect
 //!                                                   ├─ /metrics        what the daemon has counted
@@ -16,6 +17,7 @@
 //! | `endpoint` | what is served, as a table |
 //! | `route` | requests to answers |
 //! | `container_logs` | which log of which container, and how it is read |
+//! | `streaming` | exec, attach, run and port-forward |
 //! | `reply` | responses |
 
 mod access;
@@ -25,6 +27,7 @@ mod listen;
 mod reply;
 mod route;
 mod serving;
+mod streaming;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -40,6 +43,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::access::Access;
+use self::streaming::Sessions;
 use crate::config::Config;
 use crate::credentials::{SERVER, Store};
 use crate::metrics::Metrics;
@@ -108,6 +112,7 @@ struct Context {
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    sessions: Sessions,
 }
 
 /// Binds the sockets at once, so that an error ends the start, and serves in tasks of their own until `stop`.
@@ -136,7 +141,8 @@ pub(crate) async fn start(
         let (tls, newest) = watch::channel(Arc::new(tls));
         let socket = bind(address, "address and port").await?;
         let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
-        let context = Context { access, config, cri, pods, metrics: metrics.clone() };
+        let sessions = Sessions::new(stop.clone());
+        let context = Context { access, config, cri, pods, metrics: metrics.clone(), sessions };
         tasks.spawn(serving::follow(settings, tls, metrics, stop.clone()));
         tasks.spawn(listen::tls(socket, newest, context, stop.clone()));
     }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::endpoint::{self, DEBUGGING_OFF, Endpoint, Found, Off, Target};
 use super::reply::{self, Reply};
-use super::{Asked, Context, container_logs};
+use super::{Asked, Context, container_logs, streaming};
 
 /// The answer to somebody who may have it; `found` is the endpoint of the request's path.
 pub(super) async fn answer(context: &Context, found: Option<Found>, asked: Asked) -> Reply {
@@ -35,6 +35,10 @@ pub(super) async fn answer(context: &Context, found: Option<Found>, asked: Asked
             let query = asked.uri().query().unwrap_or_default();
             container_logs::answer(context, namespace, pod, found.value("container"), query).await
         }
+        Target::Exec => streaming::exec(context, &found, asked).await,
+        Target::Attach => streaming::attach(context, &found, asked).await,
+        Target::PortForward => streaming::port_forward(context, &found, asked).await,
+        Target::Run => streaming::run(context, &found, asked.uri()).await,
         _ => reply::not_found(),
     }
 }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 pub(crate) use self::channels::{Channels, ToChannels};
 pub(crate) use self::streams::{Access, Plan, Streams, ToStreams};
@@ -161,6 +161,14 @@ struct Shared {
     is_ready: watch::Sender<bool>,
 }
 
+impl Shared {
+    /// Resolves when the runtime takes data.
+    async fn ready(&self) {
+        // An error would mean that the sender is gone, which lives as long as this.
+        let _ = self.is_ready.subscribe().wait_for(|ready| *ready).await;
+    }
+}
+
 /// Passes everything between both until one of them is done or gone. What is left of the connections is closed at the return.
 pub(crate) async fn run<C, R>(
     client: C,
@@ -192,8 +200,7 @@ where
             if !runtime_writes.write(&session.opening).await || !runtime_writes.flush().await {
                 return Way::Unwritable;
             }
-            // An error would mean that the sender is gone, which lives as long as this.
-            let _ = shared.is_ready.subscribe().wait_for(|ready| *ready).await;
+            shared.ready().await;
             let to = To { writer: &mut runtime_writes, answers: &shared.to_runtime, pings: false };
             pump(&mut client_reads, &mut from_client, to, &mut for_runtime, &shared, &shared.to_client).await
         };
@@ -206,10 +213,8 @@ where
                 .await
         };
         let late = async {
-            let mut ready = shared.is_ready.subscribe();
-            tokio::select! {
-                _ = ready.wait_for(|ready| *ready) => std::future::pending().await,
-                () = sleep(HANDSHAKE) => {}
+            if timeout(HANDSHAKE, shared.ready()).await.is_ok() {
+                std::future::pending().await
             }
         };
         tokio::select! {

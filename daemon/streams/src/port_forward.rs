@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Uri};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::bridge::{
     self, Access, Channels, FromTunnel, Plain, Plan, Session, SessionEnd, Streams, ToChannels, ToStreams,
@@ -60,12 +61,12 @@ impl Protocol {
 
 /// A runtime's side of a session.
 #[derive(Debug)]
-pub struct Runtime(Spoken);
+pub struct Runtime<R = Connection>(Spoken<R>);
 
 #[derive(Debug)]
-enum Spoken {
-    Spdy(Connection),
-    WebSocket(Connection),
+enum Spoken<R> {
+    Spdy(R),
+    WebSocket(R),
 }
 
 /// Connects to the URL that the runtime has given for a pod.
@@ -93,13 +94,17 @@ pub async fn connect(url: &Uri, protocol: Protocol) -> Result<Runtime, ConnectEr
 
 /// Passes a session on until it has ended. `ports` are those of the request, at most [`PORTS`]; `idle` as with
 /// [`crate::remote_command::serve`].
-pub async fn serve(
-    client: Connection,
-    runtime: Runtime,
+pub async fn serve<C, R>(
+    client: C,
+    runtime: Runtime<R>,
     protocol: Protocol,
     ports: &[u16],
     idle: Duration,
-) -> SessionEnd {
+) -> SessionEnd
+where
+    C: AsyncRead + AsyncWrite,
+    R: AsyncRead + AsyncWrite,
+{
     let ports = &ports[..ports.len().min(PORTS)];
     let mut session =
         Session { idle, greeting: Vec::new(), opening: Vec::new(), awaits_ready: false, failure: &|_| None };

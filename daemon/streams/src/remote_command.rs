@@ -19,6 +19,7 @@ use http::header::{
 };
 use http::{Method, StatusCode, Uri};
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::bridge::{self, Access, Channels, Plan, Session, SessionEnd, Streams, ToChannels, ToStreams};
 use crate::upgrade::{self, ConnectError, Connection, STREAM_PROTOCOL};
@@ -99,12 +100,12 @@ impl Protocol {
 
 /// A runtime's side of a session.
 #[derive(Debug)]
-pub struct Runtime(Spoken);
+pub struct Runtime<R = Connection>(Spoken<R>);
 
 #[derive(Debug)]
-enum Spoken {
-    Spdy(Connection),
-    WebSocket(Connection),
+enum Spoken<R> {
+    Spdy(R),
+    WebSocket(R),
 }
 
 /// Connects to the URL that the runtime has given for a process.
@@ -144,13 +145,17 @@ pub(crate) async fn websocket(url: &Uri, protocol: &'static str) -> Result<Conne
 
 /// Passes a session on until it has ended; `idle` (zero: for ever) is how long nothing may move either way. Pings of the client are
 /// traffic, its answers to ours are not.
-pub async fn serve(
-    client: Connection,
-    runtime: Runtime,
+pub async fn serve<C, R>(
+    client: C,
+    runtime: Runtime<R>,
     protocol: Protocol,
     options: Options,
     idle: Duration,
-) -> SessionEnd {
+) -> SessionEnd
+where
+    C: AsyncRead + AsyncWrite,
+    R: AsyncRead + AsyncWrite,
+{
     let outputs = [(STDOUT, options.stdout), (STDERR, options.stderr), (ERROR, true)];
     let outputs = outputs.into_iter().filter(|(_, wanted)| *wanted).map(|(channel, _)| channel);
     let from_client = Channels::new(Role::Server, protocol.is_text, protocol.version >= 5);

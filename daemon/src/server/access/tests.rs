@@ -71,6 +71,7 @@ impl World {
             cri: cri_client::Client::new("/nowhere".into(), None, Timeouts::default()),
             pods: Shown::default(),
             metrics: Metrics::new().unwrap(),
+            sessions: crate::server::streaming::Sessions::default(),
         };
         Self { context, asked }
     }

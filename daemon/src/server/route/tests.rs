@@ -22,6 +22,7 @@ async fn metrics_are_read_as_text_and_nothing_else_is_done_to_them() {
         cri: cri_client::Client::new("/nowhere".into(), None, Timeouts::default()),
         pods: Shown::default(),
         metrics,
+        sessions: crate::server::streaming::Sessions::default(),
     };
     let uri = Uri::from_static("/metrics");
     let ask = async |method: Method| {
