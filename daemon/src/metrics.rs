@@ -4,8 +4,8 @@
 //! has few values: what comes from outside is one of a fixed list or `Other`.
 
 mod http;
-mod slis;
 pub(crate) mod log_usage;
+mod slis;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

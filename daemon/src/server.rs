@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listen ──TLS──> access (who, and what) ─> route ──┬─ /containerLogs  container_logs ─> streams::logs
+//!                                                   ├─ /exec, ...      streaming ─> streams, the runtime's URL
 //!                                                   ├─ /pods           the pods with their newest status
 //!                                                   ├─ /configz        the configuration in effect
 //!                                                   ├─ /metrics        what the daemon has counted
@@ -16,6 +17,7 @@
 //! | `endpoint` | what is served, as a table |
 //! | `route` | requests to answers |
 //! | `container_logs` | which log of which container, and how it is read |
+//! | `streaming` | exec, attach, run and port-forward |
 //! | `reply` | responses |
 
 mod access;
@@ -32,6 +34,7 @@ mod reply;
 mod route;
 mod running_pods;
 mod serving;
+mod streaming;
 mod zpages;
 
 use std::collections::BTreeMap;
@@ -53,6 +56,7 @@ use self::access::Access;
 use self::endpoint::Door;
 use self::node_logs::Journal;
 use self::ongoing::Places;
+use self::streaming::Sessions;
 use crate::config::Config;
 use crate::credentials::{SERVER, Store};
 use crate::health::Verdict;
@@ -132,6 +136,7 @@ struct Context {
     health: watch::Receiver<Verdict>,
     places: Places,
     about: Arc<About>,
+    sessions: Sessions,
 }
 
 /// What stays as it is.
@@ -171,7 +176,8 @@ pub(crate) async fn start(
         journal: Journal::new("journalctl", &[]),
     });
     let places = Places::new();
-    let context = Context { access, config, cri, pods, metrics, health, places, about };
+    let sessions = Sessions::new(stop.clone());
+    let context = Context { access, config, cri, pods, metrics, health, places, about, sessions };
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     if config.healthz_port != 0 {
         let setting = "healthzBindAddress and healthzPort";

@@ -31,6 +31,7 @@ pub(super) fn context(client: Option<kube::Client>, configure: impl FnOnce(&mut 
         health: watch::channel(Ok(())).1,
         places: Places::new(),
         about: Arc::new(about),
+        sessions: Sessions::default(),
     }
 }
 
