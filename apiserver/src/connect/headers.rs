@@ -10,13 +10,13 @@ use http::header::{
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
+use crate::authenticate::TOKEN_PROTOCOL;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// Field names of impersonation begin so.
 const IMPERSONATE: &str = "impersonate-";
-/// A WebSocket client may send its token as a protocol.
-pub(crate) const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 const OF_CONNECTION: [HeaderName; 9] = [
     CONNECTION,
