@@ -143,7 +143,6 @@ async fn what_cannot_be_run_says_why(cluster: &Cluster, protocol: Protocol) {
         (&["exec", "web", "-c", "none", "--", "true"][..], "container none is not valid for pod web"),
         (&["exec", "none", "--", "true"], "pods \"none\" not found"),
         (&["exec", "web", "--", "no-such-program"], "no-such-program"),
-        (&["attach", "count", "-c", "c"], "count"),
     ] {
         let (_, err, code) = say(cluster, protocol, words).await;
         assert!(code != 0 && err.contains(expected), "{words:?}: {code}: {err}");
