@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listen ──TLS──> access (who, and what) ─> route ──┬─ /containerLogs  container_logs ─> streams::logs
+//!                                                   ├─ /exec, ...      streaming ─> streams, the runtime's URL
 //!                                                   ├─ /pods           the pods with their newest status
 //!                                                   ├─ /configz        the configuration in effect
 //!                                                   ├─ /metrics        what the daemon has counted
@@ -13,28 +14,36 @@
 //! | `listen` | sockets, limits, and the end of connections |
 //! | `serving` | the serving certificate, and the authority that callers are checked against |
 //! | `access` | who may use port 10250, and for what |
-//! | `route` | paths to answers |
+//! | `endpoint` | what is served, as a table |
+//! | `route` | requests to answers |
 //! | `container_logs` | which log of which container, and how it is read |
+//! | `streaming` | exec, attach, run and port-forward |
 //! | `reply` | responses |
 
 mod access;
 mod container_logs;
+mod endpoint;
 mod listen;
 mod reply;
 mod route;
 mod serving;
+mod streaming;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cri_client::Client;
+use http::Request;
+use http_body_util::combinators::BoxBody;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::access::Access;
+use self::streaming::Sessions;
 use crate::config::Config;
 use crate::credentials::{SERVER, Store};
 use crate::metrics::Metrics;
@@ -92,6 +101,9 @@ impl Settings {
     }
 }
 
+/// A request; whoever answers it may take over its connection.
+type Asked = Request<BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
+
 /// What a request is answered from.
 #[derive(Clone, Debug)]
 struct Context {
@@ -100,6 +112,7 @@ struct Context {
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    sessions: Sessions,
 }
 
 /// Binds the sockets at once, so that an error ends the start, and serves in tasks of their own until `stop`.
@@ -128,7 +141,8 @@ pub(crate) async fn start(
         let (tls, newest) = watch::channel(Arc::new(tls));
         let socket = bind(address, "address and port").await?;
         let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
-        let context = Context { access, config, cri, pods, metrics: metrics.clone() };
+        let sessions = Sessions::new(stop.clone());
+        let context = Context { access, config, cri, pods, metrics: metrics.clone(), sessions };
         tasks.spawn(serving::follow(settings, tls, metrics, stop.clone()));
         tasks.spawn(listen::tls(socket, newest, context, stop.clone()));
     }

@@ -13,6 +13,8 @@ struct Entry {
     status: Option<Arc<PodStatus>>,
     /// Ids of the containers that run, sorted.
     running: watch::Sender<Vec<String>>,
+    /// The id of the newest sandbox, while it is ready.
+    sandbox: Option<String>,
 }
 
 /// Shared by the pod tasks, which write, and the servers, which read.
@@ -39,10 +41,15 @@ impl Shown {
             })
             .unwrap_or_default();
         running.sort_unstable();
+        let sandbox = machine.observation().and_then(|o| {
+            let newest = o.sandboxes.iter().max_by_key(|s| (s.attempt, s.created_at))?;
+            newest.ready.then(|| newest.id.clone())
+        });
         self.with(|pods| match pods.get_mut(uid) {
             Some(entry) => {
                 entry.pod = Arc::clone(machine.spec());
                 entry.status = machine.status().cloned();
+                entry.sandbox = sandbox;
                 entry.running.send_if_modified(|old| {
                     let changed = *old != running;
                     *old = running;
@@ -54,6 +61,7 @@ impl Shown {
                     pod: Arc::clone(machine.spec()),
                     status: machine.status().cloned(),
                     running: watch::Sender::new(running),
+                    sandbox,
                 };
                 pods.insert(uid.to_owned(), entry);
             }
@@ -79,6 +87,11 @@ impl Shown {
             });
             named.max_by_key(|e| e.running.borrow().len()).map(Entry::merged)
         })
+    }
+
+    /// The sandbox of a pod, if it is ready.
+    pub(crate) fn sandbox(&self, uid: &str) -> Option<String> {
+        self.with(|pods| pods.get(uid)?.sandbox.clone())
     }
 
     /// Tells which containers of a pod run, and when that changes.

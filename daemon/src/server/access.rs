@@ -9,7 +9,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `caller` | certificate and header as a user or a token |
-//! | `wish` | method and path as a verb and sub-resources |
+//! | `wish` | method and endpoint as a verb and sub-resources |
 //! | `reviews` | the questions to the API server |
 //! | `cache` | answers for as long as they count |
 
@@ -21,7 +21,7 @@ mod wish;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use kube::Client;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use self::cache::Cache;
 pub(super) use self::caller::User;
 use self::reviews::Reviews;
-use self::wish::Wish;
+pub(super) use self::wish::Wish;
 use super::reply::{self, Reply};
 use crate::cause::chain;
 use crate::config::Config;
@@ -76,8 +76,7 @@ impl Access {
     pub(super) async fn check(
         &self,
         certificate: Option<&User>,
-        method: &Method,
-        path: &str,
+        wish: Wish,
         headers: &HeaderMap,
     ) -> Result<User, Reply> {
         let user = match (certificate, caller::token(headers)) {
@@ -87,7 +86,7 @@ impl Access {
             (None, None) => None,
         };
         let user = user.ok_or_else(|| reply::text(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
-        self.may(&user, Wish::of(method, path)).await?;
+        self.may(&user, wish).await?;
         Ok(user)
     }
 

@@ -4,21 +4,23 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
 use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{KeepAlive, TcpKeepIdle, TcpKeepInterval};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::access::{Access, User};
+use super::access::{Access, User, Wish};
 use super::reply::Reply;
-use super::{Context, reply, route};
+use super::{Asked, Context, endpoint, reply, route};
 use crate::stop::stopped;
 
 /// Connections at most; further ones wait in the kernel's queue.
@@ -28,10 +30,14 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take to send the head of a request, which also ends idle HTTP/1 connections.
 const HEADER: Duration = Duration::from_secs(90);
 const HEADER_BYTES: usize = 64 * 1024;
+/// Of a request; all that is ever sent is a number.
+const BODY_BYTES: usize = 64 * 1024;
 const STREAMS: u32 = 250;
 /// An HTTP/2 peer that does not answer pings is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING: Duration = Duration::from_secs(15);
+/// Between probes of a quiet connection, and before the first one.
+const KEEP_ALIVE_SECONDS: u32 = 30;
 /// After an error of accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -109,6 +115,13 @@ async fn serve_tls(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
+    // A client that is gone without a word, while nothing is sent to it, is found out so.
+    let keep_alive = setsockopt(&stream, KeepAlive, &true)
+        .and_then(|()| setsockopt(&stream, TcpKeepIdle, &KEEP_ALIVE_SECONDS))
+        .and_then(|()| setsockopt(&stream, TcpKeepInterval, &KEEP_ALIVE_SECONDS));
+    if let Err(error) = keep_alive {
+        tracing::debug!(%error, "a connection without keep-alive");
+    }
     let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
@@ -118,19 +131,21 @@ async fn serve_tls(
     let service = service_fn(move |request: Request<Incoming>| {
         let (certificate, context) = (Arc::clone(&certificate), context.clone());
         async move {
-            let (head, _) = request.into_parts();
-            Ok::<_, Infallible>(respond(&context, certificate.as_ref().as_ref(), &head).await)
+            let asked = request.map(|body| Limited::new(body, BODY_BYTES).boxed());
+            Ok::<_, Infallible>(respond(&context, certificate.as_ref().as_ref(), asked).await)
         }
     });
-    if let Err(error) = builder().serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) = builder().serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection to port 10250");
     }
 }
 
 /// The answer to a request on port 10250, which may be a refusal.
-pub(super) async fn respond(context: &Context, certificate: Option<&User>, head: &Parts) -> Reply {
-    match context.access.check(certificate, &head.method, head.uri.path(), &head.headers).await {
-        Ok(_) => route::answer(context, &head.method, &head.uri).await,
+pub(super) async fn respond(context: &Context, certificate: Option<&User>, asked: Asked) -> Reply {
+    let found = endpoint::find(asked.uri().path());
+    let wish = Wish::of(asked.method(), found.as_ref().map(|found| found.endpoint));
+    match context.access.check(certificate, wish, asked.headers()).await {
+        Ok(_) => route::answer(context, found, asked).await,
         Err(refusal) => refusal,
     }
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use cri_client::Timeouts;
-use http::Request;
 use http::header::AUTHORIZATION;
+use http::{Method, Request};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -10,8 +10,9 @@ use super::*;
 use crate::kubeconfig::fake;
 use crate::metrics::Metrics;
 use crate::pods::Shown;
-use crate::server::Context;
+use crate::server::endpoint::{self, ENDPOINTS};
 use crate::server::listen::respond;
+use crate::server::{Asked, Context};
 
 /// Node and configuration as tests have them, and what the API server was asked.
 struct World {
@@ -70,6 +71,7 @@ impl World {
             cri: cri_client::Client::new("/nowhere".into(), None, Timeouts::default()),
             pods: Shown::default(),
             metrics: Metrics::new().unwrap(),
+            sessions: crate::server::streaming::Sessions::default(),
         };
         Self { context, asked }
     }
@@ -79,8 +81,8 @@ impl World {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let (head, ()) = request.body(()).unwrap().into_parts();
-        respond(&self.context, user, &head).await.status().as_u16()
+        let asked = request.body(Asked::default().into_body()).unwrap();
+        respond(&self.context, user, asked).await.status().as_u16()
     }
 
     fn asked(&mut self) -> Vec<String> {
@@ -103,51 +105,103 @@ fn certificate(name: &str) -> User {
     User { name: name.to_owned(), groups: vec!["g".to_owned()], ..User::default() }
 }
 
-/// All that is served, and what the answer to somebody who may do everything is.
-const ENDPOINTS: [(&str, u16); 9] = [
-    ("/healthz", 200),
-    ("/healthz/ping", 200),
-    ("/healthz/log", 200),
-    ("/healthz/syncloop", 200),
-    ("/pods", 200),
-    ("/pods/", 200),
-    ("/metrics", 200),
-    ("/configz", 200),
-    ("/containerLogs/default/none/c", 404),
+/// An endpoint as it should be: its form in the router's table, a path of that form, its methods, the sub-resources of which one is
+/// enough, and the answer to somebody who may do everything in a world without pods.
+type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str], u16);
+
+const READ: &[&str] = &["GET", "HEAD"];
+const BOTH: &[&str] = &["GET", "POST"];
+const PROXY: &[&str] = &["proxy"];
+const PODS: &[&str] = &["pods", "proxy"];
+const HEALTHZ: &[&str] = &["healthz", "proxy"];
+const METRICS: &[&str] = &["metrics"];
+
+/// All that is served. Whatever else the router's table has is a mistake there or here.
+const TABLE: &[Row] = &[
+    ("/healthz", "/healthz", READ, HEALTHZ, 200),
+    ("/healthz/{check}", "/healthz/ping", READ, HEALTHZ, 200),
+    ("/pods", "/pods", &["GET"], PODS, 200),
+    ("/pods/", "/pods/", &["GET"], PODS, 200),
+    ("/metrics", "/metrics", READ, METRICS, 200),
+    ("/metrics/slis", "/metrics/slis", &["GET", "HEAD", "DELETE"], METRICS, 404),
+    ("/metrics/cadvisor", "/metrics/cadvisor", READ, METRICS, 404),
+    ("/metrics/resource", "/metrics/resource", READ, METRICS, 404),
+    ("/metrics/probes", "/metrics/probes", READ, METRICS, 404),
+    ("/stats/{path*}", "/stats/summary", BOTH, &["stats"], 404),
+    ("/runningpods/", "/runningpods/", &["GET"], PODS, 404),
+    ("/containerLogs/{namespace}/{pod}/{container}", "/containerLogs/ns/none/c", &["GET"], PROXY, 404),
+    ("/exec/{namespace}/{pod}/{container}", "/exec/ns/none/c", BOTH, PROXY, 404),
+    ("/exec/{namespace}/{pod}/{uid}/{container}", "/exec/ns/none/1/c", BOTH, PROXY, 404),
+    ("/attach/{namespace}/{pod}/{container}", "/attach/ns/none/c", BOTH, PROXY, 404),
+    ("/attach/{namespace}/{pod}/{uid}/{container}", "/attach/ns/none/1/c", BOTH, PROXY, 404),
+    ("/run/{namespace}/{pod}/{container}", "/run/ns/none/c", &["POST"], PROXY, 404),
+    ("/run/{namespace}/{pod}/{uid}/{container}", "/run/ns/none/1/c", &["POST"], PROXY, 404),
+    ("/portForward/{namespace}/{pod}", "/portForward/ns/none", BOTH, PROXY, 404),
+    ("/portForward/{namespace}/{pod}/{uid}", "/portForward/ns/none/1", BOTH, PROXY, 404),
+    ("/logs/{path*}", "/logs/no/such/file", &["GET"], &["log"], 404),
+    ("/checkpoint/{namespace}/{pod}/{container}", "/checkpoint/ns/none/c", &["POST"], &["checkpoint"], 404),
+    ("/configz", "/configz", READ, &["configz", "proxy"], 200),
+    ("/statusz", "/statusz", READ, &["statusz"], 404),
+    ("/flagz", "/flagz", READ, &["configz"], 404),
+    ("/debug/pprof/{profile*}", "/debug/pprof/no-such-profile", &["GET"], PROXY, 404),
+    ("/debug/flags/v", "/debug/flags/v", &["PUT"], PROXY, 404),
 ];
+
+#[test]
+fn nothing_is_served_that_the_table_does_not_list() {
+    let lines = |rows: &mut dyn Iterator<Item = (&str, &[&str], &[&str])>| {
+        let mut lines: Vec<String> =
+            rows.map(|(form, methods, rights)| format!("{form} {methods:?} {rights:?}")).collect();
+        lines.sort();
+        lines
+    };
+    let served = lines(&mut ENDPOINTS.iter().map(|row| (row.path, row.methods, row.subresources)));
+    let listed = lines(&mut TABLE.iter().map(|(form, _, methods, rights, _)| (*form, *methods, *rights)));
+    assert_eq!(served, listed);
+}
+
+/// The answer to a user with a name, who may do something or everything, where `answer` is what he gets who may.
+fn expected(name: &str, verb: &str, rights: &[&str], answer: u16) -> u16 {
+    match name {
+        "undecided" => 500,
+        _ if rights.iter().any(|right| may(&format!("{name} {verb} {right}"))) => answer,
+        _ => 403,
+    }
+}
 
 #[tokio::test]
 async fn every_endpoint_answers_every_kind_of_caller_as_it_should() {
     let world = World::new(|_| {});
-    let (get, post) = (Method::GET, Method::POST);
-    for (path, answer) in ENDPOINTS {
-        let reads = path.starts_with("/metrics") || path.starts_with("/healthz");
-        let table = [
-            (None, 401),
-            (Some("made-up"), 401),
-            (Some("broken"), 401),
-            (Some("nobody"), 403),
-            (Some("undecided"), 500),
-            (Some("reader"), if reads { answer } else { 403 }),
-            (Some("proxy"), if path == "/metrics" { 403 } else { answer }),
-            (Some("full"), answer),
-        ];
-        for (caller, code) in table {
-            assert_eq!(world.code(None, caller, &get, path).await, code, "{caller:?} {path}");
+    for (form, path, methods, rights, answer) in TABLE {
+        assert_eq!(endpoint::find(path).unwrap().endpoint.path, *form, "{path}");
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let verb = match method {
+                "POST" => "create",
+                "PUT" => "update",
+                "PATCH" => "patch",
+                "DELETE" => "delete",
+                _ => "get",
+            };
+            let wrong = if *form == "/debug/flags/v" { 406 } else { 405 };
+            let answer = if methods.contains(&method) { *answer } else { wrong };
+            let method: Method = method.parse().unwrap();
+            for caller in [None, Some("made-up"), Some("broken")] {
+                let code = world.code(None, caller, &method, path).await;
+                assert_eq!(code, 401, "{caller:?} {method} {path}");
+            }
+            for name in ["nobody", "undecided", "reader", "proxy", "full"] {
+                let expected = expected(name, verb, rights, answer);
+                let by_token = world.code(None, Some(name), &method, path).await;
+                assert_eq!(by_token, expected, "{name} {method} {path}");
+                let by_certificate = world.code(Some(&certificate(name)), None, &method, path).await;
+                assert_eq!(by_certificate, expected, "{name} {method} {path}");
+            }
         }
-        for name in ["nobody", "undecided", "reader", "proxy", "full"] {
-            let by_token = world.code(None, Some(name), &get, path).await;
-            let by_certificate = world.code(Some(&certificate(name)), None, &get, path).await;
-            assert_eq!(by_certificate, by_token, "{name} {path}");
-        }
-        // Reading is no right to anything else, and there is nothing else.
-        assert_eq!(world.code(None, Some("proxy"), &post, path).await, 403, "{path}");
-        assert_eq!(world.code(None, Some("full"), &post, path).await, 405, "{path}");
-        assert_eq!(world.code(None, None, &post, path).await, 401, "{path}");
     }
-    for path in ["/", "/nothing", "/exec", "/run/a/b/c", "/debug/pprof/heap", "/logs/", "/metrics/cadvisor"] {
+    for path in ["/", "/nothing", "/exec", "/run/a/b", "/debug/pprof/../../pods", "/logs/..%2f..", "/pods/x"]
+    {
         for (caller, code) in [(None, 401), (Some("nobody"), 403), (Some("full"), 404)] {
-            assert_eq!(world.code(None, caller, &get, path).await, code, "{caller:?} {path}");
+            assert_eq!(world.code(None, caller, &Method::GET, path).await, code, "{caller:?} {path}");
         }
     }
 }
@@ -156,8 +210,8 @@ async fn every_endpoint_answers_every_kind_of_caller_as_it_should() {
 async fn a_refusal_names_the_user_and_what_was_wanted() {
     let world = World::new(|_| {});
     let said = async |path: &str, name: &str| {
-        let (head, ()) = Request::get(path).body(()).unwrap().into_parts();
-        let reply = respond(&world.context, Some(&certificate(name)), &head).await;
+        let asked = Request::get(path).body(Asked::default().into_body()).unwrap();
+        let reply = respond(&world.context, Some(&certificate(name)), asked).await;
         let body = http_body_util::BodyExt::collect(reply.into_body()).await.unwrap().to_bytes();
         String::from_utf8(body.to_vec()).unwrap()
     };
@@ -214,17 +268,22 @@ async fn without_an_api_server_nobody_may_do_anything() {
 
 #[test]
 fn paths_and_methods_are_asked_for_as_a_kubelet_asks() {
-    let wish = |method: Method, path: &str| Wish::of(&method, path);
+    let wish = |method: Method, path: &str| {
+        Wish::of(&method, endpoint::find(path).as_ref().map(|found| found.endpoint))
+    };
     let expected: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("/stats/summary", &["stats"] as &[&str]),
+        ("/stats", &["stats"]),
         ("/metrics", &["metrics"]),
         ("/metrics/cadvisor", &["metrics"]),
         ("/metricsx", &["proxy"]),
         ("/logs/syslog", &["log"]),
+        ("/logs", &["log"]),
         ("/checkpoint/a/b/c", &["checkpoint"]),
         ("/statusz", &["statusz"]),
         ("/flagz", &["configz"]),
         ("/pods", &["pods", "proxy"]),
+        ("/%70ods", &["pods", "proxy"]),
         ("/runningpods/", &["pods", "proxy"]),
         ("/healthz/syncloop", &["healthz", "proxy"]),
         ("/configz", &["configz", "proxy"]),

@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use crate::server::endpoint::Endpoint;
+
 /// A verb on the node, and the sub-resources of which one is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
@@ -11,8 +13,8 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// `path` is that of the request, without its query.
-    pub(crate) fn of(method: &Method, path: &str) -> Self {
+    /// Of a path without an endpoint nothing is told but to those who may do everything.
+    pub(in crate::server) fn of(method: &Method, endpoint: Option<&Endpoint>) -> Self {
         let verb = match *method {
             Method::POST => "create",
             Method::PUT => "update",
@@ -20,18 +22,6 @@ impl Wish {
             Method::DELETE => "delete",
             _ => "get",
         };
-        let subresources: &[&str] = match path.trim_start_matches('/').split('/').next().unwrap_or_default() {
-            "stats" => &["stats"],
-            "metrics" => &["metrics"],
-            "logs" => &["log"],
-            "checkpoint" => &["checkpoint"],
-            "statusz" => &["statusz"],
-            "flagz" => &["configz"],
-            "pods" | "runningpods" => &["pods", "proxy"],
-            "healthz" => &["healthz", "proxy"],
-            "configz" => &["configz", "proxy"],
-            _ => &["proxy"],
-        };
-        Self { verb, subresources }
+        Self { verb, subresources: endpoint.map_or(&["proxy"], |endpoint| endpoint.subresources) }
     }
 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use cri_client::Timeouts;
 use http::header::CONTENT_TYPE;
+use http::{Method, Request, Uri};
 use http_body_util::BodyExt as _;
 
 use super::*;
@@ -21,15 +22,20 @@ async fn metrics_are_read_as_text_and_nothing_else_is_done_to_them() {
         cri: cri_client::Client::new("/nowhere".into(), None, Timeouts::default()),
         pods: Shown::default(),
         metrics,
+        sessions: crate::server::streaming::Sessions::default(),
     };
     let uri = Uri::from_static("/metrics");
-    let reply = answer(&context, &Method::GET, &uri).await;
+    let ask = async |method: Method| {
+        let asked = Request::builder().method(method).uri(&uri).body(Asked::default().into_body()).unwrap();
+        answer(&context, endpoint::find(uri.path()), asked).await
+    };
+    let reply = ask(Method::GET).await;
     assert_eq!(reply.status(), StatusCode::OK);
     assert_eq!(reply.headers()[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
     let body = reply.into_body().collect().await.expect("a body").to_bytes();
     let text = String::from_utf8(body.to_vec()).expect("text");
     assert!(text.contains("\nkubelet_orphaned_runtime_pods_total 1\n"), "{text}");
     for method in [Method::POST, Method::PUT, Method::DELETE] {
-        assert_eq!(answer(&context, &method, &uri).await.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(ask(method).await.status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }
