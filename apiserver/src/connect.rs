@@ -90,7 +90,7 @@ impl Streams {
         Self(Arc::new(Semaphore::new(limit)))
     }
 
-    fn permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+    pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let full = |_| {
             let message = "too many streams are open, please try again later";
             ApiError::new(429, "TooManyRequests", message).with_retry_after(RETRY_SECONDS)

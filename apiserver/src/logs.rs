@@ -18,6 +18,8 @@ use crate::kinds::field::Path;
 use crate::kinds::{FieldError, text};
 use crate::status::ApiError;
 
+pub(crate) mod websocket;
+
 /// How long a node may take to begin its answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Parameters that the node gets: those that are either given or not, and those with a value.

@@ -68,10 +68,16 @@ pub(crate) async fn serve(
                 Box::pin(connected(&api, &user, &path, &query, &mut head, body)).await
             }
             Target::Resource(path) => {
+                let log = path.subresource.as_deref() == Some("log");
+                let websocket = if log { logs::websocket::Asked::of(&mut head)? } else { None };
                 let request =
                     ResourceRequest { user, path, query, headers: &head.headers, accept: accept.as_deref() };
                 // Boxed: the futures of all verbs together would make every connection's task large.
-                Box::pin(request.serve(&api, &head.method, body)).await
+                let response = Box::pin(request.serve(&api, &head.method, body)).await?;
+                match websocket {
+                    Some(websocket) => websocket.answer(&api, response),
+                    None => Ok(response),
+                }
             }
             Target::Other => other(&api, &user, &head.method, head.uri.path(), &query, accept.as_deref()),
         }

@@ -265,6 +265,48 @@ async fn a_stream_ends_for_both_when_it_ends_for_one() {
 }
 
 #[tokio::test]
+async fn a_log_comes_over_a_websocket_where_one_is_asked_for() {
+    let (world, mut node) = world().await;
+    let log = format!("{PODS}/a/log?follow=true&insecureSkipTLSVerifyBackend=true");
+    let mut client = world.admin_wire().await;
+    let fields = WEBSOCKET.replace("v5.channel.k8s.io", "base64.binary.k8s.io");
+    client.send(head("GET", &log, &fields)).await;
+    let mut arrived = node.next().await;
+    assert_eq!(arrived.head.lines().next(), Some("GET /containerLogs/default/a/c?follow=true HTTP/1.1"));
+    assert_eq!(arrived.field("upgrade"), "");
+    arrived.wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+    let answer = client.head().await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert_eq!(field(&answer, "sec-websocket-accept"), "ICX+Yqv66kxgM0FcWaLWlFLwTAI=");
+    assert_eq!(field(&answer, "sec-websocket-protocol"), "base64.binary.k8s.io");
+    assert_eq!(client.take(8).await, b"\x81\x00\x81\x04YWJj");
+    arrived.wire.send("0\r\n\r\n").await;
+    assert_eq!(client.take(4).await, b"\x88\x02\x03\xe8");
+    let mut client = world.admin_wire().await;
+    client.send(head("GET", &log, WEBSOCKET)).await;
+    let expected = "requested protocol(s) are not supported: [v5.channel.k8s.io]; supports [binary.k8s.io base64.binary.k8s.io]";
+    assert_eq!(refusal(&mut client).await, (400, expected.to_owned()));
+}
+
+#[tokio::test]
+async fn options_of_a_log_that_make_no_sense_are_refused() {
+    let (world, _node) = world().await;
+    for (query, code, message) in [
+        ("tailLines=-1", 422, "PodLogOptions \"a\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ("limitBytes=0", 422, "PodLogOptions \"a\" is invalid: limitBytes: Invalid value: 0: must be greater than 0"),
+        ("tailLines=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
+        ("sinceTime=yesterday", 400, "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": it is none"),
+        ("stream=Both", 422, "PodLogOptions \"a\" is invalid: stream: Unsupported value: \"Both\": supported values: \"All\", \"Stderr\", \"Stdout\""),
+    ] {
+        let refused = world.get(&format!("{PODS}/a/log?{query}")).await.expect(code);
+        assert_eq!(refused.message(), message, "{query}");
+    }
+    for query in ["sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z", "stream=Stdout&tailLines=1"] {
+        world.get(&format!("{PODS}/a/log?{query}")).await.expect(422);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_stops_the_node_and_only_it() {
     let (world, mut node) = world().await;
     let (mut slow, mut at_node) = agreed(&world, &mut node).await;
