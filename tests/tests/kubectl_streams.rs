@@ -24,12 +24,12 @@ const LONG: Duration = Duration::from_secs(300);
 const PIPED: usize = 100_000_000;
 /// Connections through one port-forward at the same time.
 const CONNECTIONS: usize = 50;
-/// Bytes that each sends, and gets back, if [`FORWARDED_VARIABLE`] does not say otherwise.
+/// Bytes that each gets, if [`FORWARDED_VARIABLE`] does not say otherwise.
 const FORWARDED: usize = 1_000_000;
-/// `10000000` moves a gigabyte through each port-forward.
+/// `20000000` moves a gigabyte through each port-forward.
 const FORWARDED_VARIABLE: &str = "NODELET_FORWARDED_BYTES";
 
-/// A server that answers each connection with what it says, a program that answers lines, one that runs beside, and one that logs.
+/// A server of files and one that says what it hears, a program that answers lines, one that runs beside, and one that logs.
 const PODS: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -37,7 +37,9 @@ metadata: { name: web }
 spec:
   terminationGracePeriodSeconds: 1
   containers:
-  - { name: c, image: BOX, command: [tcpsvd, -c, "200", "0.0.0.0", "9000", cat] }
+  - name: c
+    image: BOX
+    command: [sh, -c, "mkdir /www && httpd -p 9000 -h /www && exec nc -ll -p 9001 -e cat"]
 ---
 apiVersion: v1
 kind: Pod
@@ -113,14 +115,22 @@ async fn commands_run_in_containers_whatever_the_protocol() {
     scenario(ClusterOptions::for_test("streams-commands").unwrap(), async |cluster| {
         start(cluster).await;
         for protocol in BOTH {
-            eprintln!("{protocol:?}");
+            let begun = tokio::time::Instant::now();
+            let step = |what: &str| eprintln!("{protocol:?} {what}: {:?} after the start", begun.elapsed());
             output_and_exit_codes_come_back(cluster, protocol).await;
+            step("output");
             what_cannot_be_run_says_why(cluster, protocol).await;
+            step("refusals");
             much_goes_through_cat_unchanged(cluster, protocol).await;
+            step("cat");
             a_tree_is_copied_there_and_back(cluster, protocol).await;
+            step("cp");
             a_running_process_is_attached_to(cluster, protocol).await;
+            step("attach");
             a_shell_at_a_terminal_hears_of_its_size(cluster, protocol).await;
+            step("terminal");
             a_debugging_container_is_talked_to(cluster, protocol).await;
+            step("debug");
         }
     })
     .await;
@@ -274,21 +284,40 @@ async fn a_debugging_container_is_talked_to(cluster: &Cluster, protocol: Protoco
     terminal.send("echo $((6*7))-there; ps; exit\n").unwrap();
     terminal.expect("\n42-there\r\n", LIMIT).await.unwrap();
     // It sees the processes of the container that it looks at.
-    terminal.expect("tcpsvd", LIMIT).await.unwrap();
+    terminal.expect("httpd", LIMIT).await.unwrap();
     terminal.end(LIMIT).await.unwrap();
 }
 
-/// A port-forward that runs, and its port here.
-async fn forwarded(cluster: &Cluster, protocol: Protocol) -> (Child, u16) {
-    let mut forward = kubectl(cluster, protocol, &["port-forward", "pod/web", ":9000"]);
+/// A port-forward that runs, and the ports here of the server of files and of the echo.
+async fn forwarded(cluster: &Cluster, protocol: Protocol) -> (Child, u16, u16) {
+    let mut forward = kubectl(cluster, protocol, &["port-forward", "pod/web", ":9000", ":9001"]);
     let mut forward = forward.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(forward.stdout.take().unwrap()).lines();
-    let line = timeout(LIMIT, lines.next_line()).await.expect("a line").unwrap().unwrap();
-    let port = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split(' ').next());
-    let port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+    let (mut files, mut echo) = (None, None);
+    while files.is_none() || echo.is_none() {
+        let line = timeout(LIMIT, lines.next_line()).await.expect("a line").unwrap().unwrap();
+        let Some(rest) = line.strip_prefix("Forwarding from 127.0.0.1:") else { continue };
+        let (here, there) = rest.split_once(" -> ").unwrap();
+        *(if there == "9000" { &mut files } else { &mut echo }) = Some(here.parse().unwrap());
+    }
     // kubectl tells each connection; somebody has to read it.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (forward, port)
+    (forward, files.unwrap(), echo.unwrap())
+}
+
+/// Gets the file through a connection of its own.
+async fn fetched(port: u16, expected: std::sync::Arc<Vec<u8>>) {
+    let fetch = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        stream.write_all(b"GET /data HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = Vec::with_capacity(expected.len() + 1024);
+        stream.read_to_end(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = timeout(LONG, fetch).await.expect("the file");
+    let body = answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| &answer[at + 4..]);
+    let body = body.unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(&answer)));
+    assert!(body == *expected, "{} of {} bytes came", body.len(), expected.len());
 }
 
 /// Sends so many bytes, and expects them back.
@@ -315,20 +344,30 @@ async fn ports_are_forwarded_and_other_clients_are_served() {
         start(cluster).await;
         let length = std::env::var(FORWARDED_VARIABLE).ok().and_then(|v| v.parse().ok());
         let length = length.unwrap_or(FORWARDED);
+        let data = std::sync::Arc::new(noise(length, 3));
+        let mut write = cluster.kubectl_command();
+        write.args(["exec", "-i", "web", "--", "sh", "-c", "cat > /www/data"]).stdin(Stdio::piped());
+        let mut write = write.spawn().unwrap();
+        let mut stdin = write.stdin.take().unwrap();
+        timeout(LONG, stdin.write_all(&data)).await.unwrap().unwrap();
+        drop(stdin);
+        assert!(timeout(LIMIT, write.wait()).await.unwrap().unwrap().success());
         for protocol in BOTH {
-            let (mut forward, port) = forwarded(cluster, protocol).await;
+            let (mut forward, files, echo) = forwarded(cluster, protocol).await;
             let begun = tokio::time::Instant::now();
             let mut connections = JoinSet::new();
-            for number in 0..CONNECTIONS {
-                connections.spawn(echoed(port, length, number as u64));
+            for _ in 0..CONNECTIONS {
+                connections.spawn(fetched(files, data.clone()));
             }
             while let Some(done) = connections.join_next().await {
                 done.unwrap();
             }
-            let moved = 2 * CONNECTIONS * length / 1_000_000;
+            let moved = CONNECTIONS * length / 1_000_000;
             eprintln!("{protocol:?}: {moved} MB in {:?}", begun.elapsed());
-            // It goes on with further connections.
-            echoed(port, 10, 99).await;
+            // It goes on with further connections, in both directions.
+            for number in 0..3 {
+                echoed(echo, 3_000_000, number).await;
+            }
             forward.kill().await.unwrap();
         }
         let refused = say(cluster, Protocol::WebSocket, &["port-forward", "pod/none", ":9000"]).await;
@@ -367,15 +406,15 @@ shell.close()
 lines = [l.decode().strip() for l in core.read_namespaced_pod_log(
     "count", "default", follow=True, _preload_content=False)]
 assert lines == ["line %d" % i for i in range(1, 6)], lines
-forward = portforward(core.connect_get_namespaced_pod_portforward, "web", "default", ports="9000")
-connection = forward.socket(9000)
+forward = portforward(core.connect_get_namespaced_pod_portforward, "web", "default", ports="9001")
+connection = forward.socket(9001)
 connection.settimeout(60)
 connection.sendall(b"hello")
 heard = b""
 while len(heard) < 5:
     heard += connection.recv(5 - len(heard))
 assert heard == b"hello", heard
-assert forward.error(9000) is None, forward.error(9000)
+assert forward.error(9001) is None, forward.error(9001)
 connection.close()
 print("done")
 "#;

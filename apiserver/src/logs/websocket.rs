@@ -46,7 +46,8 @@ impl Asked {
         let Some(offer) = offer(&head.headers) else { return Ok(None) };
         let Some(client) = head.extensions.remove::<OnUpgrade>() else { return Ok(None) };
         let offer = offer.map_err(|e| ApiError::bad_request(e.to_string()))?;
-        let known = offer.protocols.iter().find_map(|wanted| [BINARY, BASE64].into_iter().find(|p| p == wanted));
+        let known =
+            offer.protocols.iter().find_map(|wanted| [BINARY, BASE64].into_iter().find(|p| p == wanted));
         if known.is_none() && !offer.protocols.is_empty() {
             let message = format!(
                 "requested protocol(s) are not supported: [{}]; supports [{BINARY} {BASE64}]",
@@ -121,7 +122,8 @@ async fn send<S: AsyncRead + AsyncWrite>(client: S, mut body: Body, encoding: Op
     to.write_all(&close(NORMAL, "", None)).await?;
     to.shutdown().await?;
     // What the client still sends is read: a connection that is closed over it is reset, and the end lost.
-    let _ = timeout(CLOSE_TIMEOUT, async { while from.read(&mut buffer).await.is_ok_and(|n| n > 0) {} }).await;
+    let _ =
+        timeout(CLOSE_TIMEOUT, async { while from.read(&mut buffer).await.is_ok_and(|n| n > 0) {} }).await;
     Ok(())
 }
 

@@ -292,11 +292,27 @@ async fn a_log_comes_over_a_websocket_where_one_is_asked_for() {
 async fn options_of_a_log_that_make_no_sense_are_refused() {
     let (world, _node) = world().await;
     for (query, code, message) in [
-        ("tailLines=-1", 422, "PodLogOptions \"a\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0"),
-        ("limitBytes=0", 422, "PodLogOptions \"a\" is invalid: limitBytes: Invalid value: 0: must be greater than 0"),
+        (
+            "tailLines=-1",
+            422,
+            "PodLogOptions \"a\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            "limitBytes=0",
+            422,
+            "PodLogOptions \"a\" is invalid: limitBytes: Invalid value: 0: must be greater than 0",
+        ),
         ("tailLines=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
-        ("sinceTime=yesterday", 400, "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": it is none"),
-        ("stream=Both", 422, "PodLogOptions \"a\" is invalid: stream: Unsupported value: \"Both\": supported values: \"All\", \"Stderr\", \"Stdout\""),
+        (
+            "sinceTime=yesterday",
+            400,
+            "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": it is none",
+        ),
+        (
+            "stream=Both",
+            422,
+            "PodLogOptions \"a\" is invalid: stream: Unsupported value: \"Both\": supported values: \"All\", \"Stderr\", \"Stdout\"",
+        ),
     ] {
         let refused = world.get(&format!("{PODS}/a/log?{query}")).await.expect(code);
         assert_eq!(refused.message(), message, "{query}");
