@@ -34,9 +34,9 @@ pub(crate) use self::channels::{Channels, ToChannels};
 pub(crate) use self::streams::{Access, Plan, Streams, ToStreams};
 pub(crate) use self::tunnel::{FromTunnel, Plain, ToTunnel};
 use crate::block::{BLOCK, Block, read};
-use crate::upgrade::{Activity, HANDSHAKE, drain};
+use crate::spdy;
+use crate::upgrade::{Activity, FINISH, HANDSHAKE, drain};
 use crate::websocket::{self, Opcode};
-use crate::{spdy, upgrade};
 
 /// How often a quiet client is sent a ping. That keeps what lies between alive, and finds out that a client is gone; it is no traffic.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -200,15 +200,14 @@ where
             if !runtime_writes.write(&session.opening).await || !runtime_writes.flush().await {
                 return Way::Unwritable;
             }
-            shared.ready().await;
-            let to = To { writer: &mut runtime_writes, answers: &shared.to_runtime, pings: false };
+            let to = To { writer: &mut runtime_writes, answers: &shared.to_runtime, is_client: false };
             pump(&mut client_reads, &mut from_client, to, &mut for_runtime, &shared, &shared.to_client).await
         };
         let down = async {
             if !client_writes.write(&session.greeting).await || !client_writes.flush().await {
                 return Way::Unwritable;
             }
-            let to = To { writer: &mut client_writes, answers: &shared.to_client, pings: true };
+            let to = To { writer: &mut client_writes, answers: &shared.to_client, is_client: true };
             pump(&mut runtime_reads, &mut from_runtime, to, &mut for_client, &shared, &shared.to_runtime)
                 .await
         };
@@ -270,17 +269,13 @@ async fn part_with<C: AsyncRead + AsyncWrite>(
         frames.extend(websocket::close(code, reason, None));
         writes.write(&frames).await && writes.flush().await
     };
-    match end {
-        SessionEnd::Done | SessionEnd::Runtime(_) => {
-            if timeout(upgrade::FINISH, words).await == Ok(true) {
-                drain(reads, writes.half).await;
-            }
-        }
-        _ => {
-            if timeout(LAST_WORDS, words).await == Ok(true) {
-                let _ = timeout(LAST_WORDS, writes.half.shutdown()).await;
-            }
-        }
+    // Whoever has done nothing wrong may take the end slowly.
+    let limit = match end {
+        SessionEnd::Done | SessionEnd::Runtime(_) => FINISH,
+        _ => LAST_WORDS,
+    };
+    if timeout(limit, words).await == Ok(true) {
+        drain(reads, writes.half, limit).await;
     }
 }
 
@@ -307,8 +302,8 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 struct To<'a, W> {
     writer: &'a mut Writer<W>,
     answers: &'a Answers,
-    /// Whether it is sent pings.
-    pings: bool,
+    /// Which is sent pings; a runtime has to say that it is ready.
+    is_client: bool,
 }
 
 /// One direction.
@@ -326,7 +321,8 @@ where
 {
     let mut ping_at = Instant::now() + PING_EVERY;
     loop {
-        let ping = async { if to.pings { sleep_until(ping_at).await } else { std::future::pending().await } };
+        let ping =
+            async { if to.is_client { sleep_until(ping_at).await } else { std::future::pending().await } };
         let mut block = tokio::select! {
             // Cancel-safe: nothing is taken before it is given.
             block = read(from) => match block {
@@ -353,6 +349,10 @@ where
                 continue;
             }
         };
+        // Not before: so that the end of a client that goes away meanwhile is seen.
+        if !to.is_client && !*shared.is_ready.borrow() {
+            shared.ready().await;
+        }
         loop {
             let item = match decoder.next(&mut block) {
                 Ok(Some(item)) => item,
@@ -401,6 +401,3 @@ where
         ping_at = Instant::now() + PING_EVERY;
     }
 }
-
-#[cfg(test)]
-mod tests;
