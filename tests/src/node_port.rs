@@ -264,7 +264,7 @@ impl Socket {
         }
     }
 
-    /// Collects what comes in `channel` until it ends with `end`.
+    /// Collects what comes in `channel` until `end` is in it.
     ///
     /// # Errors
     /// The connection ended or broke before that.
@@ -274,8 +274,9 @@ impl Socket {
             let (from, bytes) = self.next().await?;
             if from == channel {
                 got.extend_from_slice(&bytes);
-                if got.ends_with(end.as_bytes()) {
-                    return Ok(String::from_utf8_lossy(&got).into_owned());
+                let text = String::from_utf8_lossy(&got);
+                if text.contains(end) {
+                    return Ok(text.into_owned());
                 }
             }
         }

@@ -42,6 +42,9 @@ use crate::websocket::{self, Opcode};
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long the last words to a client may take that did not close.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long the runtime keeps its connection after the client is gone. Its process sees the end of its input then, and ends by itself:
+/// containerd, when it finds a connection closed, may leave process and input behind (it kills with a context that is cancelled).
+const LINGER: Duration = Duration::from_secs(10);
 /// A normal end.
 const NORMAL: u16 = 1000;
 const PROTOCOL: u16 = 1002;
@@ -94,6 +97,10 @@ pub(crate) trait Encode {
     fn data<'a>(&'a mut self, channel: u8, memory: &'a mut [u8], part: Range<usize>) -> Option<&'a [u8]>;
     /// Tells the peer that nothing more comes in a channel, if it can be told.
     fn end(&mut self, channel: u8) -> Option<Vec<u8>>;
+    /// Tells the peer that nothing more comes at all, as far as it can be told while it still sends.
+    fn end_all(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// What a session is told besides its connections.
@@ -193,9 +200,9 @@ where
     let mut client_writes = Writer { half: client_writes, is_within: false };
     // Whether a close frame of the client has come.
     let mut has_closed = false;
+    let (mut runtime_reads, runtime_writes) = split(runtime);
+    let mut runtime_writes = Writer { half: runtime_writes, is_within: false };
     let end = {
-        let (mut runtime_reads, runtime_writes) = split(runtime);
-        let mut runtime_writes = Writer { half: runtime_writes, is_within: false };
         let up = async {
             if !runtime_writes.write(&session.opening).await || !runtime_writes.flush().await {
                 return Way::Unwritable;
@@ -237,8 +244,47 @@ where
             () = shared.activity.ceased(session.idle) => SessionEnd::Idle,
         }
     };
-    part_with(client_reads, client_writes, &end, has_closed, &session).await;
+    let parting = part_with(client_reads, client_writes, &end, has_closed, &session);
+    if matches!(end, SessionEnd::Done | SessionEnd::Runtime(_)) {
+        drop((runtime_reads, runtime_writes));
+        parting.await;
+    } else {
+        let letting = let_go(runtime_reads, runtime_writes, from_runtime, for_runtime, &shared);
+        tokio::join!(parting, timeout(LINGER, letting)).0;
+    }
     end
+}
+
+/// Ends what a runtime is sent, and waits until it is done; what it still sends is thrown away.
+async fn let_go<R: AsyncRead + AsyncWrite>(
+    mut reads: ReadHalf<R>,
+    mut writes: Writer<WriteHalf<R>>,
+    mut decoder: impl Decode,
+    mut encoder: impl Encode,
+    shared: &Shared,
+) {
+    let ending = encoder.end_all();
+    if ending.is_empty() || writes.is_within {
+        return;
+    }
+    let mut is_told = false;
+    loop {
+        // Before that it would be thrown away.
+        if *shared.is_ready.borrow() && !std::mem::replace(&mut is_told, true) {
+            let told = writes.write(&ending).await && writes.flush().await;
+            if !told {
+                return;
+            }
+        }
+        let Ok(Some(mut block)) = read(&mut reads).await else { return };
+        while let Ok(Some(item)) = decoder.next(&mut block) {
+            match item {
+                Item::Ready => _ = shared.is_ready.send_replace(true),
+                Item::Done => return,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The last words to the client.

@@ -54,6 +54,9 @@ async fn a_thousand_broken_sessions_leave_no_task_and_no_descriptor() {
                 // The client, before the streams are there.
                 0 => {
                     drop(client);
+                    taken.accept(3).await.unwrap();
+                    taken.next().await.unwrap().expect("the end of the input");
+                    drop(taken);
                     served.await.unwrap()
                 }
                 // The client, in the middle of a frame.
@@ -61,6 +64,8 @@ async fn a_thousand_broken_sessions_leave_no_task_and_no_descriptor() {
                     taken.accept(3).await.unwrap();
                     client.write_all(&[0x82, 0xff, 0, 0, 0, 0, 0, 1]).await.unwrap();
                     drop(client);
+                    taken.next().await.unwrap().expect("the end of the input");
+                    drop(taken);
                     served.await.unwrap()
                 }
                 // The runtime.
@@ -75,7 +80,7 @@ async fn a_thousand_broken_sessions_leave_no_task_and_no_descriptor() {
                     taken.accept(3).await.unwrap();
                     client.write_all(&[0xff; 64]).await.unwrap();
                     client.read_to_end(&mut Vec::new()).await.unwrap();
-                    drop(client);
+                    drop((client, taken));
                     served.await.unwrap()
                 }
                 // The daemon.

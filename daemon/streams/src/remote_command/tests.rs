@@ -159,6 +159,7 @@ async fn text_is_base64_both_ways() {
     assert_eq!(bench.next().await, Message::text("1d29ybGQ="));
     bench.client.send(Message::text("0?")).await.unwrap();
     assert_eq!(code(&bench.next().await), 1002);
+    drop((bench.client, bench.runtime));
     assert!(matches!(bench.session.await.unwrap(), SessionEnd::Malformed(_)));
 }
 
@@ -256,20 +257,43 @@ async fn pings_of_both_sides_are_answered() {
     assert_eq!(bench.runtime.next().await.unwrap(), Some(Got::Ping(2)));
 }
 
-#[tokio::test]
-async fn a_client_that_goes_away_closes_the_runtimes_connection() {
-    let mut bench = begun("v5.channel.k8s.io", ALL).await;
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_ends_the_input_and_then_the_runtimes_connection() {
+    for ends_by_itself in [true, false] {
+        let begin = Instant::now();
+        let mut bench = begun("v5.channel.k8s.io", ALL).await;
+        let stdin = bench.runtime.stream("stdin");
+        drop(bench.client);
+        let end = Got::Data { stream: stdin, bytes: Vec::new(), fin: true };
+        assert_eq!(bench.runtime.next().await.unwrap(), Some(end));
+        if ends_by_itself {
+            for kind in ["stdout", "stderr", "error"] {
+                let stream = bench.runtime.stream(kind);
+                bench.runtime.send(stream, b"too late", true).await.unwrap();
+            }
+        }
+        assert_eq!(bench.session.await.unwrap(), SessionEnd::Client);
+        assert_eq!(bench.runtime.next().await.unwrap(), None);
+        assert_eq!(begin.elapsed().as_secs(), if ends_by_itself { 0 } else { 10 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_input_waits_for_streams_that_are_taken_late() {
+    let mut bench = beginning("v5.channel.k8s.io", ALL).await;
     drop(bench.client);
-    assert_eq!(bench.runtime.next().await.unwrap(), None);
-    assert_eq!(bench.session.await.unwrap(), SessionEnd::Client);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    bench.runtime.accept(4).await.unwrap();
+    let end = Got::Data { stream: bench.runtime.stream("stdin"), bytes: Vec::new(), fin: true };
+    assert_eq!(bench.runtime.next().await.unwrap(), Some(end));
 }
 
 #[tokio::test]
-async fn a_client_that_closes_is_answered_and_the_runtimes_connection_closed() {
+async fn a_client_that_closes_is_answered_at_once() {
     let mut bench = begun("v5.channel.k8s.io", ALL).await;
     bench.client.close(None).await.unwrap();
     assert_eq!(code(&bench.next().await), 1000);
-    assert_eq!(bench.runtime.next().await.unwrap(), None);
+    drop((bench.client, bench.runtime));
     assert_eq!(bench.session.await.unwrap(), SessionEnd::Client);
 }
 
