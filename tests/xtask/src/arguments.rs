@@ -216,7 +216,7 @@ fn command() -> clap::Command {
                 .arg(
                     Arg::new("part")
                         .num_args(0..)
-                        .value_parser(["pods", "burst", "hollow", "store"])
+                        .value_parser(["pods", "burst", "hollow", "store", "streams"])
                         .help("Only these: pods and bursts on containerd, the daemon alone, the API server"),
                 ),
         )
