@@ -125,7 +125,7 @@ pub(super) async fn exec(context: &Context, found: &Found, asked: Asked) -> Repl
         stdout: options.stdout,
         stderr: options.stderr,
     };
-    let url = async { context.cri.exec(request).await };
+    let url = async || context.cri.exec(request.clone()).await;
     remote_command(context, asked, options, url).await
 }
 
@@ -155,7 +155,7 @@ pub(super) async fn attach(context: &Context, found: &Found, asked: Asked) -> Re
         stdout: options.stdout,
         stderr: options.stderr,
     };
-    let url = async { context.cri.attach(request).await };
+    let url = async || context.cri.attach(request.clone()).await;
     remote_command(context, asked, options, url).await
 }
 
@@ -164,24 +164,31 @@ async fn remote_command(
     context: &Context,
     mut asked: Asked,
     options: command::Options,
-    url: impl Future<Output = Result<String, CallError>>,
+    url: impl AsyncFn() -> Result<String, CallError>,
 ) -> Reply {
     let (client, admitted) = match begin(context, &mut asked) {
         Ok(begun) => begun,
         Err(refusal) => return refusal,
     };
     let offer = match client.spoken {
-        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, url).await,
+        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, &url).await,
         Spoken::WebSocket(offer) => offer,
     };
     let Some((protocol, name)) = command::Protocol::choose(&offer.protocols) else {
         return client::unknown_protocols(&offer.protocols, &command::Protocol::names());
     };
-    let url = match url_of(url).await {
+    let first = match url_of(&url).await {
         Ok(url) => url,
         Err(refusal) => return refusal,
     };
-    match command::connect(&url, protocol).await {
+    let connected = match command::connect(&first, protocol).await {
+        Err(error) if error.is_about_protocol() => match url_of(&url).await {
+            Ok(url) => command::connect_websocket(&url, protocol).await,
+            Err(refusal) => return refusal,
+        },
+        connected => connected,
+    };
+    match connected {
         Ok(runtime) => {
             let idle = context.config.streaming_connection_idle_timeout.to_std();
             admitted.run(asked.uri().path().to_owned(), client.upgrade, move |client| {
@@ -224,20 +231,29 @@ pub(super) async fn port_forward(context: &Context, found: &Found, mut asked: As
         Err(refusal) => return refusal,
     };
     let port = wanted.iter().map(|port| i32::from(*port)).collect();
-    let url =
-        async { context.cri.port_forward(v1::PortForwardRequest { pod_sandbox_id: sandbox, port }).await };
+    let request = v1::PortForwardRequest { pod_sandbox_id: sandbox, port };
+    let url = async || context.cri.port_forward(request.clone()).await;
     let offer = match client.spoken {
-        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, url).await,
+        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, &url).await,
         Spoken::WebSocket(offer) => offer,
     };
     let Some(Some((protocol, name))) = chosen else {
         return client::unknown_protocols(&offer.protocols, &ports::Protocol::names());
     };
-    let url = match url_of(url).await {
+    let first = match url_of(&url).await {
         Ok(url) => url,
         Err(refusal) => return refusal,
     };
-    match ports::connect(&url, protocol).await {
+    let connected = match ports::connect(&first).await {
+        Err(error) if error.is_about_protocol() && protocol != ports::Protocol::Tunnel => {
+            match url_of(&url).await {
+                Ok(url) => ports::connect_websocket(&url).await,
+                Err(refusal) => return refusal,
+            }
+        }
+        connected => connected,
+    };
+    match connected {
         Ok(runtime) => {
             let idle = context.config.streaming_connection_idle_timeout.to_std();
             admitted.run(asked.uri().path().to_owned(), client.upgrade, move |client| async move {
@@ -282,7 +298,7 @@ async fn relayed(
     asked: &Asked,
     client: OnUpgrade,
     admitted: Admitted,
-    url: impl Future<Output = Result<String, CallError>>,
+    url: &impl AsyncFn() -> Result<String, CallError>,
 ) -> Reply {
     let url = match url_of(url).await {
         Ok(url) => url,
@@ -305,8 +321,9 @@ async fn relayed(
     }
 }
 
-async fn url_of(url: impl Future<Output = Result<String, CallError>>) -> Result<Uri, Reply> {
-    let url = url.await.map_err(|error| failed(&error))?;
+/// Asks the runtime for a URL, which is good for one connection.
+async fn url_of(url: &impl AsyncFn() -> Result<String, CallError>) -> Result<Uri, Reply> {
+    let url = url().await.map_err(|error| failed(&error))?;
     url.parse().map_err(|error| {
         let why = format!("the container runtime's URL {url:?} cannot be used: {error}");
         reply::text(StatusCode::INTERNAL_SERVER_ERROR, why)

@@ -45,6 +45,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long the runtime keeps its connection after the client is gone. Its process sees the end of its input then, and ends by itself:
 /// containerd, when it finds a connection closed, may leave process and input behind (it kills with a context that is cancelled).
 const LINGER: Duration = Duration::from_secs(10);
+const CLOSED: &str = "the container runtime has closed the connection";
 /// A normal end.
 const NORMAL: u16 = 1000;
 const PROTOCOL: u16 = 1002;
@@ -210,6 +211,13 @@ where
             let to = To { writer: &mut runtime_writes, answers: &shared.to_runtime, is_client: false };
             pump(&mut client_reads, &mut from_client, to, &mut for_runtime, &shared, &shared.to_client).await
         };
+        let up = async {
+            match up.await {
+                // What the runtime has sent before it closed is still to be read: the other direction comes to that end.
+                Way::Unwritable => std::future::pending().await,
+                way => way,
+            }
+        };
         let down = async {
             if !client_writes.write(&session.greeting).await || !client_writes.flush().await {
                 return Way::Unwritable;
@@ -231,12 +239,11 @@ where
                 }
                 Way::Closed => SessionEnd::Client,
                 Way::Malformed(error) => SessionEnd::Malformed(error.to_string()),
-                // What the runtime has sent before it closed is still to be read: the other direction comes to that end.
-                Way::Unwritable => std::future::pending().await,
+                Way::Unwritable => SessionEnd::Runtime(CLOSED.to_owned()),
             },
             way = down => match way {
                 Way::Done => SessionEnd::Done,
-                Way::Closed => SessionEnd::Runtime("the container runtime has closed the connection".to_owned()),
+                Way::Closed => SessionEnd::Runtime(CLOSED.to_owned()),
                 Way::Malformed(error) => SessionEnd::Runtime(format!("from the container runtime: {error}")),
                 Way::Unwritable => SessionEnd::Client,
             },

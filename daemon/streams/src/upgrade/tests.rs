@@ -34,6 +34,7 @@ async fn a_refusal_says_what_the_server_said() {
     let runtime = Runtime::start().await.unwrap();
     let refused = connect(Method::GET, &runtime.url("/"), "h3", &HeaderMap::new()).await.unwrap_err();
     assert!(matches!(refused, ConnectError::Refused { status: StatusCode::FORBIDDEN, .. }), "{refused:?}");
+    assert!(refused.is_about_protocol(), "something else may be spoken there");
     for url in ["https://127.0.0.1:1/", "/exec/token"] {
         let refused = connect(Method::GET, &url.parse().unwrap(), "SPDY/3.1", &HeaderMap::new()).await;
         assert!(matches!(refused, Err(ConnectError::Url(_))), "{url}");
