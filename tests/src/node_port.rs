@@ -120,6 +120,15 @@ impl NodePort {
     /// # Errors
     /// It was refused, or has another sub-protocol.
     pub async fn socket(&self, path: &str, protocol: &'static str) -> Result<Socket, PortError> {
+        let connection = self.raw_socket(path, protocol).await?;
+        Ok(Socket(WebSocketStream::from_raw_socket(connection, Role::Client, None).await))
+    }
+
+    /// The same before anything reads its frames.
+    ///
+    /// # Errors
+    /// As [`Self::socket`].
+    pub async fn raw_socket(&self, path: &str, protocol: &'static str) -> Result<Connection, PortError> {
         let mut headers = HeaderMap::new();
         let fixed = [("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="), ("sec-websocket-version", "13")];
         for (name, value) in fixed {
@@ -133,7 +142,7 @@ impl NodePort {
         {
             return Err(unanswered(format!("a handshake with {answer:?}")));
         }
-        Ok(Socket(WebSocketStream::from_raw_socket(connection, Role::Client, None).await))
+        Ok(connection)
     }
 
     async fn exchange(
@@ -264,7 +273,7 @@ impl Socket {
         }
     }
 
-    /// Collects what comes in `channel` until it ends with `end`.
+    /// Collects what comes in `channel` until `end` is in it.
     ///
     /// # Errors
     /// The connection ended or broke before that.
@@ -274,8 +283,9 @@ impl Socket {
             let (from, bytes) = self.next().await?;
             if from == channel {
                 got.extend_from_slice(&bytes);
-                if got.ends_with(end.as_bytes()) {
-                    return Ok(String::from_utf8_lossy(&got).into_owned());
+                let text = String::from_utf8_lossy(&got);
+                if text.contains(end) {
+                    return Ok(text.into_owned());
                 }
             }
         }

@@ -207,7 +207,7 @@ async fn terminal(port: &NodePort) {
                 "while [ \"$(stty size)\" != '{height} {width}' ]; do sleep 0.1; done; stty size >&2\n"
             );
             socket.send(0, ask.as_bytes()).await?;
-            socket.until(1, &format!("{wanted}/ # ")).await?;
+            socket.until(1, &wanted).await?;
         }
         socket.send(0, b"exit 3\n").await?;
         let outcome = socket.finish().await?;
@@ -225,7 +225,7 @@ async fn attach(port: &NodePort) {
         // The container has a terminal, whatever is asked for.
         let mut socket = port.socket(&path("attach", "shell", "input=1&output=1&error=1"), V4).await?;
         socket.send(0, b"tty\n").await?;
-        socket.until(1, "/dev/pts/0\r\n/ # ").await?;
+        socket.until(1, "/dev/pts/0\r\n").await?;
         Ok(())
     })
     .await;

@@ -106,6 +106,29 @@ impl Admitted {
     }
 }
 
+/// What the runtime is asked to stream.
+enum Wanted {
+    Exec(v1::ExecRequest),
+    Attach(v1::AttachRequest),
+    PortForward(v1::PortForwardRequest),
+}
+
+impl Wanted {
+    /// Asks the runtime for a URL, which is good for one connection.
+    async fn url(&self, context: &Context) -> Result<Uri, Reply> {
+        let asked = match self {
+            Self::Exec(request) => context.cri.exec(request.clone()).await,
+            Self::Attach(request) => context.cri.attach(request.clone()).await,
+            Self::PortForward(request) => context.cri.port_forward(request.clone()).await,
+        };
+        let url = asked.map_err(|error| failed(&error))?;
+        url.parse().map_err(|error| {
+            let why = format!("the container runtime's URL {url:?} cannot be used: {error}");
+            reply::text(StatusCode::INTERNAL_SERVER_ERROR, why)
+        })
+    }
+}
+
 /// `/exec/...`
 pub(super) async fn exec(context: &Context, found: &Found, asked: Asked) -> Reply {
     let query = asked.uri().query().unwrap_or_default();
@@ -120,16 +143,15 @@ pub(super) async fn exec(context: &Context, found: &Found, asked: Asked) -> Repl
     let Some(id) = target::running(&pod, name) else {
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, target::not_found(name));
     };
-    let request = v1::ExecRequest {
+    let wanted = Wanted::Exec(v1::ExecRequest {
         container_id: id,
         cmd: command,
         tty: options.tty,
         stdin: options.stdin,
         stdout: options.stdout,
         stderr: options.stderr,
-    };
-    let url = async { context.cri.exec(request).await };
-    remote_command(context, asked, options, url).await
+    });
+    remote_command(context, asked, options, wanted).await
 }
 
 /// `/attach/...`
@@ -151,15 +173,14 @@ pub(super) async fn attach(context: &Context, found: &Found, asked: Asked) -> Re
         Ok((options, _)) => options,
         Err(why) => return reply::text(StatusCode::BAD_REQUEST, why),
     };
-    let request = v1::AttachRequest {
+    let wanted = Wanted::Attach(v1::AttachRequest {
         container_id: id,
         stdin: options.stdin,
         tty: options.tty,
         stdout: options.stdout,
         stderr: options.stderr,
-    };
-    let url = async { context.cri.attach(request).await };
-    remote_command(context, asked, options, url).await
+    });
+    remote_command(context, asked, options, wanted).await
 }
 
 /// What exec and attach have in common.
@@ -167,24 +188,31 @@ async fn remote_command(
     context: &Context,
     mut asked: Asked,
     options: command::Options,
-    url: impl Future<Output = Result<String, CallError>>,
+    wanted: Wanted,
 ) -> Reply {
     let (client, admitted) = match begin(context, &mut asked) {
         Ok(begun) => begun,
         Err(refusal) => return refusal,
     };
     let offer = match client.spoken {
-        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, url).await,
+        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, &wanted).await,
         Spoken::WebSocket(offer) => offer,
     };
     let Some((protocol, name)) = command::Protocol::choose(&offer.protocols) else {
         return client::unknown_protocols(&offer.protocols, &command::Protocol::names());
     };
-    let url = match url_of(url).await {
+    let first = match wanted.url(context).await {
         Ok(url) => url,
         Err(refusal) => return refusal,
     };
-    match command::connect(&url, protocol).await {
+    let connected = match command::connect(&first, protocol).await {
+        Err(error) if error.is_about_protocol() => match wanted.url(context).await {
+            Ok(url) => command::connect_websocket(&url, protocol).await,
+            Err(refusal) => return refusal,
+        },
+        connected => connected,
+    };
+    match connected {
         Ok(runtime) => {
             let idle = context.config.streaming_connection_idle_timeout.to_std();
             admitted.run(asked.uri().path().to_owned(), client.upgrade, move |client| {
@@ -227,20 +255,28 @@ pub(super) async fn port_forward(context: &Context, found: &Found, mut asked: As
         Err(refusal) => return refusal,
     };
     let port = wanted.iter().map(|port| i32::from(*port)).collect();
-    let url =
-        async { context.cri.port_forward(v1::PortForwardRequest { pod_sandbox_id: sandbox, port }).await };
+    let stream = Wanted::PortForward(v1::PortForwardRequest { pod_sandbox_id: sandbox, port });
     let offer = match client.spoken {
-        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, url).await,
+        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, &stream).await,
         Spoken::WebSocket(offer) => offer,
     };
     let Some(Some((protocol, name))) = chosen else {
         return client::unknown_protocols(&offer.protocols, &ports::Protocol::names());
     };
-    let url = match url_of(url).await {
+    let first = match stream.url(context).await {
         Ok(url) => url,
         Err(refusal) => return refusal,
     };
-    match ports::connect(&url, protocol).await {
+    let connected = match ports::connect(&first).await {
+        Err(error) if error.is_about_protocol() && protocol != ports::Protocol::Tunnel => {
+            match stream.url(context).await {
+                Ok(url) => ports::connect_websocket(&url).await,
+                Err(refusal) => return refusal,
+            }
+        }
+        connected => connected,
+    };
+    match connected {
         Ok(runtime) => {
             let idle = context.config.streaming_connection_idle_timeout.to_std();
             admitted.run(asked.uri().path().to_owned(), client.upgrade, move |client| async move {
@@ -285,9 +321,9 @@ async fn relayed(
     asked: &Asked,
     client: OnUpgrade,
     admitted: Admitted,
-    url: impl Future<Output = Result<String, CallError>>,
+    wanted: &Wanted,
 ) -> Reply {
-    let url = match url_of(url).await {
+    let url = match wanted.url(context).await {
         Ok(url) => url,
         Err(refusal) => return refusal,
     };
@@ -306,14 +342,6 @@ async fn relayed(
         }
         Err(error) => refused(error),
     }
-}
-
-async fn url_of(url: impl Future<Output = Result<String, CallError>>) -> Result<Uri, Reply> {
-    let url = url.await.map_err(|error| failed(&error))?;
-    url.parse().map_err(|error| {
-        let why = format!("the container runtime's URL {url:?} cannot be used: {error}");
-        reply::text(StatusCode::INTERNAL_SERVER_ERROR, why)
-    })
 }
 
 /// The runtime's call was refused.

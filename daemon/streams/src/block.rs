@@ -36,15 +36,6 @@ impl Block {
         Self { memory, start: HEADROOM, end: HEADROOM }
     }
 
-    /// A block that holds `bytes`, of at most [`BLOCK`].
-    #[cfg(test)]
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        let mut block = Self::new();
-        block.end = HEADROOM + bytes.len();
-        block.memory[HEADROOM..block.end].copy_from_slice(bytes);
-        block
-    }
-
     /// All of the memory: what was read, what is before it, and what was passed on already.
     pub(crate) fn memory(&mut self) -> &mut [u8] {
         &mut self.memory

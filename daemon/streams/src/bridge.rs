@@ -34,14 +34,18 @@ pub(crate) use self::channels::{Channels, ToChannels};
 pub(crate) use self::streams::{Access, Plan, Streams, ToStreams};
 pub(crate) use self::tunnel::{FromTunnel, Plain, ToTunnel};
 use crate::block::{BLOCK, Block, read};
-use crate::upgrade::{Activity, HANDSHAKE, drain};
+use crate::spdy;
+use crate::upgrade::{Activity, FINISH, HANDSHAKE, drain};
 use crate::websocket::{self, Opcode};
-use crate::{spdy, upgrade};
 
 /// How often a quiet client is sent a ping. That keeps what lies between alive, and finds out that a client is gone; it is no traffic.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long the last words to a client may take that did not close.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long the runtime keeps its connection after the client is gone. Its process sees the end of its input then, and ends by itself:
+/// containerd, when it finds a connection closed, may leave process and input behind (it kills with a context that is cancelled).
+const LINGER: Duration = Duration::from_secs(10);
+const CLOSED: &str = "the container runtime has closed the connection";
 /// A normal end.
 const NORMAL: u16 = 1000;
 const PROTOCOL: u16 = 1002;
@@ -94,6 +98,10 @@ pub(crate) trait Encode {
     fn data<'a>(&'a mut self, channel: u8, memory: &'a mut [u8], part: Range<usize>) -> Option<&'a [u8]>;
     /// Tells the peer that nothing more comes in a channel, if it can be told.
     fn end(&mut self, channel: u8) -> Option<Vec<u8>>;
+    /// Tells the peer that nothing more comes at all, as far as it can be told while it still sends.
+    fn end_all(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// What a session is told besides its connections.
@@ -193,22 +201,28 @@ where
     let mut client_writes = Writer { half: client_writes, is_within: false };
     // Whether a close frame of the client has come.
     let mut has_closed = false;
+    let (mut runtime_reads, runtime_writes) = split(runtime);
+    let mut runtime_writes = Writer { half: runtime_writes, is_within: false };
     let end = {
-        let (mut runtime_reads, runtime_writes) = split(runtime);
-        let mut runtime_writes = Writer { half: runtime_writes, is_within: false };
         let up = async {
             if !runtime_writes.write(&session.opening).await || !runtime_writes.flush().await {
                 return Way::Unwritable;
             }
-            shared.ready().await;
-            let to = To { writer: &mut runtime_writes, answers: &shared.to_runtime, pings: false };
+            let to = To { writer: &mut runtime_writes, answers: &shared.to_runtime, is_client: false };
             pump(&mut client_reads, &mut from_client, to, &mut for_runtime, &shared, &shared.to_client).await
+        };
+        let up = async {
+            match up.await {
+                // What the runtime has sent before it closed is still to be read: the other direction comes to that end.
+                Way::Unwritable => std::future::pending().await,
+                way => way,
+            }
         };
         let down = async {
             if !client_writes.write(&session.greeting).await || !client_writes.flush().await {
                 return Way::Unwritable;
             }
-            let to = To { writer: &mut client_writes, answers: &shared.to_client, pings: true };
+            let to = To { writer: &mut client_writes, answers: &shared.to_client, is_client: true };
             pump(&mut runtime_reads, &mut from_runtime, to, &mut for_client, &shared, &shared.to_runtime)
                 .await
         };
@@ -225,12 +239,11 @@ where
                 }
                 Way::Closed => SessionEnd::Client,
                 Way::Malformed(error) => SessionEnd::Malformed(error.to_string()),
-                // What the runtime has sent before it closed is still to be read: the other direction comes to that end.
-                Way::Unwritable => std::future::pending().await,
+                Way::Unwritable => SessionEnd::Runtime(CLOSED.to_owned()),
             },
             way = down => match way {
                 Way::Done => SessionEnd::Done,
-                Way::Closed => SessionEnd::Runtime("the container runtime has closed the connection".to_owned()),
+                Way::Closed => SessionEnd::Runtime(CLOSED.to_owned()),
                 Way::Malformed(error) => SessionEnd::Runtime(format!("from the container runtime: {error}")),
                 Way::Unwritable => SessionEnd::Client,
             },
@@ -238,8 +251,47 @@ where
             () = shared.activity.ceased(session.idle) => SessionEnd::Idle,
         }
     };
-    part_with(client_reads, client_writes, &end, has_closed, &session).await;
+    let parting = part_with(client_reads, client_writes, &end, has_closed, &session);
+    if matches!(end, SessionEnd::Done | SessionEnd::Runtime(_)) {
+        drop((runtime_reads, runtime_writes));
+        parting.await;
+    } else {
+        let letting = let_go(runtime_reads, runtime_writes, from_runtime, for_runtime, &shared);
+        tokio::join!(parting, timeout(LINGER, letting)).0;
+    }
     end
+}
+
+/// Ends what a runtime is sent, and waits until it is done; what it still sends is thrown away.
+async fn let_go<R: AsyncRead + AsyncWrite>(
+    mut reads: ReadHalf<R>,
+    mut writes: Writer<WriteHalf<R>>,
+    mut decoder: impl Decode,
+    mut encoder: impl Encode,
+    shared: &Shared,
+) {
+    let ending = encoder.end_all();
+    if ending.is_empty() || writes.is_within {
+        return;
+    }
+    let mut is_told = false;
+    loop {
+        // Before that it would be thrown away.
+        if *shared.is_ready.borrow() && !std::mem::replace(&mut is_told, true) {
+            let told = writes.write(&ending).await && writes.flush().await;
+            if !told {
+                return;
+            }
+        }
+        let Ok(Some(mut block)) = read(&mut reads).await else { return };
+        while let Ok(Some(item)) = decoder.next(&mut block) {
+            match item {
+                Item::Ready => _ = shared.is_ready.send_replace(true),
+                Item::Done => return,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The last words to the client.
@@ -270,17 +322,13 @@ async fn part_with<C: AsyncRead + AsyncWrite>(
         frames.extend(websocket::close(code, reason, None));
         writes.write(&frames).await && writes.flush().await
     };
-    match end {
-        SessionEnd::Done | SessionEnd::Runtime(_) => {
-            if timeout(upgrade::FINISH, words).await == Ok(true) {
-                drain(reads, writes.half).await;
-            }
-        }
-        _ => {
-            if timeout(LAST_WORDS, words).await == Ok(true) {
-                let _ = timeout(LAST_WORDS, writes.half.shutdown()).await;
-            }
-        }
+    // Whoever has done nothing wrong may take the end slowly.
+    let limit = match end {
+        SessionEnd::Done | SessionEnd::Runtime(_) => FINISH,
+        _ => LAST_WORDS,
+    };
+    if timeout(limit, words).await == Ok(true) {
+        drain(reads, writes.half, limit).await;
     }
 }
 
@@ -307,8 +355,8 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 struct To<'a, W> {
     writer: &'a mut Writer<W>,
     answers: &'a Answers,
-    /// Whether it is sent pings.
-    pings: bool,
+    /// Which is sent pings; a runtime has to say that it is ready.
+    is_client: bool,
 }
 
 /// One direction.
@@ -326,7 +374,8 @@ where
 {
     let mut ping_at = Instant::now() + PING_EVERY;
     loop {
-        let ping = async { if to.pings { sleep_until(ping_at).await } else { std::future::pending().await } };
+        let ping =
+            async { if to.is_client { sleep_until(ping_at).await } else { std::future::pending().await } };
         let mut block = tokio::select! {
             // Cancel-safe: nothing is taken before it is given.
             block = read(from) => match block {
@@ -353,6 +402,10 @@ where
                 continue;
             }
         };
+        // Not before: so that the end of a client that goes away meanwhile is seen.
+        if !to.is_client && !*shared.is_ready.borrow() {
+            shared.ready().await;
+        }
         loop {
             let item = match decoder.next(&mut block) {
                 Ok(Some(item)) => item,
@@ -401,6 +454,3 @@ where
         ping_at = Instant::now() + PING_EVERY;
     }
 }
-
-#[cfg(test)]
-mod tests;

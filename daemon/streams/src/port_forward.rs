@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
-use http::{Method, StatusCode, Uri};
+use http::{Method, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::bridge::{
@@ -69,27 +69,24 @@ enum Spoken<R> {
     WebSocket(R),
 }
 
-/// Connects to the URL that the runtime has given for a pod.
+/// Connects with SPDY to the URL that the runtime has given for a pod.
 ///
 /// # Errors
-/// It cannot be reached, or does not speak what is needed: a tunnel ends in SPDY, channels in SPDY or a WebSocket.
-pub async fn connect(url: &Uri, protocol: Protocol) -> Result<Runtime, ConnectError> {
+/// It cannot be reached, or refuses. Where it refuses the protocol and the client speaks in channels, [`connect_websocket`] may do, with
+/// another URL: each is good for one try.
+pub async fn connect(url: &Uri) -> Result<Runtime, ConnectError> {
     let mut headers = HeaderMap::new();
     headers.insert(STREAM_PROTOCOL, HeaderValue::from_static("portforward.k8s.io"));
-    match upgrade::connect(Method::POST, url, "SPDY/3.1", &headers).await {
-        Ok((_, connection)) => Ok(Runtime(Spoken::Spdy(connection))),
-        Err(ConnectError::Refused {
-            status:
-                StatusCode::BAD_REQUEST
-                | StatusCode::FORBIDDEN
-                | StatusCode::UPGRADE_REQUIRED
-                | StatusCode::NOT_IMPLEMENTED,
-            ..
-        }) if protocol != Protocol::Tunnel => {
-            websocket(url, BINARY).await.map(|connection| Runtime(Spoken::WebSocket(connection)))
-        }
-        Err(error) => Err(error),
-    }
+    let (_, connection) = upgrade::connect(Method::POST, url, "SPDY/3.1", &headers).await?;
+    Ok(Runtime(Spoken::Spdy(connection)))
+}
+
+/// Connects with a WebSocket, for a client that speaks in channels.
+///
+/// # Errors
+/// It cannot be reached, or refuses.
+pub async fn connect_websocket(url: &Uri) -> Result<Runtime, ConnectError> {
+    Ok(Runtime(Spoken::WebSocket(websocket(url, BINARY).await?)))
 }
 
 /// Passes a session on until it has ended. `ports` are those of the request, at most [`PORTS`]; `idle` as with

@@ -17,7 +17,7 @@ use std::time::Duration;
 use http::header::{
     HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
 };
-use http::{Method, StatusCode, Uri};
+use http::{Method, Uri};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -108,28 +108,24 @@ enum Spoken<R> {
     WebSocket(R),
 }
 
-/// Connects to the URL that the runtime has given for a process.
+/// Connects with SPDY to the URL that the runtime has given for a process.
 ///
 /// # Errors
-/// It cannot be reached, or speaks neither SPDY nor WebSockets.
+/// It cannot be reached, or refuses. Where it refuses the protocol, [`connect_websocket`] may do, with another URL: each is good for one try.
 pub async fn connect(url: &Uri, protocol: Protocol) -> Result<Runtime, ConnectError> {
     let mut headers = HeaderMap::new();
     headers.insert(STREAM_PROTOCOL, HeaderValue::from_static(protocol.spdy_name()));
-    match upgrade::connect(Method::POST, url, "SPDY/3.1", &headers).await {
-        Ok((_, connection)) => Ok(Runtime(Spoken::Spdy(connection))),
-        // What it says to a request that it has no handler for. Anything else is about the process.
-        Err(ConnectError::Refused {
-            status:
-                StatusCode::BAD_REQUEST
-                | StatusCode::FORBIDDEN
-                | StatusCode::UPGRADE_REQUIRED
-                | StatusCode::NOT_IMPLEMENTED,
-            ..
-        }) => websocket(url, protocol.websocket_name())
-            .await
-            .map(|connection| Runtime(Spoken::WebSocket(connection))),
-        Err(error) => Err(error),
-    }
+    let (_, connection) = upgrade::connect(Method::POST, url, "SPDY/3.1", &headers).await?;
+    Ok(Runtime(Spoken::Spdy(connection)))
+}
+
+/// Connects with a WebSocket, in which the end of the input cannot be told.
+///
+/// # Errors
+/// It cannot be reached, or refuses.
+pub async fn connect_websocket(url: &Uri, protocol: Protocol) -> Result<Runtime, ConnectError> {
+    let connection = websocket(url, protocol.websocket_name()).await?;
+    Ok(Runtime(Spoken::WebSocket(connection)))
 }
 
 /// Asks a runtime for a WebSocket.

@@ -77,6 +77,20 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// Whether the server refuses what was to be spoken, and may speak something else.
+    #[must_use]
+    pub fn is_about_protocol(&self) -> bool {
+        let refusals = [
+            StatusCode::BAD_REQUEST,
+            StatusCode::FORBIDDEN,
+            StatusCode::UPGRADE_REQUIRED,
+            StatusCode::NOT_IMPLEMENTED,
+        ];
+        matches!(self, Self::Refused { status, .. } if refusals.contains(status))
+    }
+}
+
 /// Connects to `url` and asks for `protocol`; the server's answer and the connection behind it.
 ///
 /// Only plain `http` is spoken. No task is left behind, whatever happens.

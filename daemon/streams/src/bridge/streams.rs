@@ -171,4 +171,8 @@ impl Encode for ToStreams {
         self.ended |= 1 << index;
         Some(spdy::data_head(number(index), 0, true).to_vec())
     }
+    fn end_all(&mut self) -> Vec<u8> {
+        let channels: Vec<u8> = self.plan.0.iter().map(|(channel, _)| *channel).collect();
+        channels.into_iter().filter_map(|channel| self.end(channel)).flatten().collect()
+    }
 }

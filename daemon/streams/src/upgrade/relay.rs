@@ -89,7 +89,7 @@ where
         }
     };
     if ended == Ended::Server {
-        drain(from_client, to_client).await;
+        drain(from_client, to_client, FINISH).await;
     }
     ended
 }
@@ -119,11 +119,15 @@ where
 }
 
 /// Closes towards a client and waits, bounded, until it has closed too.
-pub(crate) async fn drain<C: AsyncRead + AsyncWrite>(mut from: ReadHalf<C>, mut to: WriteHalf<C>) {
+pub(crate) async fn drain<C: AsyncRead + AsyncWrite>(
+    mut from: ReadHalf<C>,
+    mut to: WriteHalf<C>,
+    limit: Duration,
+) {
     let closing = async {
         if to.shutdown().await.is_ok() {
             while let Ok(Some(_)) = read(&mut from).await {}
         }
     };
-    let _ = timeout(FINISH, closing).await;
+    let _ = timeout(limit, closing).await;
 }
