@@ -15,6 +15,7 @@ pub mod images;
 pub mod kubeconfig;
 pub mod ledger;
 pub mod lock;
+mod log_rotation;
 pub mod logging;
 pub mod membership;
 mod metrics;

@@ -4,6 +4,7 @@
 //! has few values: what comes from outside is one of a fixed list or `Other`.
 
 mod http;
+pub(crate) mod log_usage;
 mod slis;
 
 use std::sync::Arc;

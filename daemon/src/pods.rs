@@ -33,7 +33,7 @@ use tokio::time::Instant;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use node_task::NodeSide;
 pub(crate) use publisher::Publisher;
-pub(crate) use view::Shown;
+pub(crate) use view::{Running, Shown};
 
 use crate::cgroups::Adopted;
 use crate::clock;

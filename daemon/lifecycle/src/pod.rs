@@ -561,15 +561,16 @@ impl Pod {
             previous: self.status.as_deref().or(self.pod.status.as_ref()),
             now,
         });
-        if self.status.as_deref() == Some(&status) {
-            return;
-        }
-        if self.status.is_none() && self.pod.status.as_ref() == Some(&status) {
-            // The API has it already: after a restart of the daemon nothing is sent again.
-            self.status = Some(Arc::new(status));
-            return;
-        }
+        // What an earlier daemon has told the object shows, and only that: it may have been killed before the API server had it.
+        let is_known = match self.version {
+            0 => self.pod.status.as_ref() == Some(&status),
+            _ => self.status.as_deref() == Some(&status),
+        };
         let status = Arc::new(status);
+        if is_known {
+            self.status = Some(status);
+            return;
+        }
         self.status = Some(Arc::clone(&status));
         self.version += 1;
         out.push(Effect::Publish { version: self.version, status });

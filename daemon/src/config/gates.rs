@@ -136,6 +136,7 @@ const IN_EFFECT: &[&str] = &[
     "MemoryQoS",
     "NodeDeclaredFeatures",
     "PodLevelResources",
+    "PodLogsQuerySplitStreams",
     "PreventStaticPodAPIReferences",
     "QOSReserved",
 ];

@@ -229,10 +229,10 @@ settings! {
     now keep feature_gates "featureGates": BTreeMap<String, bool> = BTreeMap::new();
     now keep fail_swap_on "failSwapOn": bool = true;
     now keep memory_swap "memorySwap": MemorySwap = MemorySwap::default();
-    later zero container_log_max_size "containerLogMaxSize": String = text("10Mi");
-    later keep container_log_max_files "containerLogMaxFiles": i32 = 5;
-    later keep container_log_max_workers "containerLogMaxWorkers": i32 = 1;
-    later zero container_log_monitor_interval "containerLogMonitorInterval": GoDuration = GoDuration::from_secs(10);
+    now zero container_log_max_size "containerLogMaxSize": String = text("10Mi");
+    now keep container_log_max_files "containerLogMaxFiles": i32 = 5;
+    now keep container_log_max_workers "containerLogMaxWorkers": i32 = 1;
+    now zero container_log_monitor_interval "containerLogMonitorInterval": GoDuration = GoDuration::from_secs(10);
     later zero config_map_and_secret_change_detection_strategy "configMapAndSecretChangeDetectionStrategy": String = text("Watch");
     now keep system_reserved "systemReserved": BTreeMap<String, String> = BTreeMap::new();
     now keep kube_reserved "kubeReserved": BTreeMap<String, String> = BTreeMap::new();

@@ -44,13 +44,12 @@ pub(super) struct Connection {
     all: AtomicUsize,
     lasting: AtomicUsize,
     changed: Notify,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    pub(super) fn new(permit: OwnedSemaphorePermit) -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         let (all, lasting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { all, lasting, changed: Notify::new(), _permit: permit })
+        Arc::new(Self { all, lasting, changed: Notify::new() })
     }
 
     /// Whether an answer is under way that lasts.

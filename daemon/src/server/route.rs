@@ -1,5 +1,7 @@
 //! Requests to answers (behaviour.md 35). What is served is the table of [`endpoint`](super::endpoint).
 
+use std::path::PathBuf;
+
 use http::{Method, StatusCode};
 use k8s_openapi::List;
 use k8s_openapi::api::core::v1::Pod;
@@ -7,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::endpoint::{self, DEBUGGING_OFF, Door, Endpoint, Found, Needs, Off, Target};
 use super::reply::{self, Reply};
 use super::{Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, zpages};
+use crate::metrics::log_usage;
 
 /// The answer to somebody who may have it; `found` is the endpoint of the request's path.
 pub(super) async fn answer(context: &Context, door: Door, found: Option<Found>, asked: Asked) -> Reply {
@@ -36,7 +39,7 @@ pub(super) async fn answer(context: &Context, door: Door, found: Option<Found>, 
         Target::HealthzPart => healthz::one(context, door, found.value("check")),
         Target::Pods => reply::json(&List::<Pod> { items: context.pods.pods(), ..List::default() }),
         Target::RunningPods => running_pods::answer(context).await,
-        Target::Metrics => reply::metrics(context.metrics.text()),
+        Target::Metrics => reply::metrics(metrics(context).await),
         Target::Slis if *asked.method() == Method::DELETE => reset(context, door),
         Target::Slis => reply::metrics(context.metrics.slis().text()),
         Target::Configz => reply::json(&context.config.to_configz()),
@@ -79,6 +82,14 @@ fn reset(context: &Context, door: Door) -> Reply {
     }
     context.metrics.slis().reset();
     reply::text(StatusCode::OK, "metrics reset\n")
+}
+
+/// What was counted, and what the logs take now.
+async fn metrics(context: &Context) -> Result<String, prometheus::Error> {
+    let (pods, pod_logs) = (context.pods.pods(), PathBuf::from(&context.config.pod_logs_dir));
+    let logs = tokio::task::spawn_blocking(move || log_usage::text(&pods, &pod_logs)).await;
+    let logs = logs.map_err(|error| prometheus::Error::Msg(error.to_string()))??;
+    Ok(context.metrics.text()? + &logs)
 }
 
 #[cfg(test)]
