@@ -385,6 +385,36 @@ impl Client {
         self.call(&about, deadline, request, |r| async move { client.exec_sync(r).await }).await
     }
 
+    /// Where a command can be run in a container, with its streams: a URL that is good for one connection, soon.
+    pub async fn exec(&self, request: v1::ExecRequest) -> Answer<String> {
+        let about = About::new("Exec", &request.container_id);
+        let mut client = self.runtime.clone();
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.exec(r).await })
+            .await?;
+        about.url(got.url)
+    }
+
+    /// Where the streams of a container's process are, as with [`Self::exec`].
+    pub async fn attach(&self, request: v1::AttachRequest) -> Answer<String> {
+        let about = About::new("Attach", &request.container_id);
+        let mut client = self.runtime.clone();
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.attach(r).await })
+            .await?;
+        about.url(got.url)
+    }
+
+    /// Where ports of a sandbox can be connected to, as with [`Self::exec`].
+    pub async fn port_forward(&self, request: v1::PortForwardRequest) -> Answer<String> {
+        let about = About::new("PortForward", &request.pod_sandbox_id);
+        let mut client = self.runtime.clone();
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move { client.port_forward(r).await })
+            .await?;
+        about.url(got.url)
+    }
+
     /// The image of this name or id; `None` where the node has no such image.
     pub async fn image_status(&self, image: &str) -> Answer<Option<v1::Image>> {
         let about = About::new("ImageStatus", image);
@@ -500,6 +530,10 @@ impl About {
 
     fn id(&self, id: String) -> Answer<String> {
         if id.is_empty() { Err(self.invalid("no id")) } else { Ok(id) }
+    }
+
+    fn url(&self, url: String) -> Answer<String> {
+        if url.is_empty() { Err(self.invalid("no URL")) } else { Ok(url) }
     }
 }
 

@@ -4,7 +4,8 @@
 //! ```text
 //! listen ──TLS──> endpoint ──> access ──────────> route ──┬─ /containerLogs              container_logs ─> streams::logs
 //!   patient        which       who, and may he            ├─ /logs                       node_logs
-//!                  row                                    ├─ /runningpods, /checkpoint   running_pods, checkpoint ─> the runtime
+//!                  row                                    ├─ /exec, /attach, ...         streaming ─> streams, the runtime's URL
+//!                                                         ├─ /runningpods, /checkpoint   running_pods, checkpoint ─> the runtime
 //!   '──────────────────── ongoing ────────────────────────├─ /pods, /configz, /metrics   what the daemon knows
 //!     held until the answer has ended                     ├─ /healthz                    healthz <─ health
 //!                                                         └─ /statusz, /flagz, /debug    zpages, debug
@@ -24,6 +25,7 @@
 //! | `running_pods`, `checkpoint` | what the runtime is asked for |
 //! | `healthz` | whether the daemon is well, as answers |
 //! | `zpages`, `debug` | what runs here, and how much it logs |
+//! | `streaming` | exec, attach, run and port-forward |
 //! | `reply` | responses |
 
 mod access;
@@ -40,6 +42,7 @@ mod reply;
 mod route;
 mod running_pods;
 mod serving;
+mod streaming;
 mod zpages;
 
 use std::collections::BTreeMap;
@@ -61,6 +64,7 @@ use self::access::Access;
 use self::endpoint::Door;
 use self::node_logs::Journal;
 use self::ongoing::Places;
+use self::streaming::Sessions;
 use crate::config::Config;
 use crate::credentials::{SERVER, Store};
 use crate::health::Verdict;
@@ -139,6 +143,7 @@ struct Context {
     metrics: Metrics,
     health: watch::Receiver<Verdict>,
     places: Places,
+    sessions: Sessions,
     about: Arc<About>,
 }
 
@@ -178,8 +183,8 @@ pub(crate) async fn start(
         log_dir: PathBuf::from(NODE_LOGS),
         journal: Journal::new("journalctl", &[]),
     });
-    let places = Places::new();
-    let context = Context { access, config, cri, pods, metrics, health, places, about };
+    let (places, sessions) = (Places::new(), Sessions::new(stop.clone()));
+    let context = Context { access, config, cri, pods, metrics, health, places, sessions, about };
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     if config.healthz_port != 0 {
         let setting = "healthzBindAddress and healthzPort";

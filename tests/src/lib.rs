@@ -7,6 +7,7 @@
 //! | [`cluster`] | all of it put together: up, down, kubectl, faults, waiting |
 //! | [`containerd`] | a containerd with its own root, state, socket and network |
 //! | [`registry`] | a registry of images that misbehaves as it is told |
+//! | [`node_port`] | a client of a node's port 10250 and of the URLs of its runtime, with WebSockets |
 //! | [`network`] | the bridge of a cluster and its addresses |
 //! | [`supervise`] | programs that are kept running |
 //! | [`machine`] | what this machine can and cannot do |
@@ -23,6 +24,7 @@ pub mod containerd;
 pub mod images;
 pub mod machine;
 pub mod network;
+pub mod node_port;
 pub mod progress;
 pub mod registry;
 pub mod supervise;

@@ -24,6 +24,8 @@ struct Entry {
     status: Option<Arc<PodStatus>>,
     /// The containers that run, sorted; `None` until the runtime was looked at.
     running: watch::Sender<Option<Vec<Running>>>,
+    /// The id of the newest sandbox, while it is ready.
+    sandbox: Option<String>,
 }
 
 /// Shared by the pod tasks, which write, and the servers, which read.
@@ -55,10 +57,15 @@ impl Shown {
             running.sort_unstable();
             running
         });
+        let sandbox = machine.observation().and_then(|o| {
+            let newest = o.sandboxes.iter().max_by_key(|s| (s.attempt, s.created_at))?;
+            newest.ready.then(|| newest.id.clone())
+        });
         let changed = self.with(|pods| match pods.get_mut(uid) {
             Some(entry) => {
                 entry.pod = Arc::clone(machine.spec());
                 entry.status = machine.status().cloned();
+                entry.sandbox = sandbox;
                 entry.running.send_if_modified(|old| {
                     let changed = *old != running;
                     *old = running;
@@ -70,6 +77,7 @@ impl Shown {
                     pod: Arc::clone(machine.spec()),
                     status: machine.status().cloned(),
                     running: watch::Sender::new(running),
+                    sandbox,
                 };
                 pods.insert(uid.to_owned(), entry);
                 true
@@ -84,7 +92,8 @@ impl Shown {
     #[cfg(test)]
     pub(crate) fn set(&self, pod: ApiPod, running: Vec<Running>) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let entry = Entry { pod: Arc::new(pod), status: None, running: watch::Sender::new(Some(running)) };
+        let running = watch::Sender::new(Some(running));
+        let entry = Entry { pod: Arc::new(pod), status: None, running, sandbox: None };
         self.with(|pods| pods.insert(uid, entry));
         self.containers.send_replace(());
     }
@@ -109,6 +118,11 @@ impl Shown {
             });
             named.max_by_key(|e| e.running.borrow().as_ref().map_or(0, Vec::len)).map(Entry::merged)
         })
+    }
+
+    /// The sandbox of a pod, if it is ready.
+    pub(crate) fn sandbox(&self, uid: &str) -> Option<String> {
+        self.with(|pods| pods.get(uid)?.sandbox.clone())
     }
 
     /// Tells which containers of a pod run, and when that changes; `None` until the runtime was looked at.

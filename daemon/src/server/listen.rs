@@ -10,6 +10,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{KeepAlive, TcpKeepIdle, TcpKeepInterval};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,6 +47,8 @@ const IDLE: Duration = Duration::from_secs(90);
 /// An HTTP/2 peer that does not answer pings is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING: Duration = Duration::from_secs(15);
+/// Between probes of a quiet connection, and before the first one.
+const KEEP_ALIVE_SECONDS: u32 = 30;
 /// After an error of accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -86,6 +90,13 @@ async fn accept(
                     // Log lines are small and are waited for.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "a connection without TCP_NODELAY");
+                    }
+                    // A client that is gone without a word, while nothing is sent to it, is found out so.
+                    let keep_alive = setsockopt(&stream, KeepAlive, &true)
+                        .and_then(|()| setsockopt(&stream, TcpKeepIdle, &KEEP_ALIVE_SECONDS))
+                        .and_then(|()| setsockopt(&stream, TcpKeepInterval, &KEEP_ALIVE_SECONDS));
+                    if let Err(error) = keep_alive {
+                        tracing::debug!(%error, "a connection without keep-alive");
                     }
                     serve(stream, permit, stop.clone());
                 }

@@ -17,8 +17,8 @@ use crate::metrics::Inflight;
 
 /// Answers that are whole when they begin, at once and on both ports: each holds its text until its caller has read it.
 const SHORT: usize = 64;
-/// Answers that last: logs, files, streams. Each holds what its buffers hold.
-const LASTING: usize = 1024;
+/// Answers that last: logs, files, and streams, which have a bound of their own below this one. Each holds what its buffers hold.
+const LASTING: usize = 2048;
 
 /// Places for answers; shared by the servers.
 #[derive(Clone, Debug)]

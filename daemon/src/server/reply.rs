@@ -50,6 +50,21 @@ pub(super) fn with_slash(uri: &Uri) -> Reply {
     reply
 }
 
+/// Without a body, and without a word about its type.
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::new()).boxed_unsync());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// Whatever it is, called JSON as a kubelet does; nothing has no type.
+pub(super) fn raw_json(bytes: Vec<u8>) -> Reply {
+    if bytes.is_empty() {
+        return empty(StatusCode::OK);
+    }
+    with_type(StatusCode::OK, JSON, Full::new(Bytes::from(bytes)).boxed_unsync())
+}
+
 pub(super) fn json<T: Serialize>(value: &T) -> Reply {
     json_with(StatusCode::OK, value)
 }

@@ -8,7 +8,9 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::endpoint::{self, DEBUGGING_OFF, Door, Endpoint, Found, Needs, Off, Target};
 use super::reply::{self, Reply};
-use super::{Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, zpages};
+use super::{
+    Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, streaming, zpages,
+};
 use crate::metrics::log_usage;
 
 /// The answer to somebody who may have it; `found` is the endpoint of the request's path.
@@ -56,9 +58,11 @@ pub(super) async fn answer(context: &Context, door: Door, found: Option<Found>, 
         Target::Logs => {
             node_logs::answer(context, found.value("path"), asked.uri().query(), asked.headers()).await
         }
-        Target::Missing | Target::Attach | Target::Exec | Target::PortForward | Target::Run => {
-            reply::not_found()
-        }
+        Target::Exec => streaming::exec(context, &found, asked).await,
+        Target::Attach => streaming::attach(context, &found, asked).await,
+        Target::PortForward => streaming::port_forward(context, &found, asked).await,
+        Target::Run => streaming::run(context, &found, asked.uri()).await,
+        Target::Missing => reply::not_found(),
     }
 }
 
