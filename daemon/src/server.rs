@@ -1,30 +1,22 @@
-//! The servers: HTTPS on 10250 for the API server, plain HTTP on 10248 for whoever watches over the daemon on this machine, and the
-//! read-only port where it is asked for.
+//! The servers: HTTPS on 10250 for the API server, plain HTTP on 10248 for whoever watches over the daemon on this machine.
 //!
 //! ```text
-//! listen ──TLS──> endpoint ──> access ──────────> route ──┬─ /containerLogs              container_logs ─> streams::logs
-//!   patient        which       who, and may he            ├─ /logs                       node_logs
-//!                  row                                    ├─ /exec, /attach, ...         streaming ─> streams, the runtime's URL
-//!                                                         ├─ /runningpods, /checkpoint   running_pods, checkpoint ─> the runtime
-//!   '──────────────────── ongoing ────────────────────────├─ /pods, /configz, /metrics   what the daemon knows
-//!     held until the answer has ended                     ├─ /healthz                    healthz <─ health
-//!                                                         └─ /statusz, /flagz, /debug    zpages, debug
+//! listen ──TLS──> access (who, and what) ─> route ──┬─ /containerLogs  container_logs ─> streams::logs
+//!                                                   ├─ /exec, ...      streaming ─> streams, the runtime's URL
+//!                                                   ├─ /pods           the pods with their newest status
+//!                                                   ├─ /configz        the configuration in effect
+//!                                                   ├─ /metrics        what the daemon has counted
+//!                                                   └─ /healthz        "ok"
 //! ```
 //!
 //! | module | owns |
 //! |---|---|
 //! | `listen` | sockets, limits, and the end of connections |
-//! | `patient` | callers who do not read |
-//! | `ongoing` | what a request holds while it is answered |
 //! | `serving` | the serving certificate, and the authority that callers are checked against |
-//! | `endpoint` | what is served, as a table |
 //! | `access` | who may use port 10250, and for what |
+//! | `endpoint` | what is served, as a table |
 //! | `route` | requests to answers |
 //! | `container_logs` | which log of which container, and how it is read |
-//! | `node_logs` | the node's own logs |
-//! | `running_pods`, `checkpoint` | what the runtime is asked for |
-//! | `healthz` | whether the daemon is well, as answers |
-//! | `zpages`, `debug` | what runs here, and how much it logs |
 //! | `streaming` | exec, attach, run and port-forward |
 //! | `reply` | responses |
 
@@ -143,8 +135,8 @@ struct Context {
     metrics: Metrics,
     health: watch::Receiver<Verdict>,
     places: Places,
-    sessions: Sessions,
     about: Arc<About>,
+    sessions: Sessions,
 }
 
 /// What stays as it is.
@@ -183,8 +175,9 @@ pub(crate) async fn start(
         log_dir: PathBuf::from(NODE_LOGS),
         journal: Journal::new("journalctl", &[]),
     });
-    let (places, sessions) = (Places::new(), Sessions::new(stop.clone()));
-    let context = Context { access, config, cri, pods, metrics, health, places, sessions, about };
+    let places = Places::new();
+    let sessions = Sessions::new(stop.clone());
+    let context = Context { access, config, cri, pods, metrics, health, places, about, sessions };
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     if config.healthz_port != 0 {
         let setting = "healthzBindAddress and healthzPort";

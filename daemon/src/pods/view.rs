@@ -92,8 +92,12 @@ impl Shown {
     #[cfg(test)]
     pub(crate) fn set(&self, pod: ApiPod, running: Vec<Running>) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let running = watch::Sender::new(Some(running));
-        let entry = Entry { pod: Arc::new(pod), status: None, running, sandbox: None };
+        let entry = Entry {
+            pod: Arc::new(pod),
+            status: None,
+            running: watch::Sender::new(Some(running)),
+            sandbox: None,
+        };
         self.with(|pods| pods.insert(uid, entry));
         self.containers.send_replace(());
     }

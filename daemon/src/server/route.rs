@@ -66,6 +66,14 @@ pub(super) async fn answer(context: &Context, door: Door, found: Option<Found>, 
     }
 }
 
+/// What was counted, and what the logs take now.
+async fn metrics(context: &Context) -> Result<String, prometheus::Error> {
+    let (pods, pod_logs) = (context.pods.pods(), PathBuf::from(&context.config.pod_logs_dir));
+    let logs = tokio::task::spawn_blocking(move || log_usage::text(&pods, &pod_logs)).await;
+    let logs = logs.map_err(|error| prometheus::Error::Msg(error.to_string()))??;
+    Ok(context.metrics.text()? + &logs)
+}
+
 /// In the words of Go's server.
 fn disabled(why: &str) -> Reply {
     reply::error(StatusCode::METHOD_NOT_ALLOWED, why)
@@ -86,14 +94,6 @@ fn reset(context: &Context, door: Door) -> Reply {
     }
     context.metrics.slis().reset();
     reply::text(StatusCode::OK, "metrics reset\n")
-}
-
-/// What was counted, and what the logs take now.
-async fn metrics(context: &Context) -> Result<String, prometheus::Error> {
-    let (pods, pod_logs) = (context.pods.pods(), PathBuf::from(&context.config.pod_logs_dir));
-    let logs = tokio::task::spawn_blocking(move || log_usage::text(&pods, &pod_logs)).await;
-    let logs = logs.map_err(|error| prometheus::Error::Msg(error.to_string()))??;
-    Ok(context.metrics.text()? + &logs)
 }
 
 #[cfg(test)]

@@ -51,14 +51,14 @@ impl Sessions {
         Self { free: Arc::new(Semaphore::new(SESSIONS)), stop }
     }
 
-    fn admit(&self) -> Result<Admitted, Reply> {
+    fn admit(&self, ongoing: Option<Ongoing>) -> Result<Admitted, Reply> {
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let why = format!("this node has {SESSIONS} streaming sessions already");
             let mut refusal = reply::error(StatusCode::TOO_MANY_REQUESTS, why);
             refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
             refusal
         })?;
-        Ok(Admitted { permit, ongoing: None, stop: self.stop.clone() })
+        Ok(Admitted { permit, ongoing, stop: self.stop.clone() })
     }
 }
 
@@ -72,7 +72,7 @@ impl Default for Sessions {
 /// A session's place.
 struct Admitted {
     permit: OwnedSemaphorePermit,
-    /// The request, which goes on for as long as the session.
+    /// The request counts, and its connection, until the session ends.
     ongoing: Option<Ongoing>,
     stop: watch::Receiver<bool>,
 }
@@ -85,7 +85,7 @@ impl Admitted {
     {
         let Self { permit, ongoing, mut stop } = self;
         tokio::spawn(async move {
-            let _held = (permit, ongoing);
+            let _places = (permit, ongoing);
             let work = async {
                 match upgrade::accepted(client).await {
                     Ok(client) => match session(client).await {
@@ -276,8 +276,7 @@ pub(super) async fn run(context: &Context, found: &Found, uri: &Uri) -> Reply {
 /// A client that wants an upgrade and a place for its session.
 fn begin(context: &Context, asked: &mut Asked) -> Result<(Client, Admitted), Reply> {
     let client = Client::of(asked)?;
-    let ongoing = asked.extensions().get().cloned();
-    Ok((client, Admitted { ongoing, ..context.sessions.admit()? }))
+    Ok((client, context.sessions.admit(asked.extensions_mut().remove())?))
 }
 
 /// Joins a client with SPDY to the runtime, which speaks with it as if nobody was between them.

@@ -29,8 +29,8 @@ pub(super) fn context(client: Option<kube::Client>, configure: impl FnOnce(&mut 
         metrics: Metrics::new().unwrap(),
         health: watch::channel(Ok(())).1,
         places: Places::new(),
-        sessions: Sessions::default(),
         about: Arc::new(about),
+        sessions: Sessions::default(),
     }
 }
 

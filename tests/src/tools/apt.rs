@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::ToolError;
 use super::sources::Mirror;
 use super::version::Version;
-use crate::cache::{CacheError, remove_tree};
+use crate::cache::{CacheError, empty_dir, remove_tree};
 use crate::command::{self, command};
 
 const APT_SETTINGS: &str = "/etc/apt";
@@ -85,21 +85,32 @@ impl Apt {
         version: &str,
         into: &Path,
     ) -> Result<PathBuf, ToolError> {
-        let work = self.dir.join(format!("unpack-{}", std::process::id()));
-        let tree = work.join("tree");
-        remove_tree(&work)?;
-        std::fs::create_dir_all(&tree).map_err(CacheError::file("making", &tree))?;
-        let mut download = self.program("apt-get");
-        download.current_dir(&work).args(["download", &format!("{package}={version}")]);
-        command::run(&mut download, LIMIT).await?;
-        let archive = archive(&work)?;
-        command::run(command(Path::new("dpkg-deb")).arg("-x").arg(&archive).arg(&tree), LIMIT).await?;
+        let tree = self.dir.join(format!("tree-{}", std::process::id()));
+        empty_dir(&tree)?;
+        self.unpack_into(package, version, &tree).await?;
         let place = into.join(format!("{package}-{}", version.replace(':', "_")));
         remove_tree(&place)?;
         // A directory with a tool's name is whole, whenever this process ends.
         std::fs::rename(&tree, &place).map_err(CacheError::file("moving into place", &place))?;
-        remove_tree(&work)?;
         Ok(place)
+    }
+
+    /// Unpacks one version of a package into a directory, over what is there.
+    pub(crate) async fn unpack_into(
+        &self,
+        package: &str,
+        version: &str,
+        tree: &Path,
+    ) -> Result<(), ToolError> {
+        let work = self.dir.join(format!("unpack-{}", std::process::id()));
+        empty_dir(&work)?;
+        let mut download = self.program("apt-get");
+        download.current_dir(&work).args(["download", &format!("{package}={version}")]);
+        command::run(&mut download, LIMIT).await?;
+        let archive = archive(&work)?;
+        command::run(command(Path::new("dpkg-deb")).arg("-x").arg(&archive).arg(tree), LIMIT).await?;
+        remove_tree(&work)?;
+        Ok(())
     }
 
     fn program(&self, name: &str) -> Command {
