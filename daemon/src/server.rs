@@ -1,22 +1,30 @@
-//! The servers: HTTPS on 10250 for the API server, plain HTTP on 10248 for whoever watches over the daemon on this machine.
+//! The servers: HTTPS on 10250 for the API server, plain HTTP on 10248 for whoever watches over the daemon on this machine, and the
+//! read-only port where it is asked for.
 //!
 //! ```text
-//! listen ──TLS──> access (who, and what) ─> route ──┬─ /containerLogs  container_logs ─> streams::logs
-//!                                                   ├─ /exec, ...      streaming ─> streams, the runtime's URL
-//!                                                   ├─ /pods           the pods with their newest status
-//!                                                   ├─ /configz        the configuration in effect
-//!                                                   ├─ /metrics        what the daemon has counted
-//!                                                   └─ /healthz        "ok"
+//! listen ──TLS──> endpoint ──> access ──────────> route ──┬─ /containerLogs              container_logs ─> streams::logs
+//!   patient        which       who, and may he            ├─ /logs                       node_logs
+//!                  row                                    ├─ /exec, /attach, ...         streaming ─> streams, the runtime's URL
+//!                                                         ├─ /runningpods, /checkpoint   running_pods, checkpoint ─> the runtime
+//!   '──────────────────── ongoing ────────────────────────├─ /pods, /configz, /metrics   what the daemon knows
+//!     held until the answer has ended                     ├─ /healthz                    healthz <─ health
+//!                                                         └─ /statusz, /flagz, /debug    zpages, debug
 //! ```
 //!
 //! | module | owns |
 //! |---|---|
 //! | `listen` | sockets, limits, and the end of connections |
+//! | `patient` | callers who do not read |
+//! | `ongoing` | what a request holds while it is answered |
 //! | `serving` | the serving certificate, and the authority that callers are checked against |
-//! | `access` | who may use port 10250, and for what |
 //! | `endpoint` | what is served, as a table |
+//! | `access` | who may use port 10250, and for what |
 //! | `route` | requests to answers |
 //! | `container_logs` | which log of which container, and how it is read |
+//! | `node_logs` | the node's own logs |
+//! | `running_pods`, `checkpoint` | what the runtime is asked for |
+//! | `healthz` | whether the daemon is well, as answers |
+//! | `zpages`, `debug` | what runs here, and how much it logs |
 //! | `streaming` | exec, attach, run and port-forward |
 //! | `reply` | responses |
 

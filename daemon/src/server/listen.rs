@@ -27,7 +27,7 @@ use super::reply::Reply;
 use super::{Asked, Context, endpoint, reply, route};
 use crate::stop::stopped;
 
-/// Connections to port 10250 at most; further ones wait in the kernel's queue. A stream that has taken over its connection counts.
+/// Connections to port 10250 at most; further ones wait in the kernel's queue. Those that a stream has taken over are bounded as places.
 const CONNECTIONS: usize = 512;
 /// The same of the read-only port and of the healthz port, each.
 const PLAIN_CONNECTIONS: usize = 32;
@@ -70,7 +70,7 @@ pub(super) async fn tls(
 pub(super) async fn plain(socket: TcpListener, context: Context, door: Door, stop: watch::Receiver<bool>) {
     accept(socket, PLAIN_CONNECTIONS, stop, move |stream, permit, stop| {
         let context = context.clone();
-        tokio::spawn(until(stop, serve(stream, context, door, None, Connection::new(permit))));
+        tokio::spawn(until(stop, serve(stream, context, door, None, permit)));
     })
     .await;
 }
@@ -146,7 +146,7 @@ pub(super) async fn serve_tls<S: AsyncRead + AsyncWrite + Unpin + Send + 'static
         Err(_) => return tracing::debug!("TLS handshake not done in {HANDSHAKE:?}"),
     };
     let certificate = Access::of_certificate(stream.get_ref().1.peer_certificates());
-    serve(stream, context, Door::ReadWrite, certificate, Connection::new(permit)).await;
+    serve(stream, context, Door::ReadWrite, certificate, permit).await;
 }
 
 /// Answers what comes over one connection until it ends or is idle.
@@ -155,8 +155,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     context: Context,
     door: Door,
     certificate: Option<User>,
-    connection: Arc<Connection>,
+    _permit: OwnedSemaphorePermit,
 ) {
+    let connection = Connection::new();
     let certificate = Arc::new(certificate);
     let here = Arc::clone(&connection);
     let service = service_fn(move |request: Request<Incoming>| {

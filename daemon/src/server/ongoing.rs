@@ -17,8 +17,8 @@ use crate::metrics::Inflight;
 
 /// Answers that are whole when they begin, at once and on both ports: each holds its text until its caller has read it.
 const SHORT: usize = 64;
-/// Answers that last: logs, files, streams. Each holds what its buffers hold.
-const LASTING: usize = 1024;
+/// Answers that last: logs, files, and streams, which have a bound of their own below this one. Each holds what its buffers hold.
+const LASTING: usize = 2048;
 
 /// Places for answers; shared by the servers.
 #[derive(Clone, Debug)]
@@ -44,13 +44,12 @@ pub(super) struct Connection {
     all: AtomicUsize,
     lasting: AtomicUsize,
     changed: Notify,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    pub(super) fn new(permit: OwnedSemaphorePermit) -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         let (all, lasting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { all, lasting, changed: Notify::new(), _permit: permit })
+        Arc::new(Self { all, lasting, changed: Notify::new() })
     }
 
     /// Whether an answer is under way that lasts.

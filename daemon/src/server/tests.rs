@@ -3,7 +3,6 @@
 use cri_client::Timeouts;
 use http::Method;
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
 
 use super::access::User;
 use super::ongoing::Connection;
@@ -40,7 +39,7 @@ pub(super) fn asked(method: &Method, path: &str) -> Asked {
 }
 
 pub(super) fn connection() -> Arc<Connection> {
-    Connection::new(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap())
+    Connection::new()
 }
 
 /// The answer to a request over a connection of its own.

@@ -217,7 +217,7 @@ fn command() -> clap::Command {
                     Arg::new("part")
                         .num_args(0..)
                         .value_parser(["pods", "burst", "hollow", "logs", "store", "streams"])
-                        .help("Only these: pods and bursts on containerd, the daemon alone, logs, the API server, exec"),
+                        .help("Only these: pods and bursts on containerd, the daemon alone, logs, the API server, streams"),
                 ),
         )
         .subcommand(

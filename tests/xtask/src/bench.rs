@@ -190,27 +190,6 @@ async fn store(subject: &Subject<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Exec, straight at the node's port.
-async fn streams(subject: &Subject<'_>, cluster: &Cluster) -> Result<()> {
-    let streams = streams::measure(subject, cluster).await?;
-    let rate =
-        |time: Duration| format!("{:.0} MB/s", streams.megabytes as f64 / time.as_secs_f64().max(1e-9));
-    let best = streams.own_socket.min(streams.own_spdy);
-    row(&format!("exec, {} MB out, port 10250", streams.megabytes), &rate(streams.port));
-    row("  runtime's own URL, SPDY", &rate(streams.own_spdy));
-    row("  runtime's own URL, WebSocket", &rate(streams.own_socket));
-    row("  of the better one", &format!("{:.2}", best.as_secs_f64() / streams.port.as_secs_f64().max(1e-9)));
-    row("  processor of nodelet", &format!("{:.2} s", streams.processor.as_secs_f64()));
-    row(&format!("exec of true, median of {}, port 10250", streams.starts), &millis_exact(streams.start));
-    row("  runtime's own call and URL", &millis_exact(streams.own_start));
-    row("  above it", &millis_exact(streams.start.saturating_sub(streams.own_start)));
-    row(
-        &format!("memory of an idle exec session, of {}", streams.sessions),
-        &format!("{:.1} KiB", streams.session_kib),
-    );
-    Ok(())
-}
-
 /// Rotation and following. The node has a kubelet's default of `containerLogMaxSize`.
 async fn logs(subject: &Subject<'_>, node: &harness::cluster::Node) -> Result<()> {
     let Subject { node: name, nodelet, config, cri, .. } = subject;
@@ -237,6 +216,27 @@ async fn logs(subject: &Subject<'_>, node: &harness::cluster::Node) -> Result<()
     );
     row("  plain reading of the same bytes", &per_gb(follow.plain, follow.bytes));
     row("  while it is written at 10 MB/s, with rotation", &per_gb(follow.live, follow.live_bytes));
+    Ok(())
+}
+
+/// Exec, straight at the node's port.
+async fn streams(subject: &Subject<'_>, cluster: &Cluster) -> Result<()> {
+    let streams = streams::measure(subject, cluster).await?;
+    let rate =
+        |time: Duration| format!("{:.0} MB/s", streams.megabytes as f64 / time.as_secs_f64().max(1e-9));
+    let best = streams.own_socket.min(streams.own_spdy);
+    row(&format!("exec, {} MB out, port 10250", streams.megabytes), &rate(streams.port));
+    row("  runtime's own URL, SPDY", &rate(streams.own_spdy));
+    row("  runtime's own URL, WebSocket", &rate(streams.own_socket));
+    row("  of the better one", &format!("{:.2}", best.as_secs_f64() / streams.port.as_secs_f64().max(1e-9)));
+    row("  processor of nodelet", &format!("{:.2} s", streams.processor.as_secs_f64()));
+    row(&format!("exec of true, median of {}, port 10250", streams.starts), &millis_exact(streams.start));
+    row("  runtime's own call and URL", &millis_exact(streams.own_start));
+    row("  above it", &millis_exact(streams.start.saturating_sub(streams.own_start)));
+    row(
+        &format!("memory of an idle exec session, of {}", streams.sessions),
+        &format!("{:.1} KiB", streams.session_kib),
+    );
     Ok(())
 }
 

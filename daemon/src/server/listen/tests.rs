@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::Instant;
 
 use super::*;
-use crate::server::tests::{ask, asked, connection, context, text};
+use crate::server::tests::{ask, asked, context, text};
 
 fn open() -> Context {
     context(None, |config| {
@@ -16,7 +16,8 @@ fn open() -> Context {
 /// A connection to a server of its own.
 fn served(context: Context, door: Door) -> DuplexStream {
     let (here, there) = tokio::io::duplex(1 << 16);
-    tokio::spawn(serve(there, context, door, None, connection()));
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    tokio::spawn(serve(there, context, door, None, permit));
     here
 }
 
