@@ -26,7 +26,7 @@ metadata: { name: box }
 spec:
   terminationGracePeriodSeconds: 1
   containers:
-  - { name: c, image: "nodelet.dev/busybox:1", command: [sh, -c, "while true; do nc -l -p 8080 -e cat; done"] }
+  - { name: c, image: "nodelet.dev/busybox:1", command: [nc, -ll, -p, "8080", -e, cat] }
   - { name: echo, image: "nodelet.dev/busybox:1", stdin: true, command: [sh, -c, "while read line; do echo got $line; done"] }
   - { name: shell, image: "nodelet.dev/busybox:1", stdin: true, tty: true, command: [sh] }
 ---

@@ -51,12 +51,12 @@ impl Sessions {
         Self { free: Arc::new(Semaphore::new(SESSIONS)), stop }
     }
 
-    fn admit(&self, ongoing: Option<Ongoing>) -> Result<Admitted, Reply> {
+    fn admit(&self, ongoing: Option<Ongoing>) -> Result<Admitted, Box<Reply>> {
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let why = format!("this node has {SESSIONS} streaming sessions already");
             let mut refusal = reply::error(StatusCode::TOO_MANY_REQUESTS, why);
             refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
-            refusal
+            Box::new(refusal)
         })?;
         Ok(Admitted { permit, ongoing, stop: self.stop.clone() })
     }
@@ -106,7 +106,7 @@ impl Admitted {
     }
 }
 
-/// What the runtime is asked to stream.
+/// What a runtime is asked to serve.
 enum Wanted {
     Exec(v1::ExecRequest),
     Attach(v1::AttachRequest),
@@ -114,17 +114,17 @@ enum Wanted {
 }
 
 impl Wanted {
-    /// Asks the runtime for a URL, which is good for one connection.
-    async fn url(&self, context: &Context) -> Result<Uri, Reply> {
-        let asked = match self {
+    /// The runtime's URL for it, which is good for one connection.
+    async fn url(&self, context: &Context) -> Result<Uri, Box<Reply>> {
+        let url = match self {
             Self::Exec(request) => context.cri.exec(request.clone()).await,
             Self::Attach(request) => context.cri.attach(request.clone()).await,
             Self::PortForward(request) => context.cri.port_forward(request.clone()).await,
         };
-        let url = asked.map_err(|error| failed(&error))?;
+        let url = url.map_err(|error| Box::new(failed(&error)))?;
         url.parse().map_err(|error| {
             let why = format!("the container runtime's URL {url:?} cannot be used: {error}");
-            reply::text(StatusCode::INTERNAL_SERVER_ERROR, why)
+            Box::new(reply::text(StatusCode::INTERNAL_SERVER_ERROR, why))
         })
     }
 }
@@ -138,20 +138,20 @@ pub(super) async fn exec(context: &Context, found: &Found, asked: Asked) -> Repl
     };
     let (pod, name) = match target::pod(context, found) {
         Ok(found) => found,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let Some(id) = target::running(&pod, name) else {
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, target::not_found(name));
     };
-    let wanted = Wanted::Exec(v1::ExecRequest {
+    let request = v1::ExecRequest {
         container_id: id,
         cmd: command,
         tty: options.tty,
         stdin: options.stdin,
         stdout: options.stdout,
         stderr: options.stderr,
-    });
-    remote_command(context, asked, options, wanted).await
+    };
+    remote_command(context, asked, options, &Wanted::Exec(request)).await
 }
 
 /// `/attach/...`
@@ -162,7 +162,7 @@ pub(super) async fn attach(context: &Context, found: &Found, asked: Asked) -> Re
     }
     let (pod, name) = match target::pod(context, found) {
         Ok(found) => found,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let (Some(id), Some(has_tty)) = (target::running(&pod, name), target::has_tty(&pod, name)) else {
         let why = format!("container {name} not found in pod {}", target::full_name(&pod));
@@ -173,14 +173,14 @@ pub(super) async fn attach(context: &Context, found: &Found, asked: Asked) -> Re
         Ok((options, _)) => options,
         Err(why) => return reply::text(StatusCode::BAD_REQUEST, why),
     };
-    let wanted = Wanted::Attach(v1::AttachRequest {
+    let request = v1::AttachRequest {
         container_id: id,
         stdin: options.stdin,
         tty: options.tty,
         stdout: options.stdout,
         stderr: options.stderr,
-    });
-    remote_command(context, asked, options, wanted).await
+    };
+    remote_command(context, asked, options, &Wanted::Attach(request)).await
 }
 
 /// What exec and attach have in common.
@@ -188,27 +188,27 @@ async fn remote_command(
     context: &Context,
     mut asked: Asked,
     options: command::Options,
-    wanted: Wanted,
+    request: &Wanted,
 ) -> Reply {
     let (client, admitted) = match begin(context, &mut asked) {
         Ok(begun) => begun,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let offer = match client.spoken {
-        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, &wanted).await,
+        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, request).await,
         Spoken::WebSocket(offer) => offer,
     };
     let Some((protocol, name)) = command::Protocol::choose(&offer.protocols) else {
         return client::unknown_protocols(&offer.protocols, &command::Protocol::names());
     };
-    let first = match wanted.url(context).await {
+    let first = match request.url(context).await {
         Ok(url) => url,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let connected = match command::connect(&first, protocol).await {
-        Err(error) if error.is_about_protocol() => match wanted.url(context).await {
+        Err(error) if error.is_about_protocol() => match request.url(context).await {
             Ok(url) => command::connect_websocket(&url, protocol).await,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         },
         connected => connected,
     };
@@ -240,7 +240,7 @@ pub(super) async fn port_forward(context: &Context, found: &Found, mut asked: As
     };
     let (pod, _) = match target::pod(context, found) {
         Ok(found) => found,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     if !found.value("uid").is_empty() && found.value("uid") != uid {
@@ -252,26 +252,26 @@ pub(super) async fn port_forward(context: &Context, found: &Found, mut asked: As
     };
     let (client, admitted) = match begin(context, &mut asked) {
         Ok(begun) => begun,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let port = wanted.iter().map(|port| i32::from(*port)).collect();
-    let stream = Wanted::PortForward(v1::PortForwardRequest { pod_sandbox_id: sandbox, port });
+    let request = Wanted::PortForward(v1::PortForwardRequest { pod_sandbox_id: sandbox, port });
     let offer = match client.spoken {
-        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, &stream).await,
+        Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, &request).await,
         Spoken::WebSocket(offer) => offer,
     };
     let Some(Some((protocol, name))) = chosen else {
         return client::unknown_protocols(&offer.protocols, &ports::Protocol::names());
     };
-    let first = match stream.url(context).await {
+    let first = match request.url(context).await {
         Ok(url) => url,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let connected = match ports::connect(&first).await {
         Err(error) if error.is_about_protocol() && protocol != ports::Protocol::Tunnel => {
-            match stream.url(context).await {
+            match request.url(context).await {
                 Ok(url) => ports::connect_websocket(&url).await,
-                Err(refusal) => return refusal,
+                Err(refusal) => return *refusal,
             }
         }
         connected => connected,
@@ -293,7 +293,7 @@ pub(super) async fn run(context: &Context, found: &Found, uri: &Uri) -> Reply {
     let command = query::run(uri.query().unwrap_or_default());
     let (pod, name) = match target::pod(context, found) {
         Ok(found) => found,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let Some(id) = target::running(&pod, name) else {
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, target::not_found(name));
@@ -310,7 +310,7 @@ pub(super) async fn run(context: &Context, found: &Found, uri: &Uri) -> Reply {
 }
 
 /// A client that wants an upgrade and a place for its session.
-fn begin(context: &Context, asked: &mut Asked) -> Result<(Client, Admitted), Reply> {
+fn begin(context: &Context, asked: &mut Asked) -> Result<(Client, Admitted), Box<Reply>> {
     let client = Client::of(asked)?;
     Ok((client, context.sessions.admit(asked.extensions_mut().remove())?))
 }
@@ -321,11 +321,11 @@ async fn relayed(
     asked: &Asked,
     client: OnUpgrade,
     admitted: Admitted,
-    wanted: &Wanted,
+    request: &Wanted,
 ) -> Reply {
-    let url = match wanted.url(context).await {
+    let url = match request.url(context).await {
         Ok(url) => url,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let headers = client::passed_on(asked.headers());
     match upgrade::connect(asked.method().clone(), &url, client::SPDY, &headers).await {

@@ -28,10 +28,10 @@ pub(super) enum Spoken {
 impl Client {
     /// # Errors
     /// It wants none, or none that it can have.
-    pub(super) fn of(asked: &mut Asked) -> Result<Self, Reply> {
+    pub(super) fn of(asked: &mut Asked) -> Result<Self, Box<Reply>> {
         let spoken = match websocket::offer(asked.headers()) {
             Some(Ok(offer)) => Spoken::WebSocket(offer),
-            Some(Err(error)) => return Err(reply::error(StatusCode::BAD_REQUEST, error)),
+            Some(Err(error)) => return Err(Box::new(reply::error(StatusCode::BAD_REQUEST, error))),
             None if asks_for(asked.headers(), SPDY) => Spoken::Spdy,
             None => return Err(required()),
         };
@@ -44,8 +44,8 @@ impl Client {
 }
 
 /// With a kubelet's code, which takes it for its own fault.
-fn required() -> Reply {
-    reply::error(StatusCode::INTERNAL_SERVER_ERROR, "Upgrade request required")
+fn required() -> Box<Reply> {
+    Box::new(reply::error(StatusCode::INTERNAL_SERVER_ERROR, "Upgrade request required"))
 }
 
 /// What a client with a WebSocket offers, if it is one.

@@ -11,9 +11,9 @@ use crate::server::reply::{self, Reply};
 ///
 /// # Errors
 /// A kubelet's refusal.
-pub(super) fn pod<'a>(context: &Context, found: &'a Found) -> Result<(Pod, &'a str), Reply> {
+pub(super) fn pod<'a>(context: &Context, found: &'a Found) -> Result<(Pod, &'a str), Box<Reply>> {
     let pod = context.pods.find(found.value("namespace"), found.value("pod"));
-    let pod = pod.ok_or_else(|| reply::text(StatusCode::NOT_FOUND, "pod does not exist"))?;
+    let pod = pod.ok_or_else(|| Box::new(reply::text(StatusCode::NOT_FOUND, "pod does not exist")))?;
     Ok((pod, found.value("container")))
 }
 
