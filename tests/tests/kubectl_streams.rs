@@ -138,10 +138,11 @@ async fn commands_run_in_containers_whatever_the_protocol() {
 
 async fn output_and_exit_codes_come_back(cluster: &Cluster, protocol: Protocol) {
     let script = "echo out; echo err >&2; exit 7";
-    let (out, err, code) = say(cluster, protocol, &["exec", "web", "--", "sh", "-c", script]).await;
+    let (out, err, code) =
+        say(cluster, protocol, &["exec", "web", "-c", "c", "--", "sh", "-c", script]).await;
     assert_eq!((out.as_str(), code), ("out\n", 7), "{err}");
     assert!(err.contains("err\n") && err.contains("command terminated with exit code 7"), "{err}");
-    let (out, err, code) = say(cluster, protocol, &["exec", "web", "--", "true"]).await;
+    let (out, err, code) = say(cluster, protocol, &["exec", "web", "-c", "c", "--", "true"]).await;
     assert_eq!((out.as_str(), err.as_str(), code), ("", "", 0));
     let words = ["exec", "answers", "-c", "beside", "--", "printf", "%s|", "a b", "$HOME", "ü\"'\\&?"];
     let (out, err, code) = say(cluster, protocol, &words).await;
@@ -152,7 +153,7 @@ async fn what_cannot_be_run_says_why(cluster: &Cluster, protocol: Protocol) {
     for (words, expected) in [
         (&["exec", "web", "-c", "none", "--", "true"][..], "container none is not valid for pod web"),
         (&["exec", "none", "--", "true"], "pods \"none\" not found"),
-        (&["exec", "web", "--", "no-such-program"], "no-such-program"),
+        (&["exec", "web", "-c", "c", "--", "no-such-program"], "no-such-program"),
     ] {
         let (_, err, code) = say(cluster, protocol, words).await;
         assert!(code != 0 && err.contains(expected), "{words:?}: {code}: {err}");
@@ -160,7 +161,7 @@ async fn what_cannot_be_run_says_why(cluster: &Cluster, protocol: Protocol) {
 }
 
 async fn much_goes_through_cat_unchanged(cluster: &Cluster, protocol: Protocol) {
-    let mut cat = kubectl(cluster, protocol, &["exec", "-i", "web", "--", "cat"]);
+    let mut cat = kubectl(cluster, protocol, &["exec", "-i", "web", "-c", "c", "--", "cat"]);
     cat.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut cat = cat.spawn().unwrap();
     let (mut into, mut from) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
@@ -247,7 +248,7 @@ async fn a_running_process_is_attached_to(cluster: &Cluster, protocol: Protocol)
 }
 
 async fn a_shell_at_a_terminal_hears_of_its_size(cluster: &Cluster, protocol: Protocol) {
-    let shell = kubectl(cluster, protocol, &["exec", "-it", "web", "--", "sh"]);
+    let shell = kubectl(cluster, protocol, &["exec", "-it", "web", "-c", "c", "--", "sh"]);
     let mut terminal = Terminal::start(&shell, 31, 97).unwrap();
     let size_is = async |terminal: &mut Terminal, size: &str| {
         // The size is told beside the input: a shell may be quicker than it.
@@ -346,7 +347,8 @@ async fn ports_are_forwarded_and_other_clients_are_served() {
         let length = length.unwrap_or(FORWARDED);
         let data = std::sync::Arc::new(noise(length, 3));
         let mut write = cluster.kubectl_command();
-        write.args(["exec", "-i", "web", "--", "sh", "-c", "cat > /www/data"]).stdin(Stdio::piped());
+        // Not cat in place of the shell: containerd ends the input of a process whose standard output has been closed.
+        write.args(["exec", "-i", "web", "--", "sh", "-c", "cat > /www/data; true"]).stdin(Stdio::piped());
         let mut write = write.spawn().unwrap();
         let mut stdin = write.stdin.take().unwrap();
         timeout(LONG, stdin.write_all(&data)).await.unwrap().unwrap();

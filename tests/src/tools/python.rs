@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::apt::Apt;
-use super::{ToolError, Version, chain};
+use super::{ToolError, chain};
 use crate::cache::{self, CacheError};
 use crate::command::{self, command};
 use crate::progress::Progress;
@@ -102,13 +102,7 @@ async fn fetch(cache: &Path, place: &Path) -> Result<(), ToolError> {
     let apt = Apt::update(cache).await?;
     let tree = cache.join(format!("python-{}", std::process::id()));
     cache::empty_dir(&tree)?;
-    for package in PACKAGES {
-        // The machine's own suite comes first: its packages fit its Python.
-        let found = apt.candidates(package, Version::new(0, 0)).await?;
-        if let Some(candidate) = found.first() {
-            apt.unpack_into(package, &candidate.version, &tree).await?;
-        }
-    }
+    apt.unpack_all(PACKAGES, &tree).await?;
     std::fs::create_dir_all(place.parent().unwrap_or(place)).map_err(CacheError::file("making", place))?;
     // A directory of this name is whole, whenever this process ends.
     std::fs::rename(&tree, place).map_err(CacheError::file("moving into place", place))?;
