@@ -316,24 +316,22 @@ impl Rotator {
             .filter_map(|id| self.entries.get(id).map(|e| (Arc::clone(id), e.log.clone(), e.recovered)))
             .collect();
         let (most, compressor) = (self.policy.files, self.compressor.clone());
-        let looked = blocking(move || {
-            Ok(logs
-                .into_iter()
-                .map(|(id, log, recovered)| {
-                    if !recovered {
-                        recover(&log, most, &compressor);
-                    }
+        let (known, new): (Vec<_>, Vec<_>) = logs.into_iter().partition(|(.., recovered)| *recovered);
+        // A size is there at once, and a fast log has no time for other threads.
+        let mut looked: Vec<_> = known.into_iter().map(|(id, log, _)| (id, rotate::look(&log))).collect();
+        if !new.is_empty() {
+            let recovered = blocking(move || {
+                let recovered = new.into_iter().map(|(id, log, _)| {
+                    recover(&log, most, &compressor);
                     (id, rotate::look(&log))
-                })
-                .collect::<Vec<_>>())
-        });
-        let looked = match looked.await {
-            Ok(looked) => looked,
-            Err(error) => {
-                tracing::warn!("logs cannot be looked at: {}", chain(&error));
-                Vec::new()
+                });
+                Ok(recovered.collect::<Vec<_>>())
+            });
+            match recovered.await {
+                Ok(new) => looked.extend(new),
+                Err(error) => tracing::warn!("logs cannot be looked at: {}", chain(&error)),
             }
-        };
+        }
         let mut to_watch = Vec::new();
         for (id, found) in looked {
             if let Some(size) = self.found(&id, found) {
@@ -477,6 +475,7 @@ impl Rotator {
                 if matches!(done, Done::Rotated(_)) { rotated.max(APART) } else { rotated }
             }
             Err(error) => {
+                entry.pace.failed();
                 entry.failures += 1;
                 tell(entry.failures, &entry.log, &error);
                 let doubled = RETRY.saturating_mul(1 << entry.failures.min(10) >> 1);
