@@ -40,7 +40,7 @@ use tokio::time::Instant;
 
 use self::compress::Compressor;
 use self::pace::{Next, Pace};
-use self::rotate::{Found, Log, RotateError, blocking};
+use self::rotate::{Found, Log, RotateError, Rotation, blocking};
 use crate::cause::chain;
 use crate::config::Config;
 use crate::pods::Shown;
@@ -106,7 +106,7 @@ struct Entry {
 
 /// What a job on a log has come to.
 enum Done {
-    Rotated(Vec<PathBuf>),
+    Rotated(Rotation),
     Reopened,
 }
 
@@ -459,8 +459,8 @@ impl Rotator {
 
     fn done(&mut self, id: &Id, outcome: Result<Done, RotateError>) {
         let (clock, now) = (self.clock(), Instant::now());
-        if let Ok(Done::Rotated(compress)) = &outcome {
-            compress.iter().for_each(|path| self.compressor.add(path.clone()));
+        if let Ok(Done::Rotated(rotation)) = &outcome {
+            rotation.compress.iter().for_each(|path| self.compressor.add(path.clone()));
         }
         let Some(entry) = self.entries.get_mut(id) else {
             if let Err(error) = outcome {
@@ -469,10 +469,19 @@ impl Rotator {
             return;
         };
         let due = match outcome {
-            Ok(done) => {
+            Ok(Done::Rotated(rotation)) => {
+                match rotation.left {
+                    Some(error) => {
+                        entry.failures += 1;
+                        tell(entry.failures, &entry.log, &error);
+                    }
+                    None => entry.failures = 0,
+                }
+                entry.pace.rotated(clock).max(APART)
+            }
+            Ok(Done::Reopened) => {
                 entry.failures = 0;
-                let rotated = entry.pace.rotated(clock);
-                if matches!(done, Done::Rotated(_)) { rotated.max(APART) } else { rotated }
+                entry.pace.rotated(clock)
             }
             Err(error) => {
                 entry.pace.failed();
@@ -490,9 +499,9 @@ impl Rotator {
 fn tell(failures: u32, log: &Log, error: &RotateError) {
     let (id, path) = (&log.id, log.path());
     if failures == 1 {
-        tracing::warn!(id, path = %path.display(), "a log cannot be rotated: {}", chain(error));
+        tracing::warn!(id, path = %path.display(), "a log is not rotated as it should be: {}", chain(error));
     } else {
-        tracing::debug!(id, path = %path.display(), failures, "a log cannot be rotated: {}", chain(error));
+        tracing::debug!(id, path = %path.display(), failures, "a log is not rotated as it should be: {}", chain(error));
     }
 }
 

@@ -54,14 +54,22 @@ fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RotateErr
     move |source| RotateError::File { doing, path, source }
 }
 
-/// Rotates a full log, so that there are at most `most` files; `reopen` is the runtime's call. What is to be compressed now is
-/// given back.
+/// What has become of a log that was rotated.
+#[derive(Debug)]
+pub(super) struct Rotation {
+    /// To be compressed now.
+    pub(super) compress: Vec<PathBuf>,
+    /// Why files stay that are of no use; the next rotation tries again.
+    pub(super) left: Option<RotateError>,
+}
+
+/// Rotates a full log, so that there are at most `most` files; `reopen` is the runtime's call.
 pub(super) async fn rotate(
     log: &Log,
     most: usize,
     busy: BTreeSet<String>,
     reopen: impl Future<Output = Result<(), CallError>>,
-) -> Result<Vec<PathBuf>, RotateError> {
+) -> Result<Rotation, RotateError> {
     // Both calls are short, and the log grows meanwhile; what takes longer comes after it has its new file.
     let plan = plan::rotation(&log.name, &names(&log.dir)?, most, Timestamp::now(), &busy);
     let renamed = log.dir.join(plan.rename_to.as_deref().unwrap_or_default());
@@ -76,8 +84,8 @@ pub(super) async fn rotate(
     }
     let dir = log.dir.clone();
     blocking(move || {
-        remove(&dir, &plan)?;
-        Ok(compressed(&dir, plan))
+        let left = remove(&dir, &plan).err();
+        Ok(Rotation { compress: compressed(&dir, plan), left })
     })
     .await
 }

@@ -60,7 +60,10 @@ impl Writer {
         };
         let compressed = rotate(&log, most, BTreeSet::new(), call).await;
         self.write(3);
-        compressed
+        compressed.map(|rotation| {
+            assert!(rotation.left.is_none(), "{rotation:?}");
+            rotation.compress
+        })
     }
 
     /// The numbers in all files, the oldest first.
