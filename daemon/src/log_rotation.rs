@@ -40,7 +40,7 @@ use tokio::time::Instant;
 
 use self::compress::Compressor;
 use self::pace::{Next, Pace};
-use self::rotate::{Found, Log, RotateError, blocking};
+use self::rotate::{Found, Log, RotateError, Rotation, blocking};
 use crate::cause::chain;
 use crate::config::Config;
 use crate::pods::Shown;
@@ -106,7 +106,7 @@ struct Entry {
 
 /// What a job on a log has come to.
 enum Done {
-    Rotated(Vec<PathBuf>),
+    Rotated(Rotation),
     Reopened,
 }
 
@@ -316,24 +316,22 @@ impl Rotator {
             .filter_map(|id| self.entries.get(id).map(|e| (Arc::clone(id), e.log.clone(), e.recovered)))
             .collect();
         let (most, compressor) = (self.policy.files, self.compressor.clone());
-        let looked = blocking(move || {
-            Ok(logs
-                .into_iter()
-                .map(|(id, log, recovered)| {
-                    if !recovered {
-                        recover(&log, most, &compressor);
-                    }
+        let (known, new): (Vec<_>, Vec<_>) = logs.into_iter().partition(|(.., recovered)| *recovered);
+        // A size is there at once, and a fast log has no time for other threads.
+        let mut looked: Vec<_> = known.into_iter().map(|(id, log, _)| (id, rotate::look(&log))).collect();
+        if !new.is_empty() {
+            let recovered = blocking(move || {
+                let recovered = new.into_iter().map(|(id, log, _)| {
+                    recover(&log, most, &compressor);
                     (id, rotate::look(&log))
-                })
-                .collect::<Vec<_>>())
-        });
-        let looked = match looked.await {
-            Ok(looked) => looked,
-            Err(error) => {
-                tracing::warn!("logs cannot be looked at: {}", chain(&error));
-                Vec::new()
+                });
+                Ok(recovered.collect::<Vec<_>>())
+            });
+            match recovered.await {
+                Ok(new) => looked.extend(new),
+                Err(error) => tracing::warn!("logs cannot be looked at: {}", chain(&error)),
             }
-        };
+        }
         let mut to_watch = Vec::new();
         for (id, found) in looked {
             if let Some(size) = self.found(&id, found) {
@@ -461,8 +459,8 @@ impl Rotator {
 
     fn done(&mut self, id: &Id, outcome: Result<Done, RotateError>) {
         let (clock, now) = (self.clock(), Instant::now());
-        if let Ok(Done::Rotated(compress)) = &outcome {
-            compress.iter().for_each(|path| self.compressor.add(path.clone()));
+        if let Ok(Done::Rotated(rotation)) = &outcome {
+            rotation.compress.iter().for_each(|path| self.compressor.add(path.clone()));
         }
         let Some(entry) = self.entries.get_mut(id) else {
             if let Err(error) = outcome {
@@ -471,12 +469,22 @@ impl Rotator {
             return;
         };
         let due = match outcome {
-            Ok(done) => {
+            Ok(Done::Rotated(rotation)) => {
+                match rotation.left {
+                    Some(error) => {
+                        entry.failures += 1;
+                        tell(entry.failures, &entry.log, &error);
+                    }
+                    None => entry.failures = 0,
+                }
+                entry.pace.rotated(clock).max(APART)
+            }
+            Ok(Done::Reopened) => {
                 entry.failures = 0;
-                let rotated = entry.pace.rotated(clock);
-                if matches!(done, Done::Rotated(_)) { rotated.max(APART) } else { rotated }
+                entry.pace.rotated(clock)
             }
             Err(error) => {
+                entry.pace.failed();
                 entry.failures += 1;
                 tell(entry.failures, &entry.log, &error);
                 let doubled = RETRY.saturating_mul(1 << entry.failures.min(10) >> 1);
@@ -491,9 +499,9 @@ impl Rotator {
 fn tell(failures: u32, log: &Log, error: &RotateError) {
     let (id, path) = (&log.id, log.path());
     if failures == 1 {
-        tracing::warn!(id, path = %path.display(), "a log cannot be rotated: {}", chain(error));
+        tracing::warn!(id, path = %path.display(), "a log is not rotated as it should be: {}", chain(error));
     } else {
-        tracing::debug!(id, path = %path.display(), failures, "a log cannot be rotated: {}", chain(error));
+        tracing::debug!(id, path = %path.display(), failures, "a log is not rotated as it should be: {}", chain(error));
     }
 }
 

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use streams::logs::{Form, Rotated, next_suffix};
 
-/// The steps in their order; all are names in the log's directory.
+/// The steps; the new name comes first. All are names in the log's directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// What is of no use first, then what is too much, the oldest first.
-    pub(super) remove: Vec<String>,
     /// The log's next name.
     pub(super) rename_to: Option<String>,
+    /// What is of no use first, then what is too much, the oldest first.
+    pub(super) remove: Vec<String>,
     /// The newest rotated file is not among them: the runtime may still write to it, and collectors read it.
     pub(super) compress: Vec<String>,
 }

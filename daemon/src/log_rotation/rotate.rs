@@ -2,9 +2,9 @@
 //!
 //! | killed after | is there | the next start |
 //! |---|---|---|
-//! | some removals | every file that is kept | goes on |
 //! | the rename | no log; the runtime writes to the renamed file | finds the log missing and has the runtime open it again |
-//! | the call | all | goes on |
+//! | the call | all, and one file too many | removes it |
+//! | some removals | every file that is kept | removes the others |
 //!
 //! Readers follow the renamed file and go from it to the next; `compress` has the rest of the table.
 
@@ -54,37 +54,40 @@ fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RotateErr
     move |source| RotateError::File { doing, path, source }
 }
 
-/// Rotates a full log, so that there are at most `most` files; `reopen` is the runtime's call. What is to be compressed now is
-/// given back.
+/// What has become of a log that was rotated.
+#[derive(Debug)]
+pub(super) struct Rotation {
+    /// To be compressed now.
+    pub(super) compress: Vec<PathBuf>,
+    /// Why files stay that are of no use; the next rotation tries again.
+    pub(super) left: Option<RotateError>,
+}
+
+/// Rotates a full log, so that there are at most `most` files; `reopen` is the runtime's call.
 pub(super) async fn rotate(
     log: &Log,
     most: usize,
     busy: BTreeSet<String>,
     reopen: impl Future<Output = Result<(), CallError>>,
-) -> Result<Vec<PathBuf>, RotateError> {
-    let own = log.clone();
-    let (renamed, compress) = blocking(move || {
-        let plan = plan::rotation(&own.name, &names(&own.dir)?, most, Timestamp::now(), &busy);
-        remove(&own.dir, &plan)?;
-        let to = own.dir.join(plan.rename_to.as_deref().unwrap_or_default());
-        fs::rename(own.path(), &to).map_err(file("renaming to", &to))?;
-        Ok((to, compressed(&own.dir, plan)))
-    })
-    .await?;
+) -> Result<Rotation, RotateError> {
+    // Both calls are short, and the log grows meanwhile; what takes longer comes after it has its new file.
+    let plan = plan::rotation(&log.name, &names(&log.dir)?, most, Timestamp::now(), &busy);
+    let renamed = log.dir.join(plan.rename_to.as_deref().unwrap_or_default());
+    fs::rename(log.path(), &renamed).map_err(file("renaming to", &renamed))?;
     if let Err(source) = reopen.await {
         let path = log.path();
-        let own = path.clone();
         // If the runtime has opened it all the same, and only its answer was lost, the new file stays: it is written to.
-        blocking(move || {
-            match renameat2(AT_FDCWD, &renamed, AT_FDCWD, &own, RenameFlags::RENAME_NOREPLACE) {
-                Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
-                Err(errno) => Err(file("giving its name back to", &own)(errno.into())),
-            }
-        })
-        .await?;
-        return Err(RotateError::Reopen { path, source });
+        match renameat2(AT_FDCWD, &renamed, AT_FDCWD, &path, RenameFlags::RENAME_NOREPLACE) {
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => return Err(RotateError::Reopen { path, source }),
+            Err(errno) => return Err(file("giving its name back to", &path)(errno.into())),
+        }
     }
-    Ok(compress)
+    let dir = log.dir.clone();
+    blocking(move || {
+        let left = remove(&dir, &plan).err();
+        Ok(Rotation { compress: compressed(&dir, plan), left })
+    })
+    .await
 }
 
 /// Has the runtime open a log that is missing.

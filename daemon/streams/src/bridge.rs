@@ -44,7 +44,7 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long the runtime keeps its connection after the client is gone. Its process sees the end of its input then, and ends by itself:
 /// containerd, when it finds a connection closed, may leave process and input behind (it kills with a context that is cancelled).
-const LINGER: Duration = Duration::from_secs(10);
+const LINGER: Duration = Duration::from_secs(30);
 const CLOSED: &str = "the container runtime has closed the connection";
 /// A normal end.
 const NORMAL: u16 = 1000;

@@ -60,7 +60,10 @@ impl Writer {
         };
         let compressed = rotate(&log, most, BTreeSet::new(), call).await;
         self.write(3);
-        compressed
+        compressed.map(|rotation| {
+            assert!(rotation.left.is_none(), "{rotation:?}");
+            rotation.compress
+        })
     }
 
     /// The numbers in all files, the oldest first.
@@ -197,7 +200,6 @@ fn rotate_until(writer: &mut Writer, kill: Kill) {
     tick(&writer.log.dir);
     let dir = writer.log.dir.clone();
     let plan = plan::rotation("0.log", &names(&dir).unwrap(), MANY, Timestamp::now(), &BTreeSet::new());
-    remove(&dir, &plan).unwrap();
     fs::rename(writer.log.path(), dir.join(plan.rename_to.clone().unwrap())).unwrap();
     writer.write(3);
     if kill == Kill::AfterRename {
@@ -205,6 +207,10 @@ fn rotate_until(writer: &mut Writer, kill: Kill) {
     }
     writer.reopen();
     writer.write(3);
+    if kill == Kill::AfterReopen {
+        return;
+    }
+    remove(&dir, &plan).unwrap();
     for path in compressed(&dir, plan) {
         let plain = std::fs::read(&path).unwrap();
         let temporary = PathBuf::from(format!("{}.tmp", path.display()));

@@ -156,20 +156,17 @@ impl LogReader {
             None => BLOCK_BYTES,
         };
         let offset = self.offset;
-        let mut block = self
-            .with_log(move |log| {
-                let mut block = vec![0; most];
-                let read = match log.read(&mut block, offset) {
-                    Err(error) if log.plain().is_none() => {
-                        tracing::warn!(%error, "a compressed log is damaged, the rest of it is left out");
-                        0
-                    }
-                    read => read?,
-                };
+        let mut block = vec![0; most];
+        let cached = self.log.as_ref().and_then(|log| log.read_cached(&mut block, offset));
+        let mut block = match cached {
+            Some(read) => {
                 block.truncate(read);
-                Ok(block)
-            })
-            .await?;
+                // Nothing has waited: lines that are left out must not keep the thread.
+                tokio::task::yield_now().await;
+                block
+            }
+            None => self.read_waiting(block).await?,
+        };
         if end.is_some_and(|end| self.offset >= end)
             && let Some(newline) = memchr::memchr(b'\n', &block)
         {
@@ -179,6 +176,23 @@ impl LogReader {
         let selection = &mut self.selection;
         self.lines.feed(&block, |piece| selection.add(piece));
         Ok(!block.is_empty())
+    }
+
+    /// Fills a block on a thread for such calls.
+    async fn read_waiting(&mut self, mut block: Vec<u8>) -> io::Result<Vec<u8>> {
+        let offset = self.offset;
+        self.with_log(move |log| {
+            let read = match log.read(&mut block, offset) {
+                Err(error) if log.plain().is_none() => {
+                    tracing::warn!(%error, "a compressed log is damaged, the rest of it is left out");
+                    0
+                }
+                read => read?,
+            };
+            block.truncate(read);
+            Ok(block)
+        })
+        .await
     }
 
     /// Calls with the file on a thread for such calls. Whoever drops this midway drops the reader.

@@ -125,6 +125,14 @@ impl LogFile {
         }
     }
 
+    /// The same as [`Self::read`] of what the page cache has; `None` where a disk would have to be waited for.
+    pub(super) fn read_cached(&self, block: &mut [u8], offset: u64) -> Option<usize> {
+        let Source::Plain(file) = &self.source else { return None };
+        let mut blocks = [io::IoSliceMut::new(block)];
+        // Some file systems cannot say.
+        rustix::io::preadv2(file, &mut blocks, offset, rustix::io::ReadWriteFlags::NOWAIT).ok()
+    }
+
     /// As many bytes as `block` takes, from `offset` on or, of a compressed one, the next; fewer only at the end.
     pub(super) fn read(&mut self, mut block: &mut [u8], offset: u64) -> io::Result<usize> {
         match &mut self.source {
