@@ -321,6 +321,23 @@ fn a_status_that_an_earlier_daemon_could_not_send_is_sent_when_the_api_server_sh
 }
 
 #[test]
+fn an_end_that_an_earlier_daemon_could_not_send_is_sent_though_the_api_server_shows_a_beginning_before_the_first_look()
+ {
+    let mut world = World::new(pod(one("Never")), 14);
+    world.behaviours.insert("c".into(), VecDeque::from([exits(100, 0)]));
+    world.until(secs(5), "ended", |w| w.phase() == "Succeeded");
+    world.run(secs(2));
+    let published = world.published.len();
+    world.restart_daemon();
+    world.assign(|object| {
+        object.status = Some(PodStatus { phase: Some("Pending".into()), ..Default::default() })
+    });
+    world.run(secs(5));
+    assert_eq!(world.published.len(), published + 1);
+    assert_eq!(world.phase(), "Succeeded");
+}
+
+#[test]
 fn a_start_that_was_cut_off_by_a_kill_of_the_daemon_counts_as_none() {
     let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "img"}]});
     let mut world = World::new(pod(spec), 1);
