@@ -29,6 +29,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
 use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
+use crate::objects::Objects;
 use crate::oom_score;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
@@ -246,8 +247,16 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         client: general.clone(),
     };
     crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
-    let executor =
-        Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, images);
+    let executor = Executor::new(
+        cri.clone(),
+        dirs,
+        place,
+        host_ips.clone(),
+        recorder.clone(),
+        runtime_state,
+        images,
+        Objects::new(general.clone()),
+    );
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
     let grace = groups.iter().map(|group| group.period).sum::<Duration>();
     if !grace.is_zero() {

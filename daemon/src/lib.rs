@@ -18,6 +18,7 @@ pub mod logging;
 pub mod membership;
 mod metrics;
 pub mod node;
+mod objects;
 mod oom_score;
 mod pods;
 mod runtime;

@@ -21,6 +21,7 @@ use super::urgency::{PATIENCE, Urgency, urgency};
 use super::view::Shown;
 use crate::clock;
 use crate::ledger::Ledger;
+use crate::objects::Registration;
 use crate::runtime::{Executor, News};
 
 /// Events that wait for a look.
@@ -68,6 +69,8 @@ pub(super) struct PodTask {
     send_after: Option<Duration>,
     /// Events of the runtime that the next look may show.
     news: Vec<News>,
+    /// Keeps the objects that the pod refers to; none is needed once nothing of the pod can run any more.
+    objects: Option<Registration>,
     /// Whether the node was told that nothing runs, and that the volumes are unmounted.
     freed: bool,
     settled: bool,
@@ -82,6 +85,7 @@ impl PodTask {
         unknown_to_runtime: bool,
     ) -> Self {
         let uid = assignment.pod.metadata.uid.clone().unwrap_or_default();
+        let objects = Some(shared.executor.objects().register(&assignment.pod));
         let machine = Pod::new(Arc::clone(&shared.settings), assignment, host_ips);
         Self {
             shared,
@@ -97,6 +101,7 @@ impl PodTask {
             sending: None,
             send_after: None,
             news: Vec::new(),
+            objects,
             freed: false,
             settled: false,
         }
@@ -164,6 +169,8 @@ impl PodTask {
                 }
                 None
             }
+            // Cancel-safe: a level.
+            () = changed(&mut self.objects), if self.objects.is_some() => Some(Input::ObjectsChanged),
             () = sleep_until(deadline), if deadline.is_some() => Some(Input::Tick),
         }
     }
@@ -202,6 +209,9 @@ impl PodTask {
         let assigned = matches!(&input, Input::Assigned(_));
         if let Input::Assigned(assignment) = &input {
             self.shared.publisher.seen(&assignment.pod);
+            if let Some(objects) = &self.objects {
+                objects.renew(&assignment.pod);
+            }
         }
         let now = clock::now();
         let effects = self.machine.step(input.clone(), now);
@@ -214,6 +224,7 @@ impl PodTask {
         }
         self.shared.shown.update(&self.uid, &self.machine);
         if self.machine.is_terminated() {
+            self.objects = None;
             self.free().await;
         }
         if self.machine.is_settled() {
@@ -365,6 +376,13 @@ impl PodTask {
 async fn come(turn: &mut Option<(Urgency, BoxFuture<'static, Option<Turn>>)>) -> Option<Turn> {
     match turn {
         Some((_, future)) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn changed(objects: &mut Option<Registration>) {
+    match objects {
+        Some(objects) => objects.changed().await,
         None => std::future::pending().await,
     }
 }

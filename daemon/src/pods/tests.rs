@@ -17,6 +17,7 @@ use crate::images::{self, Images};
 use crate::kubeconfig::fake::{FakeApi, api};
 use crate::metrics::Metrics;
 use crate::node::RuntimeState;
+use crate::objects::Objects;
 use crate::runtime::{DnsSettings, Place, Watcher};
 use crate::sources::mirror::Mirrors;
 
@@ -73,6 +74,7 @@ fn node() -> (Node, Pods, Inputs) {
         recorder.clone(),
         runtime_state,
         images.expect("usable"),
+        Objects::new(None),
     );
     let (facts, known) = watch::channel(Arc::new(Facts::default()));
     let parts = Parts {

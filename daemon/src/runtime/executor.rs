@@ -29,6 +29,7 @@ use crate::cgroups::{Limits, PodCgroups};
 use crate::events::Recorder;
 use crate::images::Images;
 use crate::node::RuntimeState;
+use crate::objects::Objects;
 
 /// Where on the node things are.
 #[derive(Clone, Debug)]
@@ -53,6 +54,7 @@ pub(crate) struct Executor {
     recorder: Recorder,
     runtime: watch::Sender<RuntimeState>,
     images: Images,
+    objects: Objects,
     /// `None` where pods have no cgroups of their own.
     cgroups: Option<PodCgroups>,
     kernel_log: Arc<KernelLog>,
@@ -81,15 +83,21 @@ impl Executor {
         recorder: Recorder,
         runtime: watch::Sender<RuntimeState>,
         images: Images,
+        objects: Objects,
     ) -> Self {
         let (dirs, place) = (Arc::new(dirs), Arc::new(place));
         let kernel_log = Arc::new(KernelLog::new(Path::new(KERNEL_LOG)));
-        Self { client, dirs, place, host_ips, recorder, runtime, images, cgroups: None, kernel_log }
+        Self { client, dirs, place, host_ips, recorder, runtime, images, objects, cgroups: None, kernel_log }
     }
 
     /// With cgroups for the pods.
     pub(crate) fn with_cgroups(self, cgroups: PodCgroups) -> Self {
         Self { cgroups: Some(cgroups), ..self }
+    }
+
+    /// What the pods of this node refer to.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// The pods' cgroups, where they have some.
