@@ -628,13 +628,6 @@ impl Pod {
         Curve::restart(self.settings.max_restart_period)
     }
 
-    /// `name_namespace(uid)`, as messages name a pod.
-    fn long_name(&self) -> String {
-        let meta = &self.pod.metadata;
-        let part = |s: &Option<String>| s.clone().unwrap_or_default();
-        format!("{}_{}({})", part(&meta.name), part(&meta.namespace), part(&meta.uid))
-    }
-
     /// Whether the pod's state in the runtime is being read.
     pub fn is_observing(&self) -> bool {
         self.observing.is_some()
