@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod events;
 pub mod explain;
 pub mod flags;
+mod followed;
 pub mod images;
 pub mod kubeconfig;
 pub mod ledger;

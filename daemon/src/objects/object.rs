@@ -1,6 +1,5 @@
 //! One config map or secret, in the form that files and variables are made of.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -93,21 +92,18 @@ impl Object {
     }
 
     /// The value of one key as a variable: a config map's binary data are none (behaviour.md 16.7).
-    #[allow(dead_code)] // Read by the environment of containers.
-    pub(crate) fn variable(&self, key: &str) -> Option<Cow<'_, str>> {
+    pub(crate) fn variable(&self, key: &str) -> Option<&[u8]> {
         match self.kind {
-            Kind::ConfigMap => self.text.get(key).map(|text| Cow::Borrowed(text.as_str())),
-            Kind::Secret => self.bytes.get(key).map(|bytes| String::from_utf8_lossy(&bytes.0)),
+            Kind::ConfigMap => self.text.get(key).map(String::as_bytes),
+            Kind::Secret => self.bytes.get(key).map(|bytes| bytes.0.as_slice()),
         }
     }
 
     /// Every key with its value as a variable, sorted.
-    #[allow(dead_code)] // Read by the environment of containers.
-    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let secrets = self.bytes.iter().filter(|_| self.kind == Kind::Secret);
-        let secrets = secrets.map(|(key, bytes)| (key.as_str(), String::from_utf8_lossy(&bytes.0)));
-        let text = self.text.iter().map(|(key, text)| (key.as_str(), Cow::Borrowed(text.as_str())));
-        text.chain(secrets)
+        let secrets = secrets.map(|(key, bytes)| (key.as_str(), bytes.0.as_slice()));
+        self.text.iter().map(|(key, text)| (key.as_str(), text.as_bytes())).chain(secrets)
     }
 
     fn new(kind: Kind, metadata: ObjectMeta, immutable: Option<bool>) -> Self {
