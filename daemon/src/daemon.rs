@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::NodeAddress;
-use lifecycle::{PullLimits, Settings as PodSettings, Supported};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use lifecycle::{Facts, PullLimits, Settings as PodSettings, Supported};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -23,6 +24,7 @@ use crate::credentials::{self, CredentialsError, Keeper};
 use crate::events::{Rates, Recorder};
 use crate::explain;
 use crate::flags::Flags;
+use crate::followed::Followed;
 use crate::images::{self, Images};
 use crate::kubeconfig::Clients;
 use crate::ledger::{Ledger, LedgerError};
@@ -32,7 +34,10 @@ use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capaci
 use crate::objects::Objects;
 use crate::oom_score;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
-use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
+use crate::runtime::{
+    Cluster, DnsSettings, Executor, Place, SecuritySettings, ServiceAddress, Users, Watcher,
+    check_resolv_conf, health,
+};
 use crate::sources::mirror::Mirrors;
 use crate::sources::{self, Source, UPDATE_QUEUE, files, url};
 use crate::stop::stopped;
@@ -231,8 +236,16 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
             cluster_dns: config.cluster_dns.clone(),
             cluster_domain: config.cluster_domain.clone(),
             resolv_conf: (!config.resolv_conf.is_empty()).then(|| PathBuf::from(&config.resolv_conf)),
+            overrides: config.gate("HostnameOverride"),
         },
+        security: SecuritySettings::new(Path::new("/"), &flags.root_dir, config.seccomp_default),
+        stop_signals: config.gate("ContainerStopSignals"),
+        env_files: config.gate("EnvFiles"),
+        users: users(&flags, &config),
     };
+    if let Some(problem) = check_resolv_conf(&place.dns) {
+        recorder.node_event(true, "CheckLimitsForResolvConf", problem);
+    }
     for dir in [&place.pod_logs, &place.container_logs] {
         std::fs::create_dir_all(dir)
             .map_err(|e| StartError::RootDir(format!("making {}: {e}", dir.display())))?;
@@ -255,7 +268,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         recorder.clone(),
         runtime_state,
         images,
-        Objects::new(general.clone()),
+        cluster(&flags.root_dir, general.as_ref(), side.facts.clone(), &stop),
     );
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
     let grace = groups.iter().map(|group| group.period).sum::<Duration>();
@@ -317,6 +330,40 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     }
     tracing::info!("nodelet has ended; the pods go on running");
     Ok(())
+}
+
+fn users(flags: &Flags, config: &Config) -> Users {
+    let per_pod = config.user_namespaces.as_ref().and_then(|namespaces| namespaces.ids_per_pod);
+    Users::new(&flags.root_dir, per_pod, config.max_pods)
+}
+
+/// What pods need of the API server beside themselves; what it has said is kept below the root directory.
+fn cluster(
+    root_dir: &Path,
+    client: Option<&kube::Client>,
+    facts: watch::Receiver<Arc<Facts>>,
+    stop: &watch::Receiver<bool>,
+) -> Cluster {
+    let kept = root_dir.join("nodelet/kept");
+    let handler = |class: &RuntimeClass| Some(class.handler.clone());
+    Cluster {
+        objects: Objects::new(client.cloned()),
+        services: Followed::new(
+            client.cloned(),
+            "services",
+            ServiceAddress::of,
+            kept.join("services"),
+            stop.clone(),
+        ),
+        classes: Followed::new(
+            client.cloned(),
+            "runtime classes",
+            handler,
+            kept.join("runtimeclasses"),
+            stop.clone(),
+        ),
+        facts,
+    }
 }
 
 /// Until a signal comes, another daemon asks for the lock, or a part of this one has broken.

@@ -185,7 +185,7 @@ pub enum Input {
         /// The object does not exist, or is another one of that name.
         gone: bool,
     },
-    /// A config map or secret that the pod refers to has changed, has appeared or has gone; also that it may be read at last.
+    /// A config map, secret or runtime class that the pod refers to has changed, has appeared or has gone; also that it may be read at last.
     ObjectsChanged,
     /// The node's addresses, the primary family first.
     HostIps(Vec<String>),

@@ -37,7 +37,7 @@ pub(crate) fn input(input: &Input) -> Option<String> {
         }
         Input::Published { gone: true, .. } => "the API server has the pod no more".to_owned(),
         Input::Published { version, .. } => format!("the API server has status {version}"),
-        Input::ObjectsChanged => "a config map or secret has changed".to_owned(),
+        Input::ObjectsChanged => "a config map, secret or runtime class has changed".to_owned(),
         Input::HostIps(ips) => format!("the node's addresses are {}", ips.join(", ")),
         Input::Tick => "a deadline has come".to_owned(),
     })

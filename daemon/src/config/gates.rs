@@ -130,6 +130,9 @@ const ALL_BETA: &str = "AllBeta";
 
 /// Gates whose default behaviour is carried out, or whose off state is; the rest has no effect yet.
 const IN_EFFECT: &[&str] = &[
+    "ContainerStopSignals",
+    "EnvFiles",
+    "HostnameOverride",
     "MemoryQoS",
     "NodeDeclaredFeatures",
     "PodLevelResources",

@@ -12,7 +12,7 @@ use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
 use lifecycle::{Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, Recording, Settings};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::mailbox::{Letter, Mailbox};
 use super::node_task::{Ask, Question};
@@ -20,6 +20,7 @@ use super::publisher::{Publisher, Sent, Turn};
 use super::urgency::{PATIENCE, Urgency, urgency};
 use super::view::Shown;
 use crate::clock;
+use crate::followed::Known;
 use crate::ledger::Ledger;
 use crate::objects::Registration;
 use crate::runtime::{Executor, News};
@@ -71,6 +72,8 @@ pub(super) struct PodTask {
     news: Vec<News>,
     /// Keeps the objects that the pod refers to; none is needed once nothing of the pod can run any more.
     objects: Option<Registration>,
+    /// The runtime classes, of a pod that has one.
+    classes: Option<watch::Receiver<Known<String>>>,
     /// Whether the node was told that nothing runs, and that the volumes are unmounted.
     freed: bool,
     settled: bool,
@@ -86,6 +89,8 @@ impl PodTask {
     ) -> Self {
         let uid = assignment.pod.metadata.uid.clone().unwrap_or_default();
         let objects = Some(shared.executor.objects().register(&assignment.pod));
+        let has_class = assignment.pod.spec.as_ref().is_some_and(|s| s.runtime_class_name.is_some());
+        let classes = has_class.then(|| shared.executor.classes().news());
         let machine = Pod::new(Arc::clone(&shared.settings), assignment, host_ips);
         Self {
             shared,
@@ -102,6 +107,7 @@ impl PodTask {
             send_after: None,
             news: Vec::new(),
             objects,
+            classes,
             freed: false,
             settled: false,
         }
@@ -171,6 +177,8 @@ impl PodTask {
             }
             // Cancel-safe: a level.
             () = changed(&mut self.objects), if self.objects.is_some() => Some(Input::ObjectsChanged),
+            // Cancel-safe: a level.
+            () = other_classes(&mut self.classes), if self.classes.is_some() => Some(Input::ObjectsChanged),
             () = sleep_until(deadline), if deadline.is_some() => Some(Input::Tick),
         }
     }
@@ -225,6 +233,7 @@ impl PodTask {
         self.shared.shown.update(&self.uid, &self.machine);
         if self.machine.is_terminated() {
             self.objects = None;
+            self.classes = None;
             self.free().await;
         }
         if self.machine.is_settled() {
@@ -384,6 +393,18 @@ async fn changed(objects: &mut Option<Registration>) {
     match objects {
         Some(objects) => objects.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+async fn other_classes(classes: &mut Option<watch::Receiver<Known<String>>>) {
+    let ended = match classes {
+        Some(known) => known.changed().await.is_err(),
+        None => true,
+    };
+    if ended {
+        // Never while the executor lives.
+        *classes = None;
+        std::future::pending().await
     }
 }
 

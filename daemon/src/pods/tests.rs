@@ -13,12 +13,13 @@ use super::*;
 use crate::cgroups::Limits;
 use crate::config::Config;
 use crate::events::{Rates, Recorder};
+use crate::followed::Followed;
 use crate::images::{self, Images};
 use crate::kubeconfig::fake::{FakeApi, api};
 use crate::metrics::Metrics;
 use crate::node::RuntimeState;
 use crate::objects::Objects;
-use crate::runtime::{DnsSettings, Place, Watcher};
+use crate::runtime::{Cluster, DnsSettings, Place, SecuritySettings, ServiceAddress, Users, Watcher};
 use crate::sources::mirror::Mirrors;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -58,7 +59,11 @@ fn node() -> (Node, Pods, Inputs) {
             policy: cgroups::Policy::default(),
             hierarchy: cgroups::Hierarchy::V1,
         }),
-        dns: DnsSettings { cluster_dns: Vec::new(), cluster_domain: String::new(), resolv_conf: None },
+        dns: DnsSettings::default(),
+        security: SecuritySettings::default(),
+        stop_signals: false,
+        env_files: true,
+        users: Users::new(root.path(), None, 110),
     };
     for dir in [&place.pod_logs, &place.container_logs] {
         fs::create_dir(dir).expect("made");
@@ -66,6 +71,14 @@ fn node() -> (Node, Pods, Inputs) {
     let (host_ips_in, host_ips) = watch::channel(vec!["192.0.2.2".to_owned()]);
     let dirs = PodDirs::new(root.path()).expect("made");
     let (runtime_state, _) = watch::channel(RuntimeState::default());
+    let (facts, known) = watch::channel(Arc::new(Facts::default()));
+    let nowhere = || root.path().join("kept");
+    let cluster = Cluster {
+        objects: Objects::new(None),
+        services: Followed::new(None, "services", ServiceAddress::of, nowhere(), stop.subscribe()),
+        classes: Followed::new(None, "runtime classes", |_| None, nowhere(), stop.subscribe()),
+        facts: known.clone(),
+    };
     let executor = Executor::new(
         cri.clone(),
         dirs,
@@ -74,9 +87,8 @@ fn node() -> (Node, Pods, Inputs) {
         recorder.clone(),
         runtime_state,
         images.expect("usable"),
-        Objects::new(None),
+        cluster,
     );
-    let (facts, known) = watch::channel(Arc::new(Facts::default()));
     let parts = Parts {
         executor,
         publisher: Publisher::new(None, recorder, Mirrors::new(), metrics.clone()),

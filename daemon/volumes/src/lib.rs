@@ -10,6 +10,6 @@ mod hosts;
 mod pod_dirs;
 mod remove;
 
-pub use hosts::{hosts_file, node_hosts_file};
+pub use hosts::{Alias, hosts_file, node_hosts_file};
 pub use pod_dirs::{PodDirs, PodDirsError};
 pub use remove::RemoveError;

@@ -130,6 +130,7 @@ impl Pod {
     /// What waits for an object is tried at once, and what was made of one is made anew.
     pub(super) fn objects_changed(&mut self) {
         self.volumes_stale = self.has_volumes();
+        self.sandbox_retry = self.sandbox_retry.map(|_| Duration::ZERO);
         for slot in self.slots.values_mut() {
             let waits = slot.waiting.as_ref().is_some_and(|w| w.reason == "CreateContainerConfigError");
             if waits && slot.is_idle() {

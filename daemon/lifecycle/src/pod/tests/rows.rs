@@ -605,7 +605,8 @@ fn an_ephemeral_container_that_cannot_be_carried_out_holds_up_no_other() {
     let mut world = world(one("Always"));
     world.until(secs(5), "running", running);
     world.assign(|pod| {
-        let debug = json!([{"name": "e", "image": "img", "securityContext": {"privileged": true}}]);
+        let debug =
+            json!([{"name": "e", "image": "img", "volumeDevices": [{"name": "v", "devicePath": "/d"}]}]);
         pod.spec.as_mut().expect("a spec").ephemeral_containers =
             Some(serde_json::from_value(debug).expect("ephemeral containers"));
     });
