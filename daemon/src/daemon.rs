@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
 use crate::objects::Objects;
 use crate::oom_score;
+use crate::pod_volumes::PodVolumes;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
 use crate::sources::mirror::Mirrors;
@@ -247,6 +248,13 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         client: general.clone(),
     };
     crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
+    let dirs = Arc::new(dirs);
+    let volumes = PodVolumes::new(
+        Arc::clone(&dirs),
+        Objects::new(general.clone()),
+        general.clone(),
+        side.facts.clone(),
+    );
     let executor = Executor::new(
         cri.clone(),
         dirs,
@@ -255,7 +263,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         recorder.clone(),
         runtime_state,
         images,
-        Objects::new(general.clone()),
+        volumes,
     );
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
     let grace = groups.iter().map(|group| group.period).sum::<Duration>();
@@ -535,7 +543,7 @@ async fn run_pods(
             .max_container_restart_period
             .map_or(MAX_RESTART_PERIOD, |period| period.to_std()),
         runtime_name,
-        supported: Supported { pod_cgroups: config.cgroups_per_qos, ..Supported::default() },
+        supported: Supported { pod_cgroups: config.cgroups_per_qos, volumes: true, ..Supported::default() },
         limited_swap: config.memory_swap.swap_behavior == "LimitedSwap",
     };
     let mut parts = parts;

@@ -33,6 +33,7 @@ mod sandbox_config;
 mod watch;
 
 pub(crate) use dns::Settings as DnsSettings;
+pub(crate) use environment::expand_all;
 pub(crate) use executor::{Executor, Place};
 pub(crate) use insecure_tls::AnyCertificate;
 pub(crate) use news::News;

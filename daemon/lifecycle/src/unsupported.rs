@@ -3,7 +3,9 @@
 //! Such a pod is not started without them: it waits and names the field. Each entry goes away with the issue that
 //! brings it.
 
-use k8s_openapi::api::core::v1::{Container, Pod as ApiPod, PodSpec, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    Container, Pod as ApiPod, PodSecurityContext, PodSpec, SecurityContext, Volume,
+};
 use serde::{Deserialize, Serialize};
 
 /// Which of the parts around the machine there are.
@@ -55,7 +57,9 @@ fn pod_fields(spec: &PodSpec, supported: Supported) -> Vec<String> {
         }
     };
     let security = spec.security_context.clone().unwrap_or_default();
-    note(security != Default::default(), "securityContext");
+    // The group of the volumes is given by who makes them.
+    let beyond = PodSecurityContext { fs_group: None, fs_group_change_policy: None, ..security };
+    note(beyond != PodSecurityContext::default(), "securityContext");
     note(spec.host_ipc == Some(true), "hostIPC");
     note(spec.host_pid == Some(true), "hostPID");
     note(spec.host_users == Some(false), "hostUsers");
@@ -72,9 +76,41 @@ fn pod_fields(spec: &PodSpec, supported: Supported) -> Vec<String> {
     note(spec.subdomain.is_some(), "subdomain");
     note(spec.os.as_ref().is_some_and(|os| os.name != "linux"), "os");
     for (i, volume) in spec.volumes.iter().flatten().enumerate() {
-        note(!supported.volumes && volume.image.is_none(), &format!("volumes[{i}]"));
+        match volume_field(volume) {
+            _ if volume.image.is_some() => {}
+            _ if !supported.volumes => note(true, &format!("volumes[{i}]")),
+            Some(field) => note(true, &format!("volumes[{i}].{field}")),
+            None => {}
+        }
     }
     found
+}
+
+/// The part of a volume that nobody makes.
+fn volume_field(volume: &Volume) -> Option<String> {
+    let made = volume.empty_dir.is_some()
+        || volume.host_path.is_some()
+        || volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.persistent_volume_claim.is_some();
+    if made {
+        return None;
+    }
+    let Some(projected) = &volume.projected else {
+        // By the name that the API gives it.
+        let fields = serde_json::to_value(volume).ok()?;
+        let kind = fields.as_object()?.keys().find(|key| *key != "name").cloned();
+        return Some(kind.unwrap_or_else(|| "name".to_owned()));
+    };
+    projected.sources.iter().flatten().enumerate().find_map(|(i, source)| {
+        let kind = match () {
+            () if source.cluster_trust_bundle.is_some() => "clusterTrustBundle",
+            () if source.pod_certificate.is_some() => "podCertificate",
+            () => return None,
+        };
+        Some(format!("projected.sources[{i}].{kind}"))
+    })
 }
 
 fn container_fields(spec: &PodSpec, container: &Container, supported: Supported) -> Vec<String> {

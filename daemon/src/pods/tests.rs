@@ -18,6 +18,7 @@ use crate::kubeconfig::fake::{FakeApi, api};
 use crate::metrics::Metrics;
 use crate::node::RuntimeState;
 use crate::objects::Objects;
+use crate::pod_volumes::PodVolumes;
 use crate::runtime::{DnsSettings, Place, Watcher};
 use crate::sources::mirror::Mirrors;
 
@@ -64,7 +65,9 @@ fn node() -> (Node, Pods, Inputs) {
         fs::create_dir(dir).expect("made");
     }
     let (host_ips_in, host_ips) = watch::channel(vec!["192.0.2.2".to_owned()]);
-    let dirs = PodDirs::new(root.path()).expect("made");
+    let dirs = Arc::new(PodDirs::new(root.path()).expect("made"));
+    let (facts, known) = watch::channel(Arc::new(Facts::default()));
+    let volumes = PodVolumes::new(Arc::clone(&dirs), Objects::new(None), None, known.clone());
     let (runtime_state, _) = watch::channel(RuntimeState::default());
     let executor = Executor::new(
         cri.clone(),
@@ -74,9 +77,8 @@ fn node() -> (Node, Pods, Inputs) {
         recorder.clone(),
         runtime_state,
         images.expect("usable"),
-        Objects::new(None),
+        volumes,
     );
-    let (facts, known) = watch::channel(Arc::new(Facts::default()));
     let parts = Parts {
         executor,
         publisher: Publisher::new(None, recorder, Mirrors::new(), metrics.clone()),

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::environment::{self, Addresses, EnvironmentError};
 use super::sandbox_config;
 use crate::cgroups::Limits;
+use crate::pod_volumes::Mounts;
 
 pub(crate) const HASH: &str = "io.kubernetes.container.hash";
 pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
@@ -20,6 +21,8 @@ pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessag
 pub(crate) const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
 pub(crate) const PORTS: &str = "io.kubernetes.container.ports";
 pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+
+const ETC_HOSTS: &str = "/etc/hosts";
 
 const MASKED: [&str; 12] = [
     "/proc/asound",
@@ -49,6 +52,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) termination_log: Option<PathBuf>,
     /// What containers of this node are held to.
     pub(crate) limits: &'a Limits,
+    /// What it mounts of the pod's volumes, by their place in its list.
+    pub(crate) mounts: Mounts,
     /// Ids of the images that are mounted, by the volume's name.
     pub(crate) volume_images: &'a BTreeMap<String, String>,
     /// The container whose processes this one is to see: the runtime's id.
@@ -88,6 +93,7 @@ pub(crate) fn container_config(
             security_context: Some(v1::LinuxContainerSecurityContext {
                 namespace_options: Some(namespaces(&spec, parts.target_id)),
                 capabilities: capabilities(container),
+                supplemental_groups: sandbox_config::groups(&spec),
                 masked_paths: MASKED.iter().map(|p| (*p).to_owned()).collect(),
                 readonly_paths: READ_ONLY.iter().map(|p| (*p).to_owned()).collect(),
                 seccomp: Some(v1::SecurityProfile {
@@ -184,7 +190,11 @@ fn mounts(spec: &PodSpec, container: &Container, parts: &Parts<'_>) -> Vec<v1::M
         .volume_mounts
         .iter()
         .flatten()
-        .filter_map(|mount| {
+        .enumerate()
+        .filter_map(|(index, mount)| {
+            if let Some(mount) = parts.mounts.get(&index) {
+                return Some(mount.clone());
+            }
             // The runtime mounts images, and always read-only (behaviour.md 13.9).
             let id = parts.volume_images.get(&mount.name)?;
             let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
@@ -202,8 +212,10 @@ fn mounts(spec: &PodSpec, container: &Container, parts: &Parts<'_>) -> Vec<v1::M
             })
         })
         .collect();
-    if let Some(hosts) = &parts.etc_hosts {
-        all.push(bind("/etc/hosts", hosts));
+    // A container may bring its own (behaviour.md 8.12).
+    let brings_hosts = all.iter().any(|mount| mount.container_path == ETC_HOSTS);
+    if let Some(hosts) = parts.etc_hosts.as_ref().filter(|_| !brings_hosts) {
+        all.push(bind(ETC_HOSTS, hosts));
     }
     if let Some(file) = &parts.termination_log {
         let path = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use volumes::PodDirs;
 
 use super::container_config::{self, MESSAGE_PATH, MESSAGE_POLICY, Parts};
-use super::environment::Addresses;
+use super::environment::{self, Addresses};
 use super::image_failure::image_failure;
 use super::kernel_log::KernelLog;
 use super::{dns, hooks, log_files, observe, restored, sandbox_config};
@@ -30,6 +30,7 @@ use crate::events::Recorder;
 use crate::images::Images;
 use crate::node::RuntimeState;
 use crate::objects::Objects;
+use crate::pod_volumes::PodVolumes;
 
 /// Where on the node things are.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ pub(crate) struct Executor {
     recorder: Recorder,
     runtime: watch::Sender<RuntimeState>,
     images: Images,
-    objects: Objects,
+    volumes: PodVolumes,
     /// `None` where pods have no cgroups of their own.
     cgroups: Option<PodCgroups>,
     kernel_log: Arc<KernelLog>,
@@ -77,17 +78,17 @@ type Outcome = Result<Answer, Failure>;
 impl Executor {
     pub(crate) fn new(
         client: Client,
-        dirs: PodDirs,
+        dirs: Arc<PodDirs>,
         place: Place,
         host_ips: watch::Receiver<Vec<String>>,
         recorder: Recorder,
         runtime: watch::Sender<RuntimeState>,
         images: Images,
-        objects: Objects,
+        volumes: PodVolumes,
     ) -> Self {
-        let (dirs, place) = (Arc::new(dirs), Arc::new(place));
+        let place = Arc::new(place);
         let kernel_log = Arc::new(KernelLog::new(Path::new(KERNEL_LOG)));
-        Self { client, dirs, place, host_ips, recorder, runtime, images, objects, cgroups: None, kernel_log }
+        Self { client, dirs, place, host_ips, recorder, runtime, images, volumes, cgroups: None, kernel_log }
     }
 
     /// With cgroups for the pods.
@@ -97,7 +98,7 @@ impl Executor {
 
     /// What the pods of this node refer to.
     pub(crate) fn objects(&self) -> &Objects {
-        &self.objects
+        self.volumes.objects()
     }
 
     /// The pods' cgroups, where they have some.
@@ -107,7 +108,7 @@ impl Executor {
 
     /// Does what `call` asks for `pod`. The long ones are boxed: all calls under way would else be as large as the largest, and a
     /// thousand pods that are stopped at once set the size of the heap.
-    pub(crate) async fn carry_out(&self, pod: &Pod, call: Call) -> Outcome {
+    pub(crate) async fn carry_out(&self, pod: &Arc<Pod>, call: Call) -> Outcome {
         let done = |r: Result<(), CallError>| r.map(|()| Answer::Done).map_err(failure);
         match call {
             Call::Observe => Box::pin(self.observe(pod)).await,
@@ -149,8 +150,20 @@ impl Executor {
                 Ok(Answer::Done)
             }
             Call::RemoveDirs { logs } => self.remove_dirs(pod, logs).await,
-            // Pods with volumes are not let this far.
-            Call::MountVolumes | Call::UnmountVolumes => Err(refused("volumes are not carried out yet")),
+            Call::MountVolumes => match Box::pin(self.volumes.mount(pod)).await {
+                Ok(refresh_after) => Ok(Answer::Mounted { refresh_after }),
+                Err(error) => Err(Failure { kind: error.kind, message: error.message }),
+            },
+            Call::UnmountVolumes => {
+                let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                match Box::pin(self.volumes.unmount(uid)).await {
+                    Ok(()) => Ok(Answer::Done),
+                    Err(error) => {
+                        tracing::warn!(uid, %error, "the volumes of a pod cannot be taken away yet");
+                        Err(refused(&error.to_string()))
+                    }
+                }
+            }
             // Of the API server: see `pods::publisher`.
             Call::DeleteObject => Err(refused("not a call to the runtime")),
         }
@@ -314,10 +327,19 @@ impl Executor {
         };
         let dir = self.pod_logs(pod).join(&name);
         fs::create_dir_all(&dir).map_err(|e| config_error(format!("making {}: {e}", dir.display())))?;
+        let addresses = Addresses { pod_ips: &pod_ips, host_ips: &host_ips };
+        let mut variables = Vec::new();
+        if spec.volume_mounts.iter().flatten().any(|mount| mount.sub_path_expr.is_some()) {
+            variables =
+                environment::variables(pod, &spec, addresses).map_err(|e| config_error(e.to_string()))?;
+        }
+        let recursive = self.mounts_recursive_read_only(pod);
+        let mounts = self.volumes.mounts(pod, &spec, &variables, recursive).await.map_err(config_error)?;
         let parts = Parts {
             restart_count,
             image_id: &image_id,
-            addresses: Addresses { pod_ips: &pod_ips, host_ips: &host_ips },
+            addresses,
+            mounts,
             etc_hosts,
             termination_log,
             limits: &self.place.limits,
@@ -328,6 +350,13 @@ impl Executor {
             .map_err(|e| config_error(e.to_string()))?;
         let id = self.client.create_container(&sandbox_id, config, sandbox).await.map_err(failure)?;
         Ok(Answer::Made { id })
+    }
+
+    /// Whether the runtime, under the pod's handler, can make a mount read-only with all that lies below it.
+    fn mounts_recursive_read_only(&self, pod: &Pod) -> bool {
+        let wanted = pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref()).unwrap_or_default();
+        let state = self.runtime.borrow();
+        state.handlers.iter().any(|h| h.name == wanted && h.recursive_read_only_mounts)
     }
 
     async fn run_hook(&self, pod: &Pod, id: &str, name: &str, hook: Hook, pod_ips: Vec<String>) -> Outcome {

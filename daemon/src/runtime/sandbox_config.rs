@@ -53,6 +53,7 @@ pub(crate) fn sandbox_config(
         linux: Some(v1::LinuxPodSandboxConfig {
             security_context: Some(v1::LinuxSandboxSecurityContext {
                 namespace_options: Some(namespaces(&spec)),
+                supplemental_groups: groups(&spec),
                 seccomp: Some(v1::SecurityProfile::default()),
                 ..Default::default()
             }),
@@ -75,6 +76,11 @@ pub(crate) fn pod_labels(pod: &Pod) -> [(String, String); 3] {
         ("io.kubernetes.pod.namespace".to_owned(), part(&pod.metadata.namespace)),
         ("io.kubernetes.pod.uid".to_owned(), part(&pod.metadata.uid)),
     ]
+}
+
+/// The groups that each process has beside its own: the one that owns the volumes.
+pub(crate) fn groups(spec: &PodSpec) -> Vec<i64> {
+    spec.security_context.iter().filter_map(|security| security.fs_group).collect()
 }
 
 /// Network of the node or of the pod; the process namespace of each container is its own; no user namespaces.

@@ -1,7 +1,6 @@
 //! Paths that lead nowhere but below a directory, whatever somebody else makes of the tree meanwhile.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -80,9 +79,4 @@ pub(crate) fn fd_path(fd: &OwnedFd) -> std::path::PathBuf {
 pub(crate) fn identity(fd: impl AsFd) -> io::Result<(u64, u64)> {
     let stat = nix::sys::stat::fstat(fd)?;
     Ok((stat.st_dev, stat.st_ino))
-}
-
-/// The file behind a descriptor that was opened for reading or writing.
-pub(crate) fn file(fd: OwnedFd) -> File {
-    fd.into()
 }

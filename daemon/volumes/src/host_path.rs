@@ -38,7 +38,7 @@ pub enum HostPathError {
 ///
 /// # Errors
 /// It is not, and is not to be made.
-pub fn check(path: &str, kind: &str) -> Result<(), HostPathError> {
+pub(crate) fn check(path: &str, kind: &str) -> Result<(), HostPathError> {
     let at = Path::new(path);
     if at.components().any(|part| part == Component::ParentDir) {
         return Err(HostPathError::Upwards(path.to_owned()));

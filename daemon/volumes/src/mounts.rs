@@ -81,13 +81,13 @@ pub(crate) fn knows_noswap() -> bool {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (6, 4)
 }
 
-/// Makes the mounts at and below `root` known to every mount namespace that is made from this one, and the other way round
-/// (behaviour.md 20.20). A root that is shared already stays as it is; else it becomes a mount of its own.
-pub(crate) fn share(root: &Path) -> io::Result<()> {
+/// Makes mounts below `path` known to every mount namespace that shows it, and the other way round. A path in a mount that is
+/// shared already stays as it is; else it becomes a mount of its own.
+pub(crate) fn share(path: &Path) -> io::Result<()> {
     let table = procfs::process::Process::myself()
         .and_then(|me| me.mountinfo())
         .map_err(|e| io::Error::other(e.to_string()))?;
-    let covering = table.into_iter().filter(|m| root.starts_with(&m.mount_point));
+    let covering = table.into_iter().filter(|m| path.starts_with(&m.mount_point));
     let covering = covering.max_by_key(|m| m.mount_point.as_os_str().len());
     let shared = covering.as_ref().is_some_and(|m| {
         m.opt_fields.iter().any(|field| matches!(field, procfs::process::MountOptFields::Shared(_)))
@@ -96,8 +96,8 @@ pub(crate) fn share(root: &Path) -> io::Result<()> {
         return Ok(());
     }
     let none: Option<&str> = None;
-    if covering.is_none_or(|m| m.mount_point != root) {
-        mount(Some(root), root, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
+    if covering.is_none_or(|m| m.mount_point != path) {
+        mount(Some(path), path, none, MsFlags::MS_BIND, none)?;
     }
-    mount(none, root, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none).map_err(Into::into)
+    mount(none, path, none, MsFlags::MS_SHARED, none).map_err(Into::into)
 }

@@ -57,10 +57,6 @@ impl PodDirs {
         Ok(Self { root })
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     pub(crate) fn pod(&self, uid: &str) -> Result<PathBuf, PodDirsError> {
         Ok(self.root.join("pods").join(checked(uid)?))
     }

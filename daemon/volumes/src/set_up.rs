@@ -53,6 +53,8 @@ pub enum Content {
         path: String,
         /// One of the API's types.
         kind: String,
+        /// Whether nobody may write to it.
+        read_only: bool,
     },
     /// Files that are written here; `None` where it cannot be known now what is to be in them: what was written before stays.
     Files(Files, Option<Payload>),
@@ -77,7 +79,12 @@ pub struct Volume {
 impl Volume {
     /// Whether containers cannot write to it, whatever they ask for (behaviour.md 20.35).
     pub fn is_read_only(&self) -> bool {
-        matches!(self.content, Content::Files(..) | Content::Local { read_only: true, .. })
+        matches!(
+            self.content,
+            Content::Files(..)
+                | Content::Local { read_only: true, .. }
+                | Content::HostPath { read_only: true, .. }
+        )
     }
 }
 
@@ -161,7 +168,7 @@ impl PodDirs {
         let path = self.volume_path(uid, volume)?;
         match &volume.content {
             Content::EmptyDir(medium) => self.empty_dir(uid, &volume.name, &path, medium, setting),
-            Content::HostPath { path, kind } => Ok(host_path::check(path, kind)?),
+            Content::HostPath { path, kind, .. } => Ok(host_path::check(path, kind)?),
             Content::Files(_, None) if atomic::is_written(&path) => Ok(()),
             Content::Files(_, None) => Err(SetUpError::NothingWritten),
             Content::Files(files, Some(payload)) => {
@@ -264,13 +271,17 @@ impl PodDirs {
         teardown::tear_down(&pod)
     }
 
-    /// Makes mounts below the root directory and in containers known to each other where a container asks for that (behaviour.md
-    /// 20.20).
+    /// Makes what is mounted below a volume known inside and outside of containers (behaviour.md 20.20). A path of the node
+    /// stays as its administrator has made it.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn share_mounts(&self) -> Result<(), SetUpError> {
-        mounts::share(self.root()).map_err(failed("sharing the mounts of", self.root()))
+    pub fn share(&self, uid: &str, volume: &Volume) -> Result<(), SetUpError> {
+        if matches!(volume.content, Content::HostPath { .. }) {
+            return Ok(());
+        }
+        let path = self.volume_path(uid, volume)?;
+        mounts::share(&path).map_err(failed("sharing the mounts of", &path))
     }
 }
 
