@@ -17,6 +17,8 @@
 //! enters a mount, goes on after each error and reports them all.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod alone;
 mod atomic;
 mod beneath;
 pub mod downward;

@@ -114,15 +114,14 @@ fn give_file(dir: impl AsFd, name: &OsStr, group: Gid, mask: u32) -> io::Result<
         OFlag::O_PATH | OFlag::O_NOFOLLOW,
         beneath::Links::Refused,
     );
-    let file: OwnedFd = match file {
-        Ok(file) => file,
-        Err(e) if e.raw_os_error() == Some(nix::libc::ELOOP) => {
-            return fchownat(dir, name, None, Some(group), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(Into::into);
-        }
-        Err(e) => return Err(e),
-    };
+    let file: OwnedFd = file?;
     fchownat(&file, "", None, Some(group), AtFlags::AT_EMPTY_PATH)?;
-    let mode = fstat(&file)?.st_mode & 0o7777;
+    let mode = fstat(&file)?.st_mode;
+    if mode & SFlag::S_IFMT.bits() == SFlag::S_IFLNK.bits() {
+        // It has no mode of its own.
+        return Ok(());
+    }
+    let mode = mode & 0o7777;
     fchmodat(
         nix::fcntl::AT_FDCWD,
         &beneath::fd_path(&file),
