@@ -33,9 +33,10 @@ use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
 use crate::objects::Objects;
 use crate::oom_score;
+use crate::pod_volumes::PodVolumes;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::runtime::{
-    Cluster, DnsSettings, Executor, Place, SecuritySettings, ServiceAddress, Users, Watcher,
+    DnsSettings, Executor, Place, SecuritySettings, ServiceAddress, Supplies, Users, Watcher,
     check_resolv_conf, health,
 };
 use crate::sources::mirror::Mirrors;
@@ -260,6 +261,13 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         client: general.clone(),
     };
     crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
+    let dirs = Arc::new(dirs);
+    let volumes = PodVolumes::new(
+        Arc::clone(&dirs),
+        Objects::new(general.clone()),
+        general.clone(),
+        side.facts.clone(),
+    );
     let executor = Executor::new(
         cri.clone(),
         dirs,
@@ -267,8 +275,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         host_ips.clone(),
         recorder.clone(),
         runtime_state,
-        images,
-        cluster(&flags.root_dir, general.as_ref(), side.facts.clone(), &stop),
+        supplies(&flags.root_dir, general.as_ref(), (images, volumes), side.facts.clone(), &stop),
     );
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
     let grace = groups.iter().map(|group| group.period).sum::<Duration>();
@@ -337,17 +344,19 @@ fn users(flags: &Flags, config: &Config) -> Users {
     Users::new(&flags.root_dir, per_pod, config.max_pods)
 }
 
-/// What pods need of the API server beside themselves; what it has said is kept below the root directory.
-fn cluster(
+/// What starts of pods need; what the API server has said of it is kept below the root directory.
+fn supplies(
     root_dir: &Path,
     client: Option<&kube::Client>,
+    (images, volumes): (Images, PodVolumes),
     facts: watch::Receiver<Arc<Facts>>,
     stop: &watch::Receiver<bool>,
-) -> Cluster {
+) -> Supplies {
     let kept = root_dir.join("nodelet/kept");
     let handler = |class: &RuntimeClass| Some(class.handler.clone());
-    Cluster {
-        objects: Objects::new(client.cloned()),
+    Supplies {
+        images,
+        volumes,
         services: Followed::new(
             client.cloned(),
             "services",
@@ -582,7 +591,7 @@ async fn run_pods(
             .max_container_restart_period
             .map_or(MAX_RESTART_PERIOD, |period| period.to_std()),
         runtime_name,
-        supported: Supported { pod_cgroups: config.cgroups_per_qos, ..Supported::default() },
+        supported: Supported { pod_cgroups: config.cgroups_per_qos, volumes: true, ..Supported::default() },
         limited_swap: config.memory_swap.swap_behavior == "LimitedSwap",
     };
     let mut parts = parts;

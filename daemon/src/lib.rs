@@ -21,6 +21,7 @@ mod metrics;
 pub mod node;
 mod objects;
 mod oom_score;
+mod pod_volumes;
 mod pods;
 mod runtime;
 pub mod server;

@@ -95,8 +95,12 @@ impl Objects {
         Self(Arc::new(Inner { client, tables: Mutex::default() }))
     }
 
-    /// Begins to watch what `pod` refers to.
-    pub(crate) fn register(&self, pod: &Pod) -> Registration {
+    /// Begins to watch what `pod` refers to; `None` where that is nothing, as with most pods of a crowded node.
+    pub(crate) fn register(&self, pod: &Pod) -> Option<Registration> {
+        let keys = references::of(pod);
+        if keys.is_empty() {
+            return None;
+        }
         let (news, receiver) = watch::channel(0);
         let number = {
             let mut tables = self.0.tables();
@@ -106,8 +110,8 @@ impl Objects {
             number
         };
         let registration = Registration { inner: Arc::clone(&self.0), number, news: receiver };
-        registration.renew(pod);
-        registration
+        self.0.set(number, keys);
+        Some(registration)
     }
 
     /// The object as the API server told it last; waits a second at most for its first answer.

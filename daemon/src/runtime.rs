@@ -39,7 +39,8 @@ mod users;
 mod watch;
 
 pub(crate) use dns::{Settings as DnsSettings, check_limits as check_resolv_conf};
-pub(crate) use executor::{Cluster, Executor, Place};
+pub(crate) use environment::{Variables, expand_all};
+pub(crate) use executor::{Executor, Place, Supplies};
 pub(crate) use insecure_tls::AnyCertificate;
 pub(crate) use news::News;
 pub(crate) use security::Settings as SecuritySettings;

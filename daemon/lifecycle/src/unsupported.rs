@@ -3,7 +3,7 @@
 //! Such a pod is not started without them: it waits and names the field. Each entry goes away with the issue that
 //! brings it; SPECIFICATION.md lists them with their reasons.
 
-use k8s_openapi::api::core::v1::{Container, Pod as ApiPod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod as ApiPod, PodSpec, Volume};
 use serde::{Deserialize, Serialize};
 
 /// Which of the parts around the machine there are.
@@ -57,9 +57,41 @@ fn pod_fields(spec: &PodSpec, supported: Supported) -> Vec<String> {
     note(spec.resources.is_some() && !supported.pod_cgroups, "resources");
     note(set(&spec.resource_claims), "resourceClaims");
     for (i, volume) in spec.volumes.iter().flatten().enumerate() {
-        note(!supported.volumes && volume.image.is_none(), &format!("volumes[{i}]"));
+        match volume_field(volume) {
+            _ if volume.image.is_some() => {}
+            _ if !supported.volumes => note(true, &format!("volumes[{i}]")),
+            Some(field) => note(true, &format!("volumes[{i}].{field}")),
+            None => {}
+        }
     }
     found
+}
+
+/// The part of a volume that nobody makes.
+fn volume_field(volume: &Volume) -> Option<String> {
+    let made = volume.empty_dir.is_some()
+        || volume.host_path.is_some()
+        || volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.persistent_volume_claim.is_some();
+    if made {
+        return None;
+    }
+    let Some(projected) = &volume.projected else {
+        // By the name that the API gives it.
+        let fields = serde_json::to_value(volume).ok()?;
+        let kind = fields.as_object()?.keys().find(|key| *key != "name").cloned();
+        return Some(kind.unwrap_or_else(|| "name".to_owned()));
+    };
+    projected.sources.iter().flatten().enumerate().find_map(|(i, source)| {
+        let kind = match () {
+            () if source.cluster_trust_bundle.is_some() => "clusterTrustBundle",
+            () if source.pod_certificate.is_some() => "podCertificate",
+            () => return None,
+        };
+        Some(format!("projected.sources[{i}].{kind}"))
+    })
 }
 
 fn container_fields(spec: &PodSpec, container: &Container, supported: Supported) -> Vec<String> {

@@ -26,7 +26,7 @@ pub use expansion::expand;
 pub use hash::{container_hash, deep_hash32, md5_hex};
 pub use image::{ImageNameError, normalized_image};
 pub use names::{log_dir_name, long_pod_name, pod_full_name};
-pub use node_affinity::may_be_on_node;
+pub use node_affinity::{may_be_on_node, node_selector_holds};
 pub use ports::{HostPort, conflicts, host_ports};
 pub use qos::{
     QosClass, SYSTEM_CRITICAL_PRIORITY, is_critical, is_node_critical, is_static, may_swap, oom_score_adj,

@@ -85,12 +85,6 @@ impl Object {
         text.chain(self.bytes.iter().map(|(key, value)| (key.as_str(), value.0.as_slice())))
     }
 
-    /// The bytes of one key.
-    pub(crate) fn file(&self, key: &str) -> Option<&[u8]> {
-        let text = self.text.get(key).map(String::as_bytes);
-        text.or_else(|| self.bytes.get(key).map(|bytes| bytes.0.as_slice()))
-    }
-
     /// The value of one key as a variable: a config map's binary data are none (behaviour.md 16.7).
     pub(crate) fn variable(&self, key: &str) -> Option<&[u8]> {
         match self.kind {

@@ -25,6 +25,10 @@ fn objects() -> (Objects, FakeApi) {
     (Objects::new(Some(client)), api)
 }
 
+fn file<'a>(object: &'a Object, key: &str) -> Option<&'a [u8]> {
+    object.files().find(|(name, _)| *name == key).map(|(_, bytes)| bytes)
+}
+
 async fn listed(api: &mut FakeApi, items: Value) -> fake::Call {
     let list = api.next().await;
     list.is(&Method::GET, "/api/v1/namespaces/team/configmaps");
@@ -37,12 +41,15 @@ async fn listed(api: &mut FakeApi, items: Value) -> fake::Call {
 #[tokio::test(start_paused = true)]
 async fn an_object_is_read_once_for_all_pods_and_its_watch_ends_with_the_last_of_them() {
     let (objects, mut api) = objects();
-    let (first, second) = (objects.register(&plain()), objects.register(&plain()));
+    let (first, second) = (
+        objects.register(&plain()).expect("it refers to one"),
+        objects.register(&plain()).expect("it refers to one"),
+    );
     let watch = listed(&mut api, json!([map("9", "one")])).await.watch();
     for _ in 0..3 {
         let read = objects.get(Kind::ConfigMap, "team", "m").await.expect("read");
-        assert_eq!(read.file("key"), Some(b"one".as_slice()));
-        assert_eq!(read.file("raw"), Some([0, 1].as_slice()));
+        assert_eq!(file(&read, "key"), Some(b"one".as_slice()));
+        assert_eq!(file(&read, "raw"), Some([0, 1].as_slice()));
         assert_eq!(read.variable("key"), Some(b"one".as_slice()));
         assert_eq!(read.variable("raw"), None, "binary data are no variables");
     }
@@ -52,7 +59,7 @@ async fn an_object_is_read_once_for_all_pods_and_its_watch_ends_with_the_last_of
     second.changed().await;
     second.changed().await;
     assert_eq!(
-        objects.get(Kind::ConfigMap, "team", "m").await.expect("read").file("key"),
+        file(&objects.get(Kind::ConfigMap, "team", "m").await.expect("read"), "key"),
         Some(b"two".as_slice())
     );
     drop(second);
@@ -65,7 +72,7 @@ async fn an_object_is_read_once_for_all_pods_and_its_watch_ends_with_the_last_of
 #[tokio::test(start_paused = true)]
 async fn what_is_missing_is_told_by_name_and_its_appearance_at_once() {
     let (objects, mut api) = objects();
-    let mut registration = objects.register(&plain());
+    let mut registration = objects.register(&plain()).expect("it refers to one");
     let watch = listed(&mut api, json!([])).await.watch();
     registration.changed().await;
     let missing = objects.get(Kind::ConfigMap, "team", "m").await.expect_err("there is none");
@@ -82,7 +89,7 @@ async fn what_is_missing_is_told_by_name_and_its_appearance_at_once() {
 #[tokio::test(start_paused = true)]
 async fn an_immutable_object_is_not_watched() {
     let (objects, mut api) = objects();
-    let mut registration = objects.register(&plain());
+    let mut registration = objects.register(&plain()).expect("it refers to one");
     let mut object = map("9", "one");
     object["immutable"] = json!(true);
     api.next().await.list("10", json!([object]));
@@ -95,20 +102,20 @@ async fn an_immutable_object_is_not_watched() {
 #[tokio::test(start_paused = true)]
 async fn what_was_read_serves_while_the_api_server_is_away() {
     let (objects, mut api) = objects();
-    let _registration = objects.register(&plain());
+    let _registration = objects.register(&plain()).expect("it refers to one");
     let watch = listed(&mut api, json!([map("9", "one")])).await.watch();
     drop(watch);
     for _ in 0..5 {
         drop(api.next().await);
     }
     let read = objects.get(Kind::ConfigMap, "team", "m").await.expect("what was known");
-    assert_eq!(read.file("key"), Some(b"one".as_slice()));
+    assert_eq!(file(&read, "key"), Some(b"one".as_slice()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_and_an_api_server_that_is_away_are_told_apart() {
     let (objects, mut api) = objects();
-    let mut registration = objects.register(&plain());
+    let mut registration = objects.register(&plain()).expect("it refers to one");
     let read = objects.get(Kind::ConfigMap, "team", "m");
     let server = async {
         loop {
@@ -133,7 +140,7 @@ async fn a_refusal_and_an_api_server_that_is_away_are_told_apart() {
 #[tokio::test]
 async fn without_an_api_server_a_read_fails_by_name() {
     let objects = Objects::new(None);
-    let _registration = objects.register(&plain());
+    let _registration = objects.register(&plain()).expect("it refers to one");
     let error = objects.get(Kind::Secret, "team", "s").await.expect_err("no server");
     assert_eq!(error.to_string(), "secret \"s\" cannot be read: this node has no API server");
 }

@@ -88,7 +88,7 @@ impl PodTask {
         unknown_to_runtime: bool,
     ) -> Self {
         let uid = assignment.pod.metadata.uid.clone().unwrap_or_default();
-        let objects = Some(shared.executor.objects().register(&assignment.pod));
+        let objects = shared.executor.objects().register(&assignment.pod);
         let has_class = assignment.pod.spec.as_ref().is_some_and(|s| s.runtime_class_name.is_some());
         let classes = has_class.then(|| shared.executor.classes().news());
         let machine = Pod::new(Arc::clone(&shared.settings), assignment, host_ips);
@@ -217,8 +217,10 @@ impl PodTask {
         let assigned = matches!(&input, Input::Assigned(_));
         if let Input::Assigned(assignment) = &input {
             self.shared.publisher.seen(&assignment.pod);
-            if let Some(objects) = &self.objects {
-                objects.renew(&assignment.pod);
+            match &self.objects {
+                Some(objects) => objects.renew(&assignment.pod),
+                None if self.machine.is_terminated() => {}
+                None => self.objects = self.shared.executor.objects().register(&assignment.pod),
             }
         }
         let now = clock::now();

@@ -19,7 +19,8 @@ use crate::kubeconfig::fake::{FakeApi, api};
 use crate::metrics::Metrics;
 use crate::node::RuntimeState;
 use crate::objects::Objects;
-use crate::runtime::{Cluster, DnsSettings, Place, SecuritySettings, ServiceAddress, Users, Watcher};
+use crate::pod_volumes::PodVolumes;
+use crate::runtime::{DnsSettings, Place, SecuritySettings, ServiceAddress, Supplies, Users, Watcher};
 use crate::sources::mirror::Mirrors;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -69,26 +70,20 @@ fn node() -> (Node, Pods, Inputs) {
         fs::create_dir(dir).expect("made");
     }
     let (host_ips_in, host_ips) = watch::channel(vec!["192.0.2.2".to_owned()]);
-    let dirs = PodDirs::new(root.path()).expect("made");
-    let (runtime_state, _) = watch::channel(RuntimeState::default());
+    let dirs = Arc::new(PodDirs::new(root.path()).expect("made"));
     let (facts, known) = watch::channel(Arc::new(Facts::default()));
+    let volumes = PodVolumes::new(Arc::clone(&dirs), Objects::new(None), None, known.clone());
+    let (runtime_state, _) = watch::channel(RuntimeState::default());
     let nowhere = || root.path().join("kept");
-    let cluster = Cluster {
-        objects: Objects::new(None),
+    let supplies = Supplies {
+        images: images.expect("usable"),
+        volumes,
         services: Followed::new(None, "services", ServiceAddress::of, nowhere(), stop.subscribe()),
         classes: Followed::new(None, "runtime classes", |_| None, nowhere(), stop.subscribe()),
         facts: known.clone(),
     };
-    let executor = Executor::new(
-        cri.clone(),
-        dirs,
-        place,
-        host_ips.clone(),
-        recorder.clone(),
-        runtime_state,
-        images.expect("usable"),
-        cluster,
-    );
+    let executor =
+        Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, supplies);
     let parts = Parts {
         executor,
         publisher: Publisher::new(None, recorder, Mirrors::new(), metrics.clone()),

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use cri_client::v1;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde_json::json;
-use thiserror::Error;
 
-use super::environment::{self, EnvironmentError};
+use super::environment::{self, Value, Variables};
 use super::sandbox_config;
 use super::security::{self, ImageUser, SecurityError};
 use crate::cgroups::Limits;
+use crate::pod_volumes::Mounts;
 
 pub(crate) const HASH: &str = "io.kubernetes.container.hash";
 pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
@@ -23,14 +23,7 @@ pub(crate) const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
 pub(crate) const PORTS: &str = "io.kubernetes.container.ports";
 pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
 
-/// Why a container's configuration cannot be put together.
-#[derive(Debug, Error)]
-pub(crate) enum ConfigError {
-    #[error(transparent)]
-    Environment(#[from] EnvironmentError),
-    #[error(transparent)]
-    Security(#[from] SecurityError),
-}
+const ETC_HOSTS: &str = "/etc/hosts";
 
 /// What a container's configuration needs beside the pod.
 #[derive(Debug)]
@@ -39,8 +32,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) image_id: &'a str,
     /// Whom the image runs as.
     pub(crate) image_user: &'a ImageUser,
-    /// What variables are made of.
-    pub(crate) sources: environment::Sources<'a>,
+    pub(crate) variables: &'a Variables,
     /// The pod's user namespace.
     pub(crate) users: v1::UserNamespace,
     pub(crate) security: &'a security::Settings,
@@ -52,6 +44,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) termination_log: Option<PathBuf>,
     /// What containers of this node are held to.
     pub(crate) limits: &'a Limits,
+    /// What it mounts of the pod's volumes, by their place in its list.
+    pub(crate) mounts: Mounts,
     /// Ids of the images that are mounted, by the volume's name.
     pub(crate) volume_images: &'a BTreeMap<String, String>,
     /// The container whose processes this one is to see: the runtime's id.
@@ -61,13 +55,12 @@ pub(crate) struct Parts<'a> {
 /// The configuration of `container` of `pod`.
 ///
 /// # Errors
-/// A variable cannot be had, or the container would have rights that it must not have.
+/// The container would have rights that it must not have.
 pub(crate) fn container_config(
     pod: &Pod,
     container: &Container,
     parts: &Parts<'_>,
-) -> Result<v1::ContainerConfig, ConfigError> {
-    let variables = environment::variables(pod, container, parts.sources)?;
+) -> Result<v1::ContainerConfig, SecurityError> {
     let spec = pod.spec.clone().unwrap_or_default();
     let mut labels = sandbox_config::pod_labels(pod).to_vec();
     labels.push((NAME_LABEL.to_owned(), container.name.clone()));
@@ -86,10 +79,10 @@ pub(crate) fn container_config(
             user_specified_image: container.image.clone().unwrap_or_default(),
             ..Default::default()
         }),
-        command: environment::expand_all(container.command.as_ref(), &variables),
-        args: environment::expand_all(container.args.as_ref(), &variables),
+        command: environment::expand_all(container.command.as_ref(), parts.variables),
+        args: environment::expand_all(container.args.as_ref(), parts.variables),
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        envs: variables.into_iter().map(|(key, value)| v1::KeyValue { key, value: value.bytes() }).collect(),
+        envs: variables(parts.variables),
         mounts,
         labels: labels.into_iter().collect(),
         annotations: annotations(pod, container, parts.restart_count).into_iter().collect(),
@@ -104,6 +97,12 @@ pub(crate) fn container_config(
         stop_signal: if parts.stop_signals { stop_signal(container) } else { 0 },
         ..Default::default()
     })
+}
+
+fn variables(variables: &Variables) -> Vec<v1::KeyValue> {
+    let pair =
+        |(key, value): (&String, &Value)| v1::KeyValue { key: key.clone(), value: value.as_ref().to_vec() };
+    variables.iter().map(pair).collect()
 }
 
 /// As the runtime numbers it; its own default where the spec names none.
@@ -189,7 +188,11 @@ fn mounts(spec: &PodSpec, container: &Container, parts: &Parts<'_>) -> Vec<v1::M
         .volume_mounts
         .iter()
         .flatten()
-        .filter_map(|mount| {
+        .enumerate()
+        .filter_map(|(index, mount)| {
+            if let Some(mount) = parts.mounts.get(&index) {
+                return Some(mount.clone());
+            }
             // The runtime mounts images, and always read-only (behaviour.md 13.9).
             let id = parts.volume_images.get(&mount.name)?;
             let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
@@ -207,8 +210,10 @@ fn mounts(spec: &PodSpec, container: &Container, parts: &Parts<'_>) -> Vec<v1::M
             })
         })
         .collect();
-    if let Some(hosts) = &parts.etc_hosts {
-        all.push(bind("/etc/hosts", hosts));
+    // A container may bring its own (behaviour.md 8.12).
+    let brings_hosts = all.iter().any(|mount| mount.container_path == ETC_HOSTS);
+    if let Some(hosts) = parts.etc_hosts.as_ref().filter(|_| !brings_hosts) {
+        all.push(bind(ETC_HOSTS, hosts));
     }
     if let Some(file) = &parts.termination_log {
         let path = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");

@@ -86,10 +86,6 @@ impl Value {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
-
-    pub(super) fn bytes(self) -> Vec<u8> {
-        self.0
-    }
 }
 
 impl From<&str> for Value {

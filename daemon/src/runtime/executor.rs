@@ -36,6 +36,7 @@ use crate::followed::Followed;
 use crate::images::Images;
 use crate::node::RuntimeState;
 use crate::objects::Objects;
+use crate::pod_volumes::PodVolumes;
 
 /// Where on the node things are.
 #[derive(Clone, Debug)]
@@ -58,11 +59,11 @@ pub(crate) struct Place {
     pub(crate) users: Users,
 }
 
-/// What the API server says about the cluster, as far as starts of pods need it.
+/// What starts of pods need beside the runtime.
 #[derive(Clone, Debug)]
-pub(crate) struct Cluster {
-    /// What pods refer to.
-    pub(crate) objects: Objects,
+pub(crate) struct Supplies {
+    pub(crate) images: Images,
+    pub(crate) volumes: PodVolumes,
     /// For the variables of all pods.
     pub(crate) services: Followed<Service, ServiceAddress>,
     /// Handlers by the names of runtime classes.
@@ -80,8 +81,7 @@ pub(crate) struct Executor {
     host_ips: watch::Receiver<Vec<String>>,
     recorder: Recorder,
     runtime: watch::Sender<RuntimeState>,
-    images: Images,
-    cluster: Cluster,
+    supplies: Supplies,
     image_users: Arc<ImageUsers>,
     /// `None` where pods have no cgroups of their own.
     cgroups: Option<PodCgroups>,
@@ -105,15 +105,14 @@ type Outcome = Result<Answer, Failure>;
 impl Executor {
     pub(crate) fn new(
         client: Client,
-        dirs: PodDirs,
+        dirs: Arc<PodDirs>,
         place: Place,
         host_ips: watch::Receiver<Vec<String>>,
         recorder: Recorder,
         runtime: watch::Sender<RuntimeState>,
-        images: Images,
-        cluster: Cluster,
+        supplies: Supplies,
     ) -> Self {
-        let (dirs, place) = (Arc::new(dirs), Arc::new(place));
+        let place = Arc::new(place);
         let kernel_log = Arc::new(KernelLog::new(Path::new(KERNEL_LOG)));
         let image_users = Arc::default();
         Self {
@@ -123,8 +122,7 @@ impl Executor {
             host_ips,
             recorder,
             runtime,
-            images,
-            cluster,
+            supplies,
             image_users,
             cgroups: None,
             kernel_log,
@@ -138,12 +136,12 @@ impl Executor {
 
     /// What the pods of this node refer to.
     pub(crate) fn objects(&self) -> &Objects {
-        &self.cluster.objects
+        self.supplies.volumes.objects()
     }
 
     /// Changes whenever there are other runtime classes.
     pub(crate) fn classes(&self) -> &Followed<RuntimeClass, String> {
-        &self.cluster.classes
+        &self.supplies.classes
     }
 
     /// The pods' cgroups, where they have some.
@@ -153,7 +151,7 @@ impl Executor {
 
     /// Does what `call` asks for `pod`. The long ones are boxed: all calls under way would else be as large as the largest, and a
     /// thousand pods that are stopped at once set the size of the heap.
-    pub(crate) async fn carry_out(&self, pod: &Pod, call: Call) -> Outcome {
+    pub(crate) async fn carry_out(&self, pod: &Arc<Pod>, call: Call) -> Outcome {
         let done = |r: Result<(), CallError>| r.map(|()| Answer::Done).map_err(failure);
         match call {
             Call::Observe => Box::pin(self.observe(pod)).await,
@@ -163,7 +161,7 @@ impl Executor {
             Call::StopSandbox { id } => done(self.client.stop_pod_sandbox(&id).await),
             Call::RemoveSandbox { id } => done(self.client.remove_pod_sandbox(&id).await),
             Call::InspectImage { image } => {
-                let id = Box::pin(self.images.inspect(pod, &image)).await.map_err(image_failure)?;
+                let id = Box::pin(self.supplies.images.inspect(pod, &image)).await.map_err(image_failure)?;
                 Ok(Answer::Image { id })
             }
             Call::PullImage { image } => Box::pin(self.pull(pod, &image)).await,
@@ -195,8 +193,20 @@ impl Executor {
                 Ok(Answer::Done)
             }
             Call::RemoveDirs { logs } => self.remove_dirs(pod, logs).await,
-            // Pods with volumes are not let this far.
-            Call::MountVolumes | Call::UnmountVolumes => Err(refused("volumes are not carried out yet")),
+            Call::MountVolumes => match Box::pin(self.supplies.volumes.mount(pod)).await {
+                Ok(refresh_after) => Ok(Answer::Mounted { refresh_after }),
+                Err(error) => Err(Failure { kind: error.kind, message: error.message }),
+            },
+            Call::UnmountVolumes => {
+                let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                match Box::pin(self.supplies.volumes.unmount(uid)).await {
+                    Ok(()) => Ok(Answer::Done),
+                    Err(error) => {
+                        tracing::warn!(uid, %error, "the volumes of a pod cannot be taken away yet");
+                        Err(refused(&error.to_string()))
+                    }
+                }
+            }
             // Of the API server: see `pods::publisher`.
             Call::DeleteObject => Err(refused("not a call to the runtime")),
         }
@@ -305,7 +315,7 @@ impl Executor {
         if class.is_empty() {
             return Ok(String::new());
         }
-        let classes = self.cluster.classes.read().await;
+        let classes = self.supplies.classes.read().await;
         let classes = classes.map_err(|_| {
             refused(&format!(
                 "failed to lookup RuntimeClass {class}: the API server has not said yet which there are"
@@ -374,7 +384,7 @@ impl Executor {
 
     async fn pull(&self, pod: &Pod, image: &str) -> Outcome {
         let config = self.sandbox_config(pod, 0, users::of_node(), false)?;
-        let pulled = self.images.pull(pod, image, config).await.map_err(image_failure)?;
+        let pulled = self.supplies.images.pull(pod, image, config).await.map_err(image_failure)?;
         // The node's status lists the images.
         self.runtime.send_modify(|state| state.images_generation += 1);
         Ok(Answer::Pulled { id: pulled.id, size_bytes: pulled.size_bytes })
@@ -481,7 +491,8 @@ impl Executor {
         let part = |s: &Option<String>| s.clone().unwrap_or_default();
         let (uid, name) = (part(&pod.metadata.uid), part(&pod.metadata.name));
         let (namespace, dir) = (part(&pod.metadata.namespace), self.pod_logs(pod));
-        let (dirs, place, users) = (Arc::clone(&self.dirs), Arc::clone(&self.place), self.place.users.clone());
+        let (dirs, place, users) =
+            (Arc::clone(&self.dirs), Arc::clone(&self.place), self.place.users.clone());
         let removed = tokio::task::spawn_blocking(move || {
             if !logs {
                 dirs.remove(&uid).map_err(|e| refused(&e.to_string()))?;

@@ -59,7 +59,7 @@ impl PodDirs {
         Ok(Self { root })
     }
 
-    fn pod(&self, uid: &str) -> Result<PathBuf, PodDirsError> {
+    pub(crate) fn pod(&self, uid: &str) -> Result<PathBuf, PodDirsError> {
         Ok(self.root.join("pods").join(checked(uid)?))
     }
 
@@ -197,7 +197,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), PodDirsError> {
     }
 }
 
-fn checked(name: &str) -> Result<&str, PodDirsError> {
+pub(crate) fn checked(name: &str) -> Result<&str, PodDirsError> {
     let bad =
         name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255;
     if bad { Err(PodDirsError::Name { name: name.to_owned() }) } else { Ok(name) }

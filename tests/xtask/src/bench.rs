@@ -8,11 +8,13 @@
 //! | `start` | the start and the end of a pod, beside the bare calls to the runtime |
 //! | `hollow` | the daemon alone, beside a runtime that answers at once; a thousand pods; pods that hang |
 //! | `store` | writes and watches of the API server |
+//! | `volumes` | what ten config maps and ten secrets add to the start of a pod |
 
 mod cost;
 mod hollow;
 mod start;
 mod store;
+mod volumes;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -116,6 +118,16 @@ async fn measure(cluster: &Cluster, programs: &Path, wanted: impl Fn(&str) -> bo
     }
     if wanted("burst") {
         burst(&subject, node).await?;
+    }
+    if wanted("volumes") {
+        let client = Client::try_from(subject.config.clone())?;
+        let found = volumes::measure(&client, subject.node, node.dir(), STARTS).await?;
+        row(&format!("pod start without volumes, median of {}", found.pods), &millis(found.plain));
+        row("pod start with 10 config maps and 10 secrets", &millis(found.first));
+        row("  of which another pod reads, too", &millis(found.shared));
+        row("  bare directories, tmpfs, files and links", &millis(found.writes));
+        let added = |with: Duration| millis(with.saturating_sub(found.plain).saturating_sub(found.writes));
+        row("  above plain pod and bare writes", &format!("{}, {}", added(found.first), added(found.shared)));
     }
     if wanted("hollow") {
         hollow(cluster, &Programs::in_dir(programs)?, &subject.config).await?;

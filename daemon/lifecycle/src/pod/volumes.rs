@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pod, retry_delay};
 use crate::effect::{Call, Effect, EventType, OpId};
-use crate::input::{Answer, Failure};
+use crate::input::{Answer, Failure, FailureKind};
 use crate::now::Now;
 
 /// ```text
@@ -117,7 +117,9 @@ impl Pod {
                     self.event(out, EventType::Warning, "FailedMount", line.to_owned(), None);
                 }
                 let failures = failures.saturating_add(1);
-                let retry_at = now.boot + retry_delay(failures.saturating_add(2), 120);
+                // What may come right without a word is looked at again soon; the rest as a kubelet does.
+                let cap = if failure.kind == FailureKind::Unavailable { 2 } else { 120 };
+                let retry_at = now.boot + retry_delay(failures.saturating_add(2), cap);
                 if there {
                     Volumes::Mounted { refresh_at: Some(retry_at), failures }
                 } else {

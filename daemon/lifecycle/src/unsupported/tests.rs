@@ -47,3 +47,32 @@ fn each_refused_field_is_named_by_its_path() {
         ]
     );
 }
+
+#[test]
+fn volumes_that_nobody_makes_are_named_by_their_kind() {
+    let manifest = serde_json::json!({
+        "containers": [{"name": "c", "volumeMounts": [{"name": "a", "mountPath": "/a"}]}],
+        "securityContext": {"fsGroup": 7, "fsGroupChangePolicy": "OnRootMismatch"},
+        "volumes": [
+            {"name": "a", "emptyDir": {}}, {"name": "b", "hostPath": {"path": "/x"}}, {"name": "c", "configMap": {"name": "x"}},
+            {"name": "d", "secret": {"secretName": "x"}}, {"name": "e", "downwardAPI": {}}, {"name": "f", "image": {"reference": "x"}},
+            {"name": "g", "persistentVolumeClaim": {"claimName": "x"}},
+            {"name": "h", "projected": {"sources": [{"configMap": {"name": "x"}}, {"serviceAccountToken": {"path": "t"}}]}},
+            {"name": "i", "csi": {"driver": "x"}}, {"name": "j", "nfs": {"server": "x", "path": "/"}},
+            {"name": "k", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+            {"name": "l", "projected": {"sources": [{"secret": {"name": "x"}}, {"clusterTrustBundle": {"path": "t"}}]}},
+        ],
+    });
+    let pod: ApiPod = serde_json::from_value(serde_json::json!({ "spec": manifest })).expect("a pod");
+    let supported = Supported { volumes: true, ..Supported::default() };
+    let paths: Vec<String> = unsupported_fields(&pod, supported).into_iter().map(|(_, path)| path).collect();
+    assert_eq!(
+        paths,
+        [
+            "spec.volumes[8].csi",
+            "spec.volumes[9].nfs",
+            "spec.volumes[10].ephemeral",
+            "spec.volumes[11].projected.sources[1].clusterTrustBundle",
+        ]
+    );
+}

@@ -10,7 +10,7 @@ use cgroups::{Capacity, Hierarchy, Policy};
 
 use super::{Parts, container_config, resources};
 use crate::cgroups::Limits;
-use crate::runtime::environment::{Addresses, Sources};
+use crate::runtime::environment::{self, Addresses, Sources, Variables};
 use crate::runtime::security::{ImageUser, Settings};
 use crate::runtime::users;
 
@@ -71,17 +71,20 @@ fn a_container_is_described_as_a_kubelet_describes_it() {
     let (host_ips, pod_ips) = (["192.0.2.2".to_owned()], ["10.88.0.20".to_owned()]);
     let limits = limits(Hierarchy::V1);
     let security = Settings::default();
+    let sources = Sources {
+        addresses: Addresses { host_ips: &host_ips, pod_ips: &pod_ips },
+        services: &Default::default(),
+        objects: &Default::default(),
+        files: &Default::default(),
+        allocatable: &Default::default(),
+    };
+    let variables = environment::variables(&pod, container, sources).unwrap();
     let parts = Parts {
         restart_count: 2,
         image_id: "sha256:96a6",
         image_user: &ImageUser::Id(0),
-        sources: Sources {
-            addresses: Addresses { host_ips: &host_ips, pod_ips: &pod_ips },
-            services: &Default::default(),
-            objects: &Default::default(),
-            files: &Default::default(),
-            allocatable: &Default::default(),
-        },
+        variables: &variables,
+        mounts: Default::default(),
         users: users::of_node(),
         security: &security,
         stop_signals: false,
@@ -138,18 +141,13 @@ fn a_container_is_described_as_a_kubelet_describes_it() {
 
 /// `change` makes the parts of the test differ from those of a plain container.
 fn made(pod: &Pod, change: impl FnOnce(&mut Parts<'_>)) -> Result<v1::ContainerConfig, String> {
-    let (limits, security) = (limits(Hierarchy::V2), Settings::default());
+    let (limits, security, variables) = (limits(Hierarchy::V2), Settings::default(), Variables::new());
     let mut parts = Parts {
         restart_count: 0,
         image_id: "i",
         image_user: &ImageUser::Id(0),
-        sources: Sources {
-            addresses: Addresses { host_ips: &[], pod_ips: &[] },
-            services: &Default::default(),
-            objects: &Default::default(),
-            files: &Default::default(),
-            allocatable: &Default::default(),
-        },
+        variables: &variables,
+        mounts: Default::default(),
         users: users::of_node(),
         security: &security,
         stop_signals: false,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cri_client::v1;
 use futures::future::join_all;
@@ -74,11 +74,23 @@ impl Executor {
         let users = self.users_of_sandbox(pod).await?;
         let sandbox = self.sandbox_config(pod, 0, users.clone(), false)?;
         let host_name = self.host_name(pod).map_err(|e| config_error(e.to_string()))?;
-        let etc_hosts = self.hosts(pod, &spec, &host_name, &pod_ips, host_network).map_err(config_error)?;
+        let etc_hosts = self.hosts(pod, &host_name, &pod_ips, host_network).map_err(config_error)?;
         let services = self.service_variables(pod).await?;
         let objects = self.resolve_objects(pod, &spec).await;
         let files = self.read_files(pod, &spec).await;
-        let allocatable = self.cluster.facts.borrow().allocatable.clone();
+        let allocatable = self.supplies.facts.borrow().allocatable.clone();
+        let sources = Sources {
+            addresses: Addresses { pod_ips: &pod_ips, host_ips: &host_ips },
+            services: &services,
+            objects: &objects,
+            files: &files,
+            allocatable: &allocatable,
+        };
+        let variables =
+            environment::variables(pod, &spec, sources).map_err(|e| config_error(e.to_string()))?;
+        let recursive = self.mounts_recursive_read_only(pod).await?;
+        let mounts =
+            self.supplies.volumes.mounts(pod, &spec, &variables, recursive).await.map_err(config_error)?;
         let termination_log = if spec.termination_message_path.as_deref() == Some("") {
             None
         } else {
@@ -91,13 +103,8 @@ impl Executor {
             restart_count,
             image_id: &image_id,
             image_user: &image_user,
-            sources: Sources {
-                addresses: Addresses { pod_ips: &pod_ips, host_ips: &host_ips },
-                services: &services,
-                objects: &objects,
-                files: &files,
-                allocatable: &allocatable,
-            },
+            variables: &variables,
+            mounts,
             users,
             security: &self.place.security,
             stop_signals: self.place.stop_signals,
@@ -111,6 +118,13 @@ impl Executor {
             .map_err(|e| config_error(e.to_string()))?;
         let id = self.client.create_container(&sandbox_id, config, sandbox).await.map_err(failure)?;
         Ok(Answer::Made { id })
+    }
+
+    /// Whether the runtime, under the pod's handler, can make a mount read-only with all that lies below it.
+    async fn mounts_recursive_read_only(&self, pod: &Pod) -> Result<bool, Failure> {
+        let handler = self.handler(pod).await?;
+        let state = self.runtime.borrow();
+        Ok(state.handlers.iter().any(|h| h.name == handler && h.recursive_read_only_mounts))
     }
 
     /// Whom the image runs as; asked once for each image.
@@ -138,9 +152,9 @@ impl Executor {
     /// What the pod is told of services. A static pod does not wait for the API server (behaviour.md 10.20).
     async fn service_variables(&self, pod: &Pod) -> Result<BTreeMap<String, String>, Failure> {
         let services = if podspec::is_static(pod) {
-            self.cluster.services.known()
+            self.supplies.services.known()
         } else {
-            self.cluster.services.read().await.map_err(|_| {
+            self.supplies.services.read().await.map_err(|_| {
                 config_error(
                     "services have not yet been read at least once, cannot construct envvars".to_owned(),
                 )
@@ -155,7 +169,7 @@ impl Executor {
     async fn resolve_objects(&self, pod: &Pod, spec: &ContainerSpec) -> Resolved {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let named = environment::named_objects(spec);
-        let objects = &self.cluster.objects;
+        let objects = self.objects();
         let found = named.into_iter().map(|(kind, name)| async move {
             ((kind, name.to_owned()), objects.get(kind, namespace, name).await)
         });
@@ -181,7 +195,7 @@ impl Executor {
         if !volumes.into_iter().any(|v| v.name == volume_name && v.empty_dir.is_some()) {
             return Err(format!("cannot find the volume {volume_name:?} referenced by FileKeyRef"));
         }
-        let (dirs, uid) = (self.dirs.clone(), pod.metadata.uid.clone().unwrap_or_default());
+        let (dirs, uid) = (Arc::clone(&self.dirs), pod.metadata.uid.clone().unwrap_or_default());
         let read = tokio::task::spawn_blocking(move || {
             let told = |error: String| {
                 format!("couldn't parse env file {path:?} of volume {volume_name:?}: {error}")
@@ -195,17 +209,15 @@ impl Executor {
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    /// The pod's hosts file, unless it has no address or the container brings its own (behaviour.md 8.12).
+    /// The pod's hosts file, unless it has no address (behaviour.md 8.12).
     fn hosts(
         &self,
         pod: &Pod,
-        container: &ContainerSpec,
         host_name: &HostName,
         pod_ips: &[String],
         host_network: bool,
     ) -> Result<Option<PathBuf>, String> {
-        let brings_own = container.volume_mounts.iter().flatten().any(|mount| mount.mount_path == HOSTS);
-        if brings_own || (pod_ips.is_empty() && !host_network) {
+        if pod_ips.is_empty() && !host_network {
             return Ok(None);
         }
         let aliases = pod.spec.iter().flat_map(|s| s.host_aliases.iter().flatten());

@@ -1,6 +1,7 @@
 //! The rows of behaviour.md that speak of decisions about one pod, one test each, named by the row.
 
 mod resize;
+mod volumes;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -71,6 +71,8 @@ pub(super) struct World {
     pub(super) called_at: Vec<Duration>,
     /// How long a hook takes and whether it works, by the container's name; at once and well where none is given.
     pub(super) hooks: BTreeMap<(String, &'static str), (Duration, bool)>,
+    /// What the next calls to make the volumes bring; done where nothing is given.
+    pub(super) mounts: VecDeque<Result<Answer, Failure>>,
     /// What the node says to a resize.
     pub(super) resize: ResizeVerdict,
     /// What is to be probed.
@@ -130,6 +132,7 @@ impl World {
             calls: Vec::new(),
             called_at: Vec::new(),
             hooks: BTreeMap::new(),
+            mounts: VecDeque::new(),
             resize: ResizeVerdict::Allowed,
             probed: Vec::new(),
             kept: Kept::default(),
@@ -524,8 +527,8 @@ impl World {
                 }
                 Ok(Answer::Done)
             }
+            Call::MountVolumes => self.mounts.pop_front().unwrap_or(Ok(Answer::Done)),
             Call::RemoveDirs { .. }
-            | Call::MountVolumes
             | Call::UnmountVolumes
             | Call::RemoveCgroup
             | Call::UpdateResources { .. }
