@@ -27,6 +27,8 @@ use crate::stop::stopped;
 
 /// How long a reader waits for the first list.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the API server may take before the copy of the last daemon is used.
+const KEPT_AFTER: Duration = Duration::from_secs(2);
 /// Between two writes of the file.
 const WRITE_EVERY: Duration = Duration::from_secs(10);
 /// What a file may hold; no more objects are kept in it than that.
@@ -126,6 +128,7 @@ where
     let mut watcher = Watcher::new(Api::<K>::all(client), String::new(), inner.what);
     let mut write_at: Option<Instant> = None;
     let (mut listed, mut written) = (false, false);
+    let kept_at = Instant::now() + KEPT_AFTER;
     loop {
         let due = async {
             match write_at {
@@ -139,6 +142,11 @@ where
             // Cancel-safe: as the watcher says.
             change = watcher.try_next() => change,
             // Cancel-safe: only a time.
+            () = sleep_until(kept_at), if inner.known.borrow().is_none() && Instant::now() < kept_at => {
+                take_kept(&inner);
+                continue;
+            }
+            // Cancel-safe: only a time.
             () = due => {
                 write_at = None;
                 let (file, all) = (inner.file.clone(), inner.known.borrow().clone());
@@ -151,12 +159,8 @@ where
         };
         let Ok(change) = change else {
             // The API server is away, or refuses: what the last daemon knew is better than nothing.
-            if !listed && inner.known.borrow().is_none() {
-                let kept = read_file(&inner.file);
-                inner.known.send_if_modified(|known| {
-                    *known = kept.map(Arc::new);
-                    known.is_some()
-                });
+            if !listed {
+                take_kept(&inner);
             }
             continue;
         };
@@ -168,6 +172,18 @@ where
             write_at = Some(Instant::now() + pause);
         }
     }
+}
+
+/// What the last daemon knew, where nothing newer is known.
+fn take_kept<K, S: DeserializeOwned>(inner: &Inner<K, S>) {
+    if inner.known.borrow().is_some() {
+        return;
+    }
+    let kept = read_file(&inner.file);
+    inner.known.send_if_modified(|known| {
+        *known = kept.map(Arc::new);
+        known.is_some()
+    });
 }
 
 fn apply<K, S>(known: &mut Known<S>, change: Change<K>, slim: fn(&K) -> Option<S>) -> bool

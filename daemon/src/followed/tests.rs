@@ -87,6 +87,11 @@ async fn what_was_read_serves_the_next_daemon_while_the_api_server_is_away() {
     api.next().await.list("11", json!([]));
     news.changed().await.expect("told");
     assert!(next.known().is_empty());
+    // One that does not answer is not waited for as long.
+    std::fs::write(&file, r#"[[["n","a"],"1"]]"#).expect("written");
+    let (client, _silent) = fake::api();
+    let silent = Ips::new(Some(client), "services", ip, file.clone(), stopping.clone());
+    assert_eq!(silent.read().await.expect("kept"), before);
     // Damage costs the copy only.
     std::fs::write(&file, "[[").expect("written");
     let (client, mut api) = fake::api();
