@@ -260,9 +260,8 @@ async fn pods_are_named_resolved_and_confined_as_their_manifests_say() {
 
 /// Two containers that share their processes.
 fn shared() -> String {
-    let script = "until pidof sleep >/dev/null; do true; done; echo sees the other; kill $(pidof sleep)";
-    let other =
-        "  - name: other\n    image: nodelet.dev/busybox:1\n    command: [sh, -c, \"sleep 31337; true\"]\n";
+    let script = "until pidof httpd >/dev/null; do sleep 0.2; done; echo sees the other; kill $(pidof httpd)";
+    let other = "  - name: other\n    image: nodelet.dev/busybox:1\n    command: [sh, -c, \"httpd -f -p 8099; true\"]\n";
     pod("sharing", "  shareProcessNamespace: true", "", script) + other
 }
 
