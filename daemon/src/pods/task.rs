@@ -12,7 +12,7 @@ use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
 use lifecycle::{Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, Recording, Settings};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::mailbox::{Letter, Mailbox};
 use super::node_task::{Ask, Question};
@@ -20,7 +20,9 @@ use super::publisher::{Publisher, Sent, Turn};
 use super::urgency::{PATIENCE, Urgency, urgency};
 use super::view::Shown;
 use crate::clock;
+use crate::followed::Known;
 use crate::ledger::Ledger;
+use crate::objects::Registration;
 use crate::runtime::{Executor, News};
 
 /// Events that wait for a look.
@@ -68,6 +70,10 @@ pub(super) struct PodTask {
     send_after: Option<Duration>,
     /// Events of the runtime that the next look may show.
     news: Vec<News>,
+    /// Keeps the objects that the pod refers to; none is needed once nothing of the pod can run any more.
+    objects: Option<Registration>,
+    /// The runtime classes, of a pod that has one.
+    classes: Option<watch::Receiver<Known<String>>>,
     /// Whether the node was told that nothing runs, and that the volumes are unmounted.
     freed: bool,
     settled: bool,
@@ -82,6 +88,9 @@ impl PodTask {
         unknown_to_runtime: bool,
     ) -> Self {
         let uid = assignment.pod.metadata.uid.clone().unwrap_or_default();
+        let objects = shared.executor.objects().register(&assignment.pod);
+        let has_class = assignment.pod.spec.as_ref().is_some_and(|s| s.runtime_class_name.is_some());
+        let classes = has_class.then(|| shared.executor.classes().news());
         let machine = Pod::new(Arc::clone(&shared.settings), assignment, host_ips);
         Self {
             shared,
@@ -97,6 +106,8 @@ impl PodTask {
             sending: None,
             send_after: None,
             news: Vec::new(),
+            objects,
+            classes,
             freed: false,
             settled: false,
         }
@@ -164,6 +175,10 @@ impl PodTask {
                 }
                 None
             }
+            // Cancel-safe: a level.
+            () = changed(&mut self.objects), if self.objects.is_some() => Some(Input::ObjectsChanged),
+            // Cancel-safe: a level.
+            () = other_classes(&mut self.classes), if self.classes.is_some() => Some(Input::ObjectsChanged),
             () = sleep_until(deadline), if deadline.is_some() => Some(Input::Tick),
         }
     }
@@ -202,6 +217,11 @@ impl PodTask {
         let assigned = matches!(&input, Input::Assigned(_));
         if let Input::Assigned(assignment) = &input {
             self.shared.publisher.seen(&assignment.pod);
+            match &self.objects {
+                Some(objects) => objects.renew(&assignment.pod),
+                None if self.machine.is_terminated() => {}
+                None => self.objects = self.shared.executor.objects().register(&assignment.pod),
+            }
         }
         let now = clock::now();
         let effects = self.machine.step(input.clone(), now);
@@ -214,6 +234,8 @@ impl PodTask {
         }
         self.shared.shown.update(&self.uid, &self.machine);
         if self.machine.is_terminated() {
+            self.objects = None;
+            self.classes = None;
             self.free().await;
         }
         if self.machine.is_settled() {
@@ -366,6 +388,25 @@ async fn come(turn: &mut Option<(Urgency, BoxFuture<'static, Option<Turn>>)>) ->
     match turn {
         Some((_, future)) => future.await,
         None => std::future::pending().await,
+    }
+}
+
+async fn changed(objects: &mut Option<Registration>) {
+    match objects {
+        Some(objects) => objects.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn other_classes(classes: &mut Option<watch::Receiver<Known<String>>>) {
+    let ended = match classes {
+        Some(known) => known.changed().await.is_err(),
+        None => true,
+    };
+    if ended {
+        // Never while the executor lives.
+        *classes = None;
+        std::future::pending().await
     }
 }
 

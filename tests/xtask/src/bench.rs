@@ -10,6 +10,7 @@
 //! | `logs` | rotation beside a container that writes without a pause; following a log |
 //! | `store` | writes and watches of the API server |
 //! | `streams` | exec through port 10250, beside the runtime's own URL |
+//! | `volumes` | what ten config maps and ten secrets add to the start of a pod |
 
 mod cost;
 mod hollow;
@@ -17,6 +18,7 @@ mod logs;
 mod start;
 mod store;
 mod streams;
+mod volumes;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -124,6 +126,16 @@ async fn measure(cluster: &Cluster, programs: &Path, wanted: impl Fn(&str) -> bo
     }
     if wanted("burst") {
         burst(&subject, node).await?;
+    }
+    if wanted("volumes") {
+        let client = Client::try_from(subject.config.clone())?;
+        let found = volumes::measure(&client, subject.node, node.dir(), STARTS).await?;
+        row(&format!("pod start without volumes, median of {}", found.pods), &millis(found.plain));
+        row("pod start with 10 config maps and 10 secrets", &millis(found.first));
+        row("  of which another pod reads, too", &millis(found.shared));
+        row("  bare directories, tmpfs, files and links", &millis(found.writes));
+        let added = |with: Duration| millis(with.saturating_sub(found.plain).saturating_sub(found.writes));
+        row("  above plain pod and bare writes", &format!("{}, {}", added(found.first), added(found.shared)));
     }
     if wanted("hollow") {
         hollow(cluster, &Programs::in_dir(programs)?, &subject.config).await?;
