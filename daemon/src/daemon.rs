@@ -29,7 +29,9 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
 use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
+use crate::open_files;
 use crate::oom_score;
+use crate::probes::Probing;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
 use crate::sources::mirror::Mirrors;
@@ -130,6 +132,10 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     if let Err(error) = oom_score::take(config.oom_score_adj) {
         // Whoever may not lower it runs on as likely a victim as before.
         tracing::warn!(error = chain(&error), "oomScoreAdj cannot be carried out");
+    }
+    if let Err(error) = open_files::allow(config.max_open_files) {
+        // What the machine gives is mostly enough.
+        tracing::warn!(error = chain(&error), "maxOpenFiles cannot be carried out");
     }
     let config = Arc::new(config);
     let node_name = name::node_name(flags.hostname_override.as_deref())?;
@@ -245,7 +251,18 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         requested,
         client: general.clone(),
     };
-    crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
+    let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
+    tasks.spawn(prober.run(stop.clone()));
+    crate::server::start(
+        server,
+        cri.clone(),
+        shown.clone(),
+        metrics.clone(),
+        probing.clone(),
+        &stop,
+        &mut tasks,
+    )
+    .await?;
     let executor =
         Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, images);
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
@@ -258,7 +275,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     }
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
-    let parts = Parts { executor, publisher, shown, ledger, node: side, metrics };
+    let parts = Parts { executor, publisher, shown, ledger, node: side, metrics, probing };
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(
         &config,

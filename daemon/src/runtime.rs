@@ -7,7 +7,7 @@
 //! | `image_failure` | what an image that cannot be had means to a pod |
 //! | `sandbox_config`, `container_config` | what the runtime is told to make |
 //! | `environment`, `dns` | parts of these |
-//! | `hooks`, `insecure_tls` | postStart and preStop |
+//! | `hooks` | postStart and preStop |
 //! | `kernel_log` | whom the kernel killed for want of memory |
 //! | `restored` | containers that no spec has any more, as far as their hooks go |
 //! | `health` | whether the runtime and its network are ready |
@@ -23,7 +23,6 @@ mod executor;
 pub(crate) mod health;
 mod hooks;
 mod image_failure;
-mod insecure_tls;
 mod kernel_log;
 mod log_files;
 mod news;
@@ -33,7 +32,7 @@ mod sandbox_config;
 mod watch;
 
 pub(crate) use dns::Settings as DnsSettings;
+pub(crate) use environment::expanded_by_static;
 pub(crate) use executor::{Executor, Place};
-pub(crate) use insecure_tls::AnyCertificate;
 pub(crate) use news::News;
 pub(crate) use watch::{Found, RuntimeEvent, Watcher};

@@ -4,7 +4,7 @@
 //! listen ──TLS──> access (who, and what) ─> route ──┬─ /containerLogs  container_logs ─> streams::logs
 //!                                                   ├─ /pods           the pods with their newest status
 //!                                                   ├─ /configz        the configuration in effect
-//!                                                   ├─ /metrics        what the daemon has counted
+//!                                                   ├─ /metrics        what the daemon has counted; /metrics/probes, of its probes
 //!                                                   └─ /healthz        "ok"
 //! ```
 //!
@@ -39,6 +39,7 @@ use crate::config::Config;
 use crate::credentials::{SERVER, Store};
 use crate::metrics::Metrics;
 use crate::pods::Shown;
+use crate::probes::Probing;
 
 /// Why a server cannot be started.
 #[derive(Debug, Error)]
@@ -100,6 +101,7 @@ struct Context {
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    probing: Probing,
 }
 
 /// Binds the sockets at once, so that an error ends the start, and serves in tasks of their own until `stop`.
@@ -111,6 +113,7 @@ pub(crate) async fn start(
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    probing: Probing,
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), ServerError> {
@@ -128,7 +131,7 @@ pub(crate) async fn start(
         let (tls, newest) = watch::channel(Arc::new(tls));
         let socket = bind(address, "address and port").await?;
         let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
-        let context = Context { access, config, cri, pods, metrics: metrics.clone() };
+        let context = Context { access, config, cri, pods, metrics: metrics.clone(), probing };
         tasks.spawn(serving::follow(settings, tls, metrics, stop.clone()));
         tasks.spawn(listen::tls(socket, newest, context, stop.clone()));
     }

@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 /// Which of the parts around the machine there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supported {
-    /// Somebody probes.
-    pub probes: bool,
     /// Somebody makes volumes.
     pub volumes: bool,
     /// Pods have cgroups of their own, which give them their resources as a whole.
@@ -90,9 +88,6 @@ fn container_fields(spec: &PodSpec, container: &Container, supported: Supported)
     };
     let stop_signal = container.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some());
     note(stop_signal, "lifecycle.stopSignal");
-    note(container.liveness_probe.is_some() && !supported.probes, "livenessProbe");
-    note(container.readiness_probe.is_some() && !supported.probes, "readinessProbe");
-    note(container.startup_probe.is_some() && !supported.probes, "startupProbe");
     note(set(&container.env_from), "envFrom");
     note(set(&container.volume_mounts) && !supported.volumes && !only_images, "volumeMounts");
     note(set(&container.volume_devices), "volumeDevices");

@@ -58,6 +58,14 @@ pub(crate) fn expand_all(words: Option<&Vec<String>>, variables: &[(String, Stri
     words.into_iter().flatten().map(|w| expand(w, &known)).collect()
 }
 
+/// Replaces `$(NAME)` in each word of a probe's command: only what stands in the container's own `env` is known, as it is written
+/// there (behaviour.md 16.3).
+pub(crate) fn expanded_by_static(words: &[String], container: &Container) -> Vec<String> {
+    let given = container.env.iter().flatten();
+    let known = given.map(|env| (env.name.clone(), env.value.clone().unwrap_or_default())).collect();
+    words.iter().map(|word| expand(word, &known)).collect()
+}
+
 /// Replaces `$(NAME)` by the variable's value; `$$` stands for `$`, and a name that is not known stays as it is.
 fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
     let mut out = String::with_capacity(text.len());

@@ -25,6 +25,7 @@ pub(super) async fn answer(context: &Context, method: &Method, uri: &Uri) -> Rep
             reply::json(&List::<Pod> { items: context.pods.pods(), ..List::default() })
         }
         ["metrics"] => reply::metrics(context.metrics.text()),
+        ["metrics", "probes"] => reply::metrics(Ok(context.probing.text())),
         ["configz"] => reply::json(&context.config.to_configz()),
         ["containerLogs", ..] if !context.config.enable_debugging_handlers => {
             reply::text(StatusCode::METHOD_NOT_ALLOWED, DEBUGGING_OFF)

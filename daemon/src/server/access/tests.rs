@@ -10,6 +10,7 @@ use super::*;
 use crate::kubeconfig::fake;
 use crate::metrics::Metrics;
 use crate::pods::Shown;
+use crate::probes::Probing;
 use crate::server::Context;
 use crate::server::listen::respond;
 
@@ -70,6 +71,7 @@ impl World {
             cri: cri_client::Client::new("/nowhere".into(), None, Timeouts::default()),
             pods: Shown::default(),
             metrics: Metrics::new().unwrap(),
+            probing: Probing::default(),
         };
         Self { context, asked }
     }

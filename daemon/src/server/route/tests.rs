@@ -8,6 +8,7 @@ use super::*;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pods::Shown;
+use crate::probes::Probing;
 use crate::server::access::Access;
 
 #[tokio::test]
@@ -21,6 +22,7 @@ async fn metrics_are_read_as_text_and_nothing_else_is_done_to_them() {
         cri: cri_client::Client::new("/nowhere".into(), None, Timeouts::default()),
         pods: Shown::default(),
         metrics,
+        probing: Probing::default(),
     };
     let uri = Uri::from_static("/metrics");
     let reply = answer(&context, &Method::GET, &uri).await;
