@@ -1,7 +1,7 @@
 //! Where a request goes, and where a redirect leads from there (RFC 3986, 5.2). Both come from pods: nothing is sure about
 //! them.
 
-use http::Uri;
+use http::uri::Authority;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{Scheme, dial};
@@ -105,8 +105,11 @@ fn absolute(scheme: Scheme, rest: &str) -> Result<Location, String> {
     let (authority, path) = rest.split_at(end);
     // Who is asked as somebody is not asked so by a probe.
     let authority = authority.rsplit_once('@').map_or(authority, |(_, server)| server);
-    let parsed: Uri = format!("//{authority}").parse().map_err(|_| format!("invalid host {authority:?}"))?;
-    let host = parsed.host().unwrap_or_default();
+    if authority.is_empty() {
+        return Err("http: no Host in request URL".to_owned());
+    }
+    let parsed: Authority = authority.parse().map_err(|_| format!("invalid host {authority:?}"))?;
+    let host = parsed.host();
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() {
         return Err("http: no Host in request URL".to_owned());
