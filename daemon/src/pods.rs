@@ -131,7 +131,15 @@ impl Pods {
         let Parts { executor, publisher, shown, ledger, node: side, metrics, probing } = parts;
         tokio::spawn(node_task::run(asks, pulls, side, publisher.clone(), metrics.clone()));
         Self {
-            shared: Shared { settings: Arc::new(settings), executor, publisher, node, shown, ledger, probing },
+            shared: Shared {
+                settings: Arc::new(settings),
+                executor,
+                publisher,
+                node,
+                shown,
+                ledger,
+                probing,
+            },
             handles: HashMap::new(),
             tasks: JoinSet::new(),
             awaited: inputs.sources.iter().copied().collect(),

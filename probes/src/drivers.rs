@@ -95,12 +95,7 @@ async fn tcp(host: &str, port: u16, timeout: Duration) -> Outcome {
 }
 
 /// behaviour.md 19.9
-async fn run<E: Exec + Sync>(
-    container: &str,
-    command: &[String],
-    timeout: Duration,
-    exec: &E,
-) -> Outcome {
+async fn run<E: Exec + Sync>(container: &str, command: &[String], timeout: Duration, exec: &E) -> Outcome {
     match exec.exec(container, command, timeout).await {
         Ok(Ran { exit_code: 0, .. }) => Outcome::Success,
         Ok(Ran { mut output, .. }) => {

@@ -56,7 +56,11 @@ mod tests {
         let failure = Outcome::Failure("HTTP probe failed with statuscode: 500".to_owned());
         let cases = [
             (Outcome::Success, Some(true), None),
-            (warning, Some(true), Some(("ProbeWarning", "Liveness probe warning: Probe terminated redirects"))),
+            (
+                warning,
+                Some(true),
+                Some(("ProbeWarning", "Liveness probe warning: Probe terminated redirects")),
+            ),
             (
                 failure,
                 Some(false),

@@ -66,7 +66,8 @@ impl Periods {
                 _ => return Err(wrong("the probe is none of startup, liveness, readiness")),
             };
             let millis = period.trim().strip_suffix("ms").filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
-            let millis = millis.and_then(|n| n.parse().ok()).ok_or_else(|| wrong("the period is no number of ms"))?;
+            let millis =
+                millis.and_then(|n| n.parse().ok()).ok_or_else(|| wrong("the period is no number of ms"))?;
             let period = Duration::from_millis(millis);
             if period < SHORTEST_PERIOD || period >= Duration::from_secs(1) {
                 return Err(wrong("the period is not from 100ms to 999ms"));

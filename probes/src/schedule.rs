@@ -114,7 +114,8 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
     /// The probe whose time has come first, and has come.
     pub fn start(&mut self, now: Duration) -> Option<Due<K>> {
         let places = [(Lane::Network, self.network.first()), (Lane::Exec, self.exec.first())];
-        let first = places.into_iter().filter_map(|(lane, place)| Some((place?, lane))).min_by_key(|(p, _)| *p);
+        let first =
+            places.into_iter().filter_map(|(lane, place)| Some((place?, lane))).min_by_key(|(p, _)| *p);
         let (place, lane) = first.filter(|((due, _), _)| *due <= now)?;
         self.serial += 1;
         let start = self.serial;

@@ -53,13 +53,7 @@ pub struct Worker {
 impl Worker {
     /// The probe of a container that started at `started`. The first one is due as soon as the initial delay is over, and
     /// `spread` later where that was before `now`: whoever takes up many running containers at once gives each another one.
-    pub fn new(
-        purpose: Purpose,
-        timing: Timing,
-        started: Duration,
-        now: Duration,
-        spread: Duration,
-    ) -> Self {
+    pub fn new(purpose: Purpose, timing: Timing, started: Duration, now: Duration, spread: Duration) -> Self {
         // behaviour.md 19.3
         let verdict = match purpose {
             Purpose::Startup => Verdict::Unknown,
@@ -106,8 +100,7 @@ impl Worker {
             _ => 1,
         };
         self.row = Some((success, count));
-        let threshold =
-            if success { self.timing.success_threshold } else { self.timing.failure_threshold };
+        let threshold = if success { self.timing.success_threshold } else { self.timing.failure_threshold };
         if count < threshold {
             return None;
         }

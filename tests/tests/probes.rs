@@ -274,7 +274,9 @@ async fn what_is_ready_stays_so_over_a_restart_of_the_daemon_and_nothing_is_writ
         assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
         // New evidence counts.
         web.status.store(503, Ordering::SeqCst);
-        let pod = until(cluster, "ready", "restarted", |pod| main_of(pod).is_some_and(|c| c.restart_count > 0)).await;
+        let pod =
+            until(cluster, "ready", "restarted", |pod| main_of(pod).is_some_and(|c| c.restart_count > 0))
+                .await;
         assert!(!main_of(&pod).unwrap().ready);
     })
     .await;

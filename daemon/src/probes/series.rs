@@ -122,8 +122,9 @@ fn write(pods: &BTreeMap<String, OfPod>, out: &mut String) -> std::fmt::Result {
     }
     for ((namespace, pod, container, purpose), counts) in &timed {
         let probe = purpose.name();
-        let labels =
-            format!("container=\"{container}\",namespace=\"{namespace}\",pod=\"{pod}\",probe_type=\"{probe}\"");
+        let labels = format!(
+            "container=\"{container}\",namespace=\"{namespace}\",pod=\"{pod}\",probe_type=\"{probe}\""
+        );
         let mut sum = 0;
         for ((_, bound), count) in BUCKETS.iter().zip(counts.buckets) {
             sum += count;
@@ -162,7 +163,9 @@ mod tests {
         assert_eq!(series.text(), "");
         series.begin("u1", "ns", "p");
         series.begin("u2", "ns", "p");
-        for (uid, success, millis) in [("u1", true, 3), ("u1", true, 300), ("u1", false, 9), ("u2", true, 20_000)] {
+        for (uid, success, millis) in
+            [("u1", true, 3), ("u1", true, 300), ("u1", false, 9), ("u2", true, 20_000)]
+        {
             series.count(uid, "c", Purpose::Readiness, success, Duration::from_millis(millis));
         }
         series.count("u3", "c", Purpose::Readiness, true, Duration::ZERO);

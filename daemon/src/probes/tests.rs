@@ -82,7 +82,8 @@ async fn verdicts_are_told_as_they_change_and_each_failure_is_an_event() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let probe = json!({"tcpSocket": {"port": "web"}, "failureThreshold": 1});
-    let pod = pod(json!({"name": "c", "ports": [{"name": "web", "containerPort": port}], "readinessProbe": probe}));
+    let pod =
+        pod(json!({"name": "c", "ports": [{"name": "web", "containerPort": port}], "readinessProbe": probe}));
     let mailbox = Mailbox::default();
     let targets = vec![target("id", ProbeKind::Readiness)];
     node.probing.probe("u", wanted(&pod, Some("127.0.0.1"), targets, &mailbox));
@@ -130,7 +131,8 @@ async fn a_command_that_takes_too_long_fails_and_one_that_cannot_be_run_has_no_r
 #[tokio::test]
 async fn commands_that_hang_keep_no_other_probe_waiting() {
     let node = node();
-    let hang = Rule { call: "ExecSync".to_owned(), subject: String::new(), times: None, effect: Effect::Hang };
+    let hang =
+        Rule { call: "ExecSync".to_owned(), subject: String::new(), times: None, effect: Effect::Hang };
     node.runtime.add_rule(hang);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -17,8 +17,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use probes::drivers::tls;
 use crate::cause::chain;
+use probes::drivers::tls;
 
 /// Of the answer's body; a hook's answer is of no interest.
 const MAX_BODY: usize = 10 * 1024;

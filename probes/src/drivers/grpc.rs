@@ -171,7 +171,9 @@ async fn ask(sender: SendRequest<Bytes>, request: Request<()>, service: &str) ->
     }
     let trailers = rest.trailers().await.map_err(|e| Status::broken(&e))?.unwrap_or_default();
     match status(&trailers) {
-        Some(Status { code: 0, .. }) => message::response(&body).map_err(|e| Status::new(Status::INTERNAL, e)),
+        Some(Status { code: 0, .. }) => {
+            message::response(&body).map_err(|e| Status::new(Status::INTERNAL, e))
+        }
         Some(status) => Err(status),
         None => Err(Status::new(Status::INTERNAL, "server closed the stream without sending trailers")),
     }

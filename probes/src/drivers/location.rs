@@ -69,7 +69,8 @@ impl Location {
             let rest = rest.strip_prefix("//").ok_or("http: no Host in request URL")?;
             return Ok((absolute(scheme, rest)?, true));
         }
-        let (base, query) = self.path.split_once('?').map_or((self.path.as_str(), None), |(p, q)| (p, Some(q)));
+        let (base, query) =
+            self.path.split_once('?').map_or((self.path.as_str(), None), |(p, q)| (p, Some(q)));
         let path = if reference.is_empty() {
             query.map_or_else(|| base.to_owned(), |query| format!("{base}?{query}"))
         } else if reference.starts_with('?') {

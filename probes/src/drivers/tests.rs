@@ -31,7 +31,10 @@ pub(super) struct Server {
 
 impl Server {
     /// `answer` is told the request and the server's port.
-    pub(super) async fn listen(answer: impl Fn(&str, u16) -> String + Send + Sync + 'static, then: Then) -> Self {
+    pub(super) async fn listen(
+        answer: impl Fn(&str, u16) -> String + Send + Sync + 'static,
+        then: Then,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::<Mutex<Vec<String>>>::default();

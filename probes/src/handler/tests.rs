@@ -66,10 +66,8 @@ fn the_host_is_the_pods_unless_another_is_given() {
 
 #[test]
 fn each_kind_of_probe_has_its_lane() {
-    let exec = Probe {
-        exec: Some(ExecAction { command: Some(vec!["true".to_owned()]) }),
-        ..Probe::default()
-    };
+    let exec =
+        Probe { exec: Some(ExecAction { command: Some(vec!["true".to_owned()]) }), ..Probe::default() };
     let tcp = Probe {
         tcp_socket: Some(TCPSocketAction { host: None, port: IntOrString::Int(5) }),
         ..Probe::default()

@@ -32,7 +32,9 @@ impl Pod {
         let Some(observation) = &self.observation else { return Vec::new() };
         let mut wanted = Vec::new();
         for (kind, spec) in container::specs(&self.pod) {
-            if !matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar) || probes_of(&spec).all(|(_, probe)| probe.is_none()) {
+            if !matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar)
+                || probes_of(&spec).all(|(_, probe)| probe.is_none())
+            {
                 continue;
             }
             let newest = observation.newest_container(&spec.name);

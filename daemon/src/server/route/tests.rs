@@ -31,6 +31,10 @@ async fn metrics_are_read_as_text_and_nothing_else_is_done_to_them() {
     let body = reply.into_body().collect().await.expect("a body").to_bytes();
     let text = String::from_utf8(body.to_vec()).expect("text");
     assert!(text.contains("\nkubelet_orphaned_runtime_pods_total 1\n"), "{text}");
+    let uri = Uri::from_static("/metrics/probes");
+    let reply = answer(&context, &Method::GET, &uri).await;
+    assert_eq!(reply.status(), StatusCode::OK);
+    assert_eq!(reply.headers()[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
     for method in [Method::POST, Method::PUT, Method::DELETE] {
         assert_eq!(answer(&context, &method, &uri).await.status(), StatusCode::METHOD_NOT_ALLOWED);
     }

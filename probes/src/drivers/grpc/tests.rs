@@ -68,7 +68,9 @@ async fn one(
     let fine = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
     match answer {
         Answer::Message(message) => said(&mut respond, head().body(()).unwrap(), message, fine),
-        Answer::Trailers(message, trailers) => said(&mut respond, head().body(()).unwrap(), message, trailers),
+        Answer::Trailers(message, trailers) => {
+            said(&mut respond, head().body(()).unwrap(), message, trailers)
+        }
         Answer::Status(code, message) => {
             let head = head().header("grpc-status", code).header("grpc-message", message);
             respond.send_response(head.body(()).unwrap(), true).map(drop)
@@ -165,7 +167,8 @@ async fn answers_that_are_no_grpc_are_failures() {
         failure(&format!("error: health rpc probe failed: rpc error: code = {code} desc = {told}"))
     };
     let http = |status: &str| format!("unexpected HTTP status code received from server: {status}");
-    let unimplemented = "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)";
+    let unimplemented =
+        "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)";
     let not_found = failure(&format!("{unimplemented}: {}", http("404 (Not Found)")));
     let none = "server closed the stream without sending trailers";
     let compressed = "received a compressed message that nobody has asked for";
@@ -194,7 +197,9 @@ async fn servers_that_hang_or_speak_otherwise_fail() {
     assert_eq!(late, failure("timeout: health rpc did not complete within 0s"));
     // HTTP/1.1, or whoever says nothing at all.
     let old = Server::listen(|_, _| "HTTP/1.1 400 Bad Request\r\n\r\n".to_owned(), Then::Close).await;
-    let Outcome::Failure(told) = check("127.0.0.1", old.port, "", LONG, AGENT).await else { panic!("a failure") };
+    let Outcome::Failure(told) = check("127.0.0.1", old.port, "", LONG, AGENT).await else {
+        panic!("a failure")
+    };
     assert!(told.starts_with("error: health rpc probe failed: rpc error: code = Unavailable"), "{told}");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -77,7 +77,13 @@ async fn row_19_10_the_pods_headers_replace_them_and_empty_ones_leave_them_out()
         ..http(server.port, "/")
     };
     let cases: [&[(&str, &str)]; 4] = [
-        &[("Host", "example.com"), ("user-agent", "me"), ("Accept", "text/plain"), ("X-A", "1"), ("X-A", "2")],
+        &[
+            ("Host", "example.com"),
+            ("user-agent", "me"),
+            ("Accept", "text/plain"),
+            ("X-A", "1"),
+            ("X-A", "2"),
+        ],
         &[("User-Agent", ""), ("Accept", "")],
         &[("Host", "")],
         &[("Connection", "keep-alive")],
@@ -92,7 +98,10 @@ async fn row_19_10_the_pods_headers_replace_them_and_empty_ones_leave_them_out()
     };
     let own = format!("127.0.0.1:{}", server.port);
     assert_eq!(values(0, "host"), ["example.com"]);
-    assert_eq!((values(0, "user-agent"), values(0, "accept")), (vec!["me".into()], vec!["text/plain".into()]));
+    assert_eq!(
+        (values(0, "user-agent"), values(0, "accept")),
+        (vec!["me".into()], vec!["text/plain".into()])
+    );
     assert_eq!(values(0, "x-a"), ["1", "2"]);
     assert!(values(1, "user-agent").is_empty() && values(1, "accept").is_empty());
     assert_eq!(values(1, "host"), [own.clone()]);
@@ -108,7 +117,8 @@ async fn row_19_10_the_pods_headers_replace_them_and_empty_ones_leave_them_out()
 
 #[tokio::test]
 async fn row_19_10_redirects_are_followed_on_the_host_and_end_with_a_warning_elsewhere() {
-    let to = |place: &str| format!("HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 4\r\n\r\nhere");
+    let to =
+        |place: &str| format!("HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 4\r\n\r\nhere");
     let server = Server::listen(
         move |request, port| match request.split(' ').nth(1).unwrap_or_default() {
             "/relative" => to("ok?x"),
@@ -128,7 +138,8 @@ async fn row_19_10_redirects_are_followed_on_the_host_and_end_with_a_warning_els
     .await;
     let port = server.port;
     let warning = Outcome::Warning("Probe terminated redirects, Response body: here".to_owned());
-    let url = |path: &str, why: &str| Outcome::Failure(format!("Get \"http://127.0.0.1:{port}{path}\": {why}"));
+    let url =
+        |path: &str, why: &str| Outcome::Failure(format!("Get \"http://127.0.0.1:{port}{path}\": {why}"));
     let cases = [
         ("/relative", Outcome::Success, 2),
         ("/absolute", Outcome::Success, 2),
@@ -207,12 +218,13 @@ async fn row_19_10_over_tls_any_certificate_will_do_but_tls_it_must_be() {
     names.not_after = rcgen::date_time_ymd(2001, 1, 1);
     let certificate = names.self_signed(&key).unwrap();
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

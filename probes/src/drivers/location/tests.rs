@@ -51,7 +51,8 @@ fn references_are_followed_as_the_standard_says() {
         let (location, names) = base().follow(reference).unwrap();
         assert_eq!((location.url().as_str(), names), (url, named), "{reference:?}");
     }
-    for wrong in ["ftp://x/", "http:x", "http://", "http://a:b:c/", "http://x:0/", "//[::1/", "javascript:1"] {
+    for wrong in ["ftp://x/", "http:x", "http://", "http://a:b:c/", "http://x:0/", "//[::1/", "javascript:1"]
+    {
         assert!(base().follow(wrong).is_err(), "{wrong:?}");
     }
 }
