@@ -65,9 +65,9 @@ struct Subject<'a> {
 }
 
 /// Brings up a cluster of its own, measures, prints row by row, and stops it.
-pub(crate) async fn run(options: &Bench) -> Result<ExitCode> {
+pub(crate) async fn run(bench: &Bench) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
-        return released(options).await;
+        return released(bench).await;
     }
     let progress = Progress::stderr();
     let programs = progress.loud_step("building the programs", build::programs(Profile::Release)).await?;
@@ -83,7 +83,7 @@ pub(crate) async fn run(options: &Bench) -> Result<ExitCode> {
         progress: progress.clone(),
     };
     let cluster = Cluster::start(options).await.context("starting the cluster")?;
-    let measured = measure(&cluster, &programs, options).await;
+    let measured = measure(&cluster, &programs, bench).await;
     cluster.stop().await.context("stopping the cluster")?;
     measured.map(|()| ExitCode::SUCCESS)
 }
