@@ -35,8 +35,10 @@ use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
 use crate::objects::Objects;
 use crate::oom_score;
+use crate::open_files;
 use crate::pod_volumes::PodVolumes;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
+use crate::probes::Probing;
 use crate::runtime::{
     DnsSettings, Executor, Place, SecuritySettings, ServiceAddress, Supplies, Users, Watcher,
     check_resolv_conf, health, log_files,
@@ -137,6 +139,10 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     if let Err(error) = oom_score::take(config.oom_score_adj) {
         // Whoever may not lower it runs on as likely a victim as before.
         tracing::warn!(error = chain(&error), "oomScoreAdj cannot be carried out");
+    }
+    if let Err(error) = open_files::allow(config.max_open_files) {
+        // What the machine gives is mostly enough.
+        tracing::warn!(error = chain(&error), "maxOpenFiles cannot be carried out");
     }
     let config = Arc::new(config);
     let node_name = name::node_name(flags.hostname_override.as_deref())?;
@@ -264,8 +270,19 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     };
     let (verdicts, verdict) = watch::channel(Ok(()));
     let seen = verdict.clone();
-    crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), seen, &stop, &mut tasks)
-        .await?;
+    let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
+    tasks.spawn(prober.run(stop.clone()));
+    crate::server::start(
+        server,
+        cri.clone(),
+        shown.clone(),
+        metrics.clone(),
+        probing.clone(),
+        seen,
+        &stop,
+        &mut tasks,
+    )
+    .await?;
     if let Some(policy) = log_rotation::Policy::of(&config) {
         let pod_logs = place.pod_logs.clone();
         tasks.spawn(log_rotation::run(policy, cri.clone(), shown.clone(), pod_logs, stop.clone()));
@@ -296,7 +313,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     }
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
-    let parts = Parts { executor, publisher, shown, ledger, node: side, metrics };
+    let parts = Parts { executor, publisher, shown, ledger, node: side, metrics, probing };
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(
         &config,
@@ -595,7 +612,7 @@ async fn run_pods(
             .max_container_restart_period
             .map_or(MAX_RESTART_PERIOD, |period| period.to_std()),
         runtime_name,
-        supported: Supported { pod_cgroups: config.cgroups_per_qos, volumes: true, ..Supported::default() },
+        supported: Supported { pod_cgroups: config.cgroups_per_qos, volumes: true },
         limited_swap: config.memory_swap.swap_behavior == "LimitedSwap",
     };
     let mut parts = parts;

@@ -8,7 +8,7 @@
 //! | `sandbox_config`, `container_config` | what the runtime is told to make |
 //! | `environment`, `env_file`, `service_variables`, `security`, `dns`, `host_name` | parts of these, all pure |
 //! | `users` | which pod has which user ids of the node |
-//! | `hooks`, `insecure_tls` | postStart and preStop |
+//! | `hooks` | postStart and preStop |
 //! | `log_files` | names of logs and of the links to them |
 //! | `kernel_log` | whom the kernel killed for want of memory |
 //! | `restored` | containers that no spec has any more, as far as their hooks go |
@@ -27,7 +27,6 @@ pub(crate) mod health;
 mod hooks;
 mod host_name;
 mod image_failure;
-mod insecure_tls;
 mod kernel_log;
 pub(crate) mod log_files;
 mod news;
@@ -40,9 +39,8 @@ mod users;
 mod watch;
 
 pub(crate) use dns::{Settings as DnsSettings, check_limits as check_resolv_conf};
-pub(crate) use environment::{Variables, expand_all};
+pub(crate) use environment::{Variables, expand_all, expanded_by_static};
 pub(crate) use executor::{Executor, Place, Supplies};
-pub(crate) use insecure_tls::AnyCertificate;
 pub(crate) use news::News;
 pub(crate) use security::Settings as SecuritySettings;
 pub(crate) use service_variables::ServiceAddress;

@@ -70,6 +70,7 @@ use crate::credentials::{SERVER, Store};
 use crate::health::Verdict;
 use crate::metrics::Metrics;
 use crate::pods::Shown;
+use crate::probes::Probing;
 
 /// A kubelet's directory of the node's own logs.
 const NODE_LOGS: &str = "/var/log";
@@ -141,6 +142,7 @@ struct Context {
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    probing: Probing,
     health: watch::Receiver<Verdict>,
     places: Places,
     about: Arc<About>,
@@ -170,6 +172,7 @@ pub(crate) async fn start(
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    probing: Probing,
     health: watch::Receiver<Verdict>,
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
@@ -185,7 +188,7 @@ pub(crate) async fn start(
     });
     let places = Places::new();
     let sessions = Sessions::new(stop.clone());
-    let context = Context { access, config, cri, pods, metrics, health, places, about, sessions };
+    let context = Context { access, config, cri, pods, metrics, probing, health, places, about, sessions };
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     if config.healthz_port != 0 {
         let setting = "healthzBindAddress and healthzPort";

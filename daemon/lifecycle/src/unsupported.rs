@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 /// Which of the parts around the machine there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supported {
-    /// Somebody probes.
-    pub probes: bool,
     /// Somebody makes volumes.
     pub volumes: bool,
     /// Pods have cgroups of their own, which give them their resources as a whole.
@@ -105,9 +103,6 @@ fn container_fields(spec: &PodSpec, container: &Container, supported: Supported)
             found.push(path.to_owned());
         }
     };
-    note(container.liveness_probe.is_some() && !supported.probes, "livenessProbe");
-    note(container.readiness_probe.is_some() && !supported.probes, "readinessProbe");
-    note(container.startup_probe.is_some() && !supported.probes, "startupProbe");
     note(set(&container.volume_mounts) && !supported.volumes && !only_images, "volumeMounts");
     note(set(&container.volume_devices), "volumeDevices");
     if let Some(resources) = &container.resources {

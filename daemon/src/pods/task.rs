@@ -11,7 +11,9 @@ use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
-use lifecycle::{Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, Recording, Settings};
+use lifecycle::{
+    Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, ProbeTarget, Recording, Settings,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::mailbox::{Letter, Mailbox};
@@ -23,6 +25,7 @@ use crate::clock;
 use crate::followed::Known;
 use crate::ledger::Ledger;
 use crate::objects::Registration;
+use crate::probes::{Probing, Wanted};
 use crate::runtime::{Executor, News};
 
 /// Events that wait for a look.
@@ -37,6 +40,33 @@ pub(super) struct Shared {
     pub(super) node: mpsc::Sender<Ask>,
     pub(super) shown: Shown,
     pub(super) ledger: Ledger,
+    pub(super) probing: Probing,
+}
+
+/// What is to be probed, as the machine said last, and what the prober was told.
+#[derive(Debug, Default)]
+struct Probes {
+    targets: Vec<ProbeTarget>,
+    /// The address that the prober knows.
+    pod_ip: Option<String>,
+    changed: bool,
+}
+
+impl Probes {
+    fn replace(&mut self, targets: Vec<ProbeTarget>) {
+        self.targets = targets;
+        self.changed = true;
+    }
+
+    /// What the prober does not know yet.
+    fn news(&mut self, pod_ip: Option<&str>) -> Option<Vec<ProbeTarget>> {
+        let moved = !self.targets.is_empty() && self.pod_ip.as_deref() != pod_ip;
+        if !std::mem::take(&mut self.changed) && !moved {
+            return None;
+        }
+        self.pod_ip = pod_ip.map(str::to_owned);
+        Some(self.targets.clone())
+    }
 }
 
 type Answered = (OpId, Result<Answer, Failure>);
@@ -74,6 +104,7 @@ pub(super) struct PodTask {
     objects: Option<Registration>,
     /// The runtime classes, of a pod that has one.
     classes: Option<watch::Receiver<Known<String>>>,
+    probes: Probes,
     /// Whether the node was told that nothing runs, and that the volumes are unmounted.
     freed: bool,
     settled: bool,
@@ -108,6 +139,7 @@ impl PodTask {
             news: Vec::new(),
             objects,
             classes,
+            probes: Probes::default(),
             freed: false,
             settled: false,
         }
@@ -121,6 +153,7 @@ impl PodTask {
             }
         }
         self.shared.shown.remove(&self.uid);
+        self.shared.probing.forget(&self.uid);
         self.shared.publisher.ended(self.machine.spec());
         self.free().await;
         self.settle().await;
@@ -229,6 +262,7 @@ impl PodTask {
         for effect in effects {
             self.carry_out(effect).await;
         }
+        self.tell_probes();
         if assigned {
             self.put_right();
         }
@@ -240,6 +274,16 @@ impl PodTask {
         }
         if self.machine.is_settled() {
             self.settle().await;
+        }
+    }
+
+    /// Tells what is to be probed where that, or where to find it, has changed.
+    fn tell_probes(&mut self) {
+        let pod_ip = self.machine.status().and_then(|status| status.pod_ip.as_deref());
+        if let Some(targets) = self.probes.news(pod_ip) {
+            let (pod, mailbox) = (Arc::clone(self.machine.spec()), self.mailbox.clone());
+            let wanted = Wanted { pod, pod_ip: pod_ip.map(str::to_owned), targets, mailbox };
+            self.shared.probing.probe(&self.uid, wanted);
         }
     }
 
@@ -274,8 +318,7 @@ impl PodTask {
                 self.shared.ledger.told(&self.uid, &status);
                 self.next_status(version, status);
             }
-            // Nothing is probed yet: pods with probes are not let this far.
-            Effect::Probe(_) => {}
+            Effect::Probe(targets) => self.probes.replace(targets),
             Effect::AskResize => {
                 let pod = Arc::clone(self.machine.spec());
                 self.ask_node(Question::Resize { pod }).await;

@@ -84,6 +84,8 @@ fn node() -> (Node, Pods, Inputs) {
     };
     let executor =
         Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, supplies);
+    let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
+    tokio::spawn(prober.run(stop.subscribe()));
     let parts = Parts {
         executor,
         publisher: Publisher::new(None, recorder, Mirrors::new(), metrics.clone()),
@@ -91,6 +93,7 @@ fn node() -> (Node, Pods, Inputs) {
         ledger: Ledger::open(root.path(), "boot".to_owned()).expect("opened"),
         node: NodeSide { facts: known, groups: Vec::new(), over: watch::Sender::new(0), reader: None },
         metrics: metrics.clone(),
+        probing,
     };
     let (updates, updates_out) = mpsc::channel(16);
     let (runtime_events, runtime_out) = mpsc::channel(16);

@@ -149,11 +149,16 @@ pub(crate) fn variables(
 
 /// Replaces `$(NAME)` in each word. The runtime takes text only: what is none in a value is replaced.
 pub(crate) fn expand_all(words: Option<&Vec<String>>, variables: &Variables) -> Vec<String> {
-    let expanded = |word: &String| podspec::expand(word, |name| variables.get(name));
-    let text = |bytes| {
-        String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
-    };
-    words.into_iter().flatten().map(|word| text(expanded(word))).collect()
+    words.into_iter().flatten().map(|word| expand(word, variables)).collect()
+}
+
+/// Replaces `$(NAME)` in each word of a probe's command: only what stands in the container's own `env` is known, as it is written
+/// there (behaviour.md 16.3).
+pub(crate) fn expanded_by_static(words: &[String], container: &Container) -> Vec<String> {
+    let given = container.env.iter().flatten();
+    let known: Variables =
+        given.map(|env| (env.name.clone(), Value::from(env.value.as_deref().unwrap_or_default()))).collect();
+    words.iter().map(|word| expand(word, &known)).collect()
 }
 
 /// The config maps and secrets that the environment of `container` names.
@@ -175,6 +180,11 @@ pub(crate) fn named_objects(container: &Container) -> Vec<(Kind, &str)> {
 /// The files that the environment of `container` names.
 pub(crate) fn named_files(container: &Container) -> impl Iterator<Item = &FileKeySelector> {
     named_sources(container).filter_map(|source| source.file_key_ref.as_ref())
+}
+
+fn expand(word: &str, variables: &Variables) -> String {
+    let bytes = podspec::expand(word, |name| variables.get(name));
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 fn named_sources(container: &Container) -> impl Iterator<Item = &EnvVarSource> {

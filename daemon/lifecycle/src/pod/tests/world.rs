@@ -101,7 +101,7 @@ pub(super) fn settings() -> Arc<Settings> {
     Arc::new(Settings {
         max_restart_period: Duration::from_secs(300),
         runtime_name: "containerd".to_owned(),
-        supported: Supported { probes: true, volumes: true, pod_cgroups: true },
+        supported: Supported { volumes: true, pod_cgroups: true },
         limited_swap: true,
     })
 }
