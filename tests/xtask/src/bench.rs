@@ -76,6 +76,7 @@ pub(crate) async fn run(parts: &[String]) -> Result<ExitCode> {
         resume: false,
         kubelet: Map::new(),
         flags: Vec::new(),
+        apiserver_flags: Vec::new(),
         images: Vec::new(),
         verbosity: 0,
         progress: progress.clone(),
