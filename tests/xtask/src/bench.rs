@@ -88,6 +88,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<ExitCode> {
         resume: false,
         kubelet: Map::new(),
         flags: Vec::new(),
+        apiserver_flags: Vec::new(),
         images: Vec::new(),
         verbosity: 0,
         progress: progress.clone(),
