@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, DownwardAPIVolumeFile, Pod, ResourceFieldSelector};
-use podspec::Quantity;
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, Pod, ResourceFieldSelector};
+use podspec::{ResourceFieldError, ResourceList};
 use thiserror::Error;
 
 use crate::payload::{File, PathError, Payload, mode};
@@ -14,15 +14,9 @@ pub enum DownwardError {
     /// There is no such field, or not in a file.
     #[error("fieldPath {0:?} is not supported")]
     Field(String),
-    /// There is no such container.
-    #[error("container {0} not found")]
-    Container(String),
-    /// There is no such resource.
-    #[error("unsupported container resource : {0}")]
-    Resource(String),
-    /// A divisor that divides nothing.
-    #[error("divisor {0:?} cannot be used")]
-    Divisor(String),
+    /// See [`ResourceFieldError`].
+    #[error(transparent)]
+    Resource(#[from] ResourceFieldError),
     /// The item says neither.
     #[error("path {0} has neither a fieldRef nor a resourceFieldRef")]
     Neither(String),
@@ -39,7 +33,7 @@ pub fn payload(
     items: &[DownwardAPIVolumeFile],
     default_mode: u32,
     pod: &Pod,
-    allocatable: &BTreeMap<String, Quantity>,
+    allocatable: &ResourceList,
 ) -> Result<Payload, Vec<DownwardError>> {
     let mut payload = Payload::default();
     let mut wrong = Vec::new();
@@ -121,57 +115,17 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// An amount of a container's resources, in whole divisors, rounded up.
-///
-/// # Errors
-/// There is no such container or resource.
-pub fn resource(
+/// An amount of the resources of a container, which has to be named.
+fn resource(
     pod: &Pod,
     selector: &ResourceFieldSelector,
-    allocatable: &BTreeMap<String, Quantity>,
+    allocatable: &ResourceList,
 ) -> Result<String, DownwardError> {
     let name = selector.container_name.as_deref().unwrap_or_default();
-    let container = find(pod, name).ok_or_else(|| DownwardError::Container(name.to_owned()))?;
-    let unknown = || DownwardError::Resource(selector.resource.clone());
-    let (list, resource) = selector.resource.split_once('.').ok_or_else(unknown)?;
-    let known =
-        matches!(resource, "cpu" | "memory" | "ephemeral-storage") || resource.starts_with("hugepages-");
-    if !known {
-        return Err(unknown());
-    }
-    let amount = match list {
-        "requests" => podspec::container_requests(container).get(resource).copied(),
-        "limits" => {
-            let own = podspec::container_limits(container).get(resource).copied();
-            let of_pod = || {
-                let level = pod.spec.as_ref()?.resources.as_ref()?.limits.as_ref()?;
-                level.get(resource)?.0.parse().ok()
-            };
-            // Not limited: what the pod as a whole is, or all that the node has.
-            own.filter(|own| !own.is_zero()).or_else(of_pod).or_else(|| allocatable.get(resource).copied())
-        }
-        _ => return Err(unknown()),
-    };
-    let amount = amount.unwrap_or(Quantity::ZERO);
-    let written = selector.divisor.as_ref().map_or("0", |q| q.0.as_str());
-    let divisor: Quantity = written.parse().map_err(|_| DownwardError::Divisor(written.to_owned()))?;
-    let divisor = if divisor.is_zero() { Quantity::from_units(1) } else { divisor };
-    let (amount, divisor) = if resource == "cpu" {
-        (amount.milli_value(), divisor.milli_value())
-    } else {
-        (amount.value(), divisor.value())
-    };
-    if divisor <= 0 {
-        return Err(DownwardError::Divisor(written.to_owned()));
-    }
-    let rounded = i128::from(amount).div_euclid(i128::from(divisor))
-        + i128::from(i128::from(amount).rem_euclid(i128::from(divisor)) != 0);
-    Ok(rounded.to_string())
-}
-
-fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
-    let spec = pod.spec.as_ref()?;
-    podspec::containers(spec).map(|(_, c)| c).find(|c| c.name == name)
+    let mut all = pod.spec.iter().flat_map(podspec::containers).map(|(_, container)| container);
+    let container = all.find(|container| container.name == name);
+    let container = container.ok_or_else(|| ResourceFieldError::NoContainer(name.to_owned()))?;
+    Ok(podspec::resource_field(selector, pod, container, allocatable)?)
 }
 
 #[cfg(test)]

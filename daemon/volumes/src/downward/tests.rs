@@ -17,7 +17,7 @@ fn pod() -> Pod {
     serde_json::from_value(pod).expect("a pod")
 }
 
-fn node() -> BTreeMap<String, Quantity> {
+fn node() -> ResourceList {
     [("cpu", "4"), ("memory", "8Gi"), ("ephemeral-storage", "10Gi")]
         .map(|(name, amount)| (name.to_owned(), amount.parse().expect("a quantity")))
         .into()
@@ -44,43 +44,26 @@ fn row_20_9_labels_are_sorted_lines_with_the_value_as_go_quotes_it() {
 }
 
 #[test]
-fn row_16_6_resources_are_told_in_whole_divisors_and_what_is_not_limited_is_the_nodes() {
-    let of = |container: &str, name: &str, divisor: &str| {
-        let selector: Value = json!({"containerName": container, "resource": name, "divisor": divisor});
-        resource(&pod(), &serde_json::from_value(selector).expect("a selector"), &node())
-    };
-    for (container, name, divisor, text) in [
-        ("c", "limits.cpu", "1", "2"),
-        ("c", "limits.cpu", "1m", "1500"),
-        ("c", "limits.cpu", "0", "2"),
-        ("c", "requests.cpu", "1m", "250"),
-        ("c", "requests.cpu", "1", "1"),
-        ("c", "limits.memory", "1", "200000000"),
-        ("c", "limits.memory", "1Mi", "191"),
-        ("c", "requests.memory", "1Mi", "100"),
-        ("c", "requests.ephemeral-storage", "1Gi", "1"),
-        ("c", "limits.ephemeral-storage", "1Gi", "10"),
-        ("c", "limits.hugepages-2Mi", "1Mi", "4"),
-        ("i", "limits.cpu", "1", "3"),
-        ("free", "limits.cpu", "1", "4"),
-        ("free", "limits.memory", "1Gi", "8"),
-        ("free", "requests.memory", "1", "0"),
-        ("free", "requests.cpu", "1", "0"),
+fn row_16_6_resources_are_those_of_the_container_that_is_named() {
+    let of =
+        |selector: Value| resource(&pod(), &serde_json::from_value(selector).expect("a selector"), &node());
+    for (container, name, text) in [
+        ("c", "limits.cpu", "2"),
+        ("c", "requests.memory", "104857600"),
+        ("i", "limits.cpu", "3"),
+        ("free", "limits.cpu", "4"),
+        ("free", "requests.cpu", "0"),
     ] {
-        assert_eq!(of(container, name, divisor).as_deref(), Ok(text), "{container} {name} {divisor}");
+        let told = of(json!({"containerName": container, "resource": name}));
+        assert_eq!(told.as_deref(), Ok(text), "{container} {name}");
     }
-    for (container, name, divisor) in [
-        ("gone", "limits.cpu", "1"),
-        ("c", "limits.gpu", "1"),
-        ("c", "cpu", "1"),
-        ("c", "limits.cpu", "-1"),
-        ("c", "limits.cpu", "x"),
-        ("c", "limits.cpu", "1n"),
-    ] {
-        // A billionth of a processor is rounded up to a thousandth.
-        let told = of(container, name, divisor);
-        assert!(told.is_err() || divisor == "1n", "{container} {name} {divisor}: {told:?}");
-    }
+    let said = |selector| of(selector).expect_err("nothing to tell").to_string();
+    assert_eq!(said(json!({"containerName": "gone", "resource": "limits.cpu"})), "container gone not found");
+    assert_eq!(said(json!({"resource": "limits.cpu"})), "container  not found");
+    assert_eq!(
+        said(json!({"containerName": "c", "resource": "limits.gpu"})),
+        "Unsupported container resource : limits.gpu"
+    );
 }
 
 #[test]
