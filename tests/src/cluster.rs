@@ -152,9 +152,6 @@ pub enum ClusterError {
     },
 }
 
-/// Keeps the API server from giving pods volumes with tokens of their service accounts, which the node agent does not mount yet.
-pub const NO_TOKENS: &str = "--disable-admission-plugins=ServiceAccount";
-
 /// What a cluster is to be like.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cri_client::v1;
 use harness::bed;
-use harness::cluster::{NO_TOKENS, Programs};
+use harness::cluster::Programs;
 use harness::progress::Progress;
 use harness::tools;
 use harness::vm::{Bed, Node, scenario};
@@ -184,7 +184,7 @@ fn command(dir: &tempfile::TempDir, name: &str, program: &std::path::Path) -> Co
 
 fn serve(dir: &tempfile::TempDir, address: SocketAddr, arguments: &[String]) -> Child {
     let mut server = command(dir, "apiserver", &Programs::from_environment().unwrap().apiserver);
-    server.arg(NO_TOKENS).arg("--data-dir").arg(dir.path().join("data"));
+    server.arg("--data-dir").arg(dir.path().join("data"));
     server.args(["--bind-address", &address.ip().to_string(), "--secure-port", &address.port().to_string()]);
     server.args(["--control-plane-endpoint", &address.to_string()]).args(arguments).spawn().unwrap()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use harness::bed;
-use harness::cluster::{NO_TOKENS, Programs};
+use harness::cluster::Programs;
 use harness::vm::{Bed, Node, scenario};
 use harness::wait::{self, Look};
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Node as NodeObject, Pod};
@@ -57,7 +57,6 @@ impl<'a> World<'a> {
         let port = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port();
         let data = dir.path().join("data");
         let server = Command::new(&programs.apiserver)
-            .arg(NO_TOKENS)
             .arg("--data-dir")
             .arg(&data)
             .args(["--bind-address", &host.to_string(), "--secure-port", &port.to_string()])

@@ -15,7 +15,7 @@ use super::kubelet::{self, Settings};
 use super::layout::Layout;
 use super::node::Node;
 use super::record::Record;
-use super::{Cluster, ClusterError, ClusterOptions, NO_TOKENS, cleanup, directory};
+use super::{Cluster, ClusterError, ClusterOptions, cleanup, directory};
 use crate::cache::{self, CacheError, Lock};
 use crate::command::{self, command};
 use crate::images::{self, Archive};
@@ -196,7 +196,6 @@ fn apiserver(layout: &Layout, options: &ClusterOptions, port: u16) -> Result<Com
     let mut arguments: Vec<OsString> = vec!["--data-dir".into(), layout.apiserver().into()];
     arguments.extend(["--secure-port".into(), port.to_string().into()]);
     arguments.extend(["-v".into(), options.verbosity.to_string().into()]);
-    arguments.push(NO_TOKENS.into());
     arguments.extend(options.apiserver_flags.iter().cloned());
     let launch = Launch {
         name: "apiserver".to_owned(),
