@@ -43,6 +43,7 @@ use crate::runtime::{
     DnsSettings, Executor, Place, SecuritySettings, ServiceAddress, Supplies, Users, Watcher,
     check_resolv_conf, health, log_files,
 };
+use crate::server::Subjects;
 use crate::sources::mirror::Mirrors;
 use crate::sources::{self, Source, UPDATE_QUEUE, files, url};
 use crate::stop::stopped;
@@ -272,17 +273,14 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let seen = verdict.clone();
     let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
     tasks.spawn(prober.run(stop.clone()));
-    crate::server::start(
-        server,
-        cri.clone(),
-        shown.clone(),
-        metrics.clone(),
-        probing.clone(),
-        seen,
-        &stop,
-        &mut tasks,
-    )
-    .await?;
+    let subjects = Subjects {
+        cri: cri.clone(),
+        pods: shown.clone(),
+        metrics: metrics.clone(),
+        probing: probing.clone(),
+        health: seen,
+    };
+    crate::server::start(server, subjects, &stop, &mut tasks).await?;
     if let Some(policy) = log_rotation::Policy::of(&config) {
         let pod_logs = place.pod_logs.clone();
         tasks.spawn(log_rotation::run(policy, cri.clone(), shown.clone(), pod_logs, stop.clone()));

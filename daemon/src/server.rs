@@ -134,6 +134,15 @@ impl Settings {
 /// A request; whoever answers it may take over its connection.
 type Asked = Request<BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
 
+/// What answers are taken from.
+pub(crate) struct Subjects {
+    pub(crate) cri: Client,
+    pub(crate) pods: Shown,
+    pub(crate) metrics: Metrics,
+    pub(crate) probing: Probing,
+    pub(crate) health: watch::Receiver<Verdict>,
+}
+
 /// What a request is answered from.
 #[derive(Clone, Debug)]
 struct Context {
@@ -169,14 +178,11 @@ struct About {
 /// See [`ServerError`].
 pub(crate) async fn start(
     settings: Settings,
-    cri: Client,
-    pods: Shown,
-    metrics: Metrics,
-    probing: Probing,
-    health: watch::Receiver<Verdict>,
+    subjects: Subjects,
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), ServerError> {
+    let Subjects { cri, pods, metrics, probing, health } = subjects;
     let config = Arc::clone(&settings.config);
     let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
     let about = Arc::new(About {
