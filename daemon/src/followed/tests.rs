@@ -8,6 +8,9 @@ use crate::kubeconfig::fake::{self, FakeApi};
 
 type Ips = Followed<Service, String>;
 
+/// The one service of these tests, as it is kept.
+const KEPT: &str = r#"[[["n","a"],"1"]]"#;
+
 struct Rig {
     followed: Ips,
     api: FakeApi,
@@ -30,6 +33,14 @@ fn ip(service: &Service) -> Option<String> {
 fn service(name: &str, ip: Option<&str>) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "n", "resourceVersion": "9"},
            "spec": {"clusterIP": ip}})
+}
+
+/// The clock is paused, and the file is written by another thread.
+async fn until_kept(file: &Path, text: &str) {
+    while std::fs::read_to_string(file).ok().as_deref() != Some(text) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        std::thread::yield_now();
+    }
 }
 
 fn named(all: &BTreeMap<Name, String>) -> Vec<(&str, &str)> {
@@ -69,11 +80,7 @@ async fn what_was_read_serves_the_next_daemon_while_the_api_server_is_away() {
     api.next().await.list("10", json!([service("a", Some("1"))]));
     let before = read.await.expect("ended").expect("read");
     let file = dir.path().join("kept/services");
-    while !file.exists() {
-        // The clock is paused, and the file is written by another thread.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        std::thread::yield_now();
-    }
+    until_kept(&file, KEPT).await;
     let (client, mut api) = fake::api();
     let stopping = stop.subscribe();
     let next = Ips::new(Some(client), "services", ip, file.clone(), stopping.clone());
@@ -87,8 +94,9 @@ async fn what_was_read_serves_the_next_daemon_while_the_api_server_is_away() {
     api.next().await.list("11", json!([]));
     news.changed().await.expect("told");
     assert!(next.known().is_empty());
+    until_kept(&file, "[]").await;
     // One that does not answer is not waited for as long.
-    std::fs::write(&file, r#"[[["n","a"],"1"]]"#).expect("written");
+    std::fs::write(&file, KEPT).expect("written");
     let (client, _silent) = fake::api();
     let silent = Ips::new(Some(client), "services", ip, file.clone(), stopping.clone());
     assert_eq!(silent.read().await.expect("kept"), before);
