@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn pod(name: &str, script: &str, mounts: &Value, volumes: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app": "volumes", "tier": "a\"b"}, "annotations": {"note": "first"}},
+        "metadata": {"name": name, "labels": {"app": "volumes", "tier": "a.b"}, "annotations": {"note": "first"}},
         "spec": {
             "terminationGracePeriodSeconds": 1,
             "containers": [{
@@ -191,7 +191,7 @@ async fn each_kind_of_volume_is_there_with_its_modes_and_goes_with_its_pod() {
         lines(
             &log,
             &[
-                "one", "some 400", "secret tmpfs", "password 440", "me", "app=\"volumes\"", "tier=\"a\\\"b\"", "files", "64",
+                "one", "some 400", "secret tmpfs", "password 440", "me", "app=\"volumes\"", "tier=\"a.b\"", "files", "64",
                 "first", "default", "projected tmpfs", "two",
             ],
         );
