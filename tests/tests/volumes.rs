@@ -349,9 +349,17 @@ async fn what_is_missing_is_told_in_a_kubelets_words_and_its_appearance_starts_t
         ] {
             let events = told(cluster, pod, &failed(&what)).await;
             assert!(events.contains("FailedMount"), "{events}");
-            let status = read(cluster, pod).await.status.unwrap();
-            let waiting = status.container_statuses.unwrap()[0].state.clone().unwrap().waiting.unwrap();
-            assert_eq!(waiting.reason.as_deref(), Some("ContainerCreating"), "{pod}");
+            // The event may be there before the first status is.
+            let look = || async {
+                let status = read(cluster, pod).await.status.unwrap_or_default();
+                let Some(containers) = status.container_statuses else {
+                    return Look::NotYet("without a status".to_owned());
+                };
+                let waiting = containers[0].state.clone().unwrap().waiting.unwrap();
+                Look::There(waiting.reason)
+            };
+            let reason = wait::until(&format!("the status of {pod}"), LIMIT, look).await.unwrap();
+            assert_eq!(reason.as_deref(), Some("ContainerCreating"), "{pod}");
         }
         told(cluster, "no-csi", "spec.volumes[0].csi").await;
 
