@@ -83,7 +83,7 @@ async fn what_was_read_serves_the_next_daemon_while_the_api_server_is_away() {
     until_kept(&file, KEPT).await;
     let (client, mut api) = fake::api();
     let stopping = stop.subscribe();
-    let next = Ips::new(Some(client), "services", ip, file.clone(), stopping.clone());
+    let next = Ips::new(Some(client), "services", ip, file, stopping.clone());
     let reading = next.clone();
     let read = tokio::spawn(async move { reading.read().await });
     api.next().await.fail(503, "away");
@@ -96,14 +96,17 @@ async fn what_was_read_serves_the_next_daemon_while_the_api_server_is_away() {
     assert!(next.known().is_empty());
     until_kept(&file, "[]").await;
     // One that does not answer is not waited for as long.
-    std::fs::write(&file, KEPT).expect("written");
+    // Files of their own: the others go on writing theirs.
+    let whole = dir.path().join("whole");
+    std::fs::write(&whole, KEPT).expect("written");
     let (client, _silent) = fake::api();
-    let silent = Ips::new(Some(client), "services", ip, file.clone(), stopping.clone());
+    let silent = Ips::new(Some(client), "services", ip, whole, stopping.clone());
     assert_eq!(silent.read().await.expect("kept"), before);
     // Damage costs the copy only.
-    std::fs::write(&file, "[[").expect("written");
+    let broken = dir.path().join("broken");
+    std::fs::write(&broken, "[[").expect("written");
     let (client, mut api) = fake::api();
-    let damaged = Ips::new(Some(client), "services", ip, file, stopping);
+    let damaged = Ips::new(Some(client), "services", ip, broken, stopping);
     let reading = damaged.clone();
     let read = tokio::spawn(async move { reading.read().await });
     api.next().await.fail(503, "away");
