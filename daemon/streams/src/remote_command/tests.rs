@@ -274,7 +274,7 @@ async fn a_client_that_goes_away_ends_the_input_and_then_the_runtimes_connection
         }
         assert_eq!(bench.session.await.unwrap(), SessionEnd::Client);
         assert_eq!(bench.runtime.next().await.unwrap(), None);
-        assert_eq!(begin.elapsed().as_secs(), if ends_by_itself { 0 } else { 10 });
+        assert_eq!(begin.elapsed().as_secs(), if ends_by_itself { 0 } else { 30 });
     }
 }
 
