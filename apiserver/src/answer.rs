@@ -1,6 +1,5 @@
 //! From a verb's result to a response: the form (object, table, metadata only) and the format (JSON, YAML) that were negotiated.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,11 +18,16 @@ use crate::schema::Format;
 use crate::status::ApiError;
 use crate::table::{self, Include};
 
-/// A response's body. Streams end early instead of failing, which the transfer encoding shows to the client.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// A response's body. This server's own streams end early instead of failing.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Broken>;
+
+/// What somebody else answers broke off; the client sees its connection end.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer breaks off: {0}")]
+pub(crate) struct Broken(pub(crate) String);
 
 pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).boxed_unsync()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// What a verb came to.

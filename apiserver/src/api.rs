@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Tokens, User};
 use crate::authorize::Authorizer;
+use crate::backend::Backends;
 use crate::bootstrap_tokens;
 use crate::cache::{Cache, Object};
 use crate::certificates::Settings;
+use crate::connect::Streams;
 use crate::kinds::{self, Kind, Storage};
-use crate::logs::NodeClient;
 use crate::pki::Pki;
 use crate::request::media::Accepted;
 use crate::request::{Query, ResourcePath};
@@ -34,7 +35,8 @@ pub(crate) struct Api {
     pub(crate) endpoint: String,
     /// First address and prefix length.
     pub(crate) service_range: (Ipv4Addr, u8),
-    pub(crate) nodes: NodeClient,
+    pub(crate) backends: Backends,
+    pub(crate) streams: Streams,
     /// Held for reading by whoever creates in a namespace, for writing by whoever removes one: a namespace that has been
     /// found empty stays so until it is gone.
     pub(crate) namespace_gate: RwLock<()>,

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -32,6 +34,8 @@ const UNAUTHENTICATED: &str = "system:unauthenticated";
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 pub(crate) const ANONYMOUS: &str = "system:anonymous";
+/// How the protocol of a WebSocket begins that is a token, in URL-safe base64.
+pub(crate) const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 impl User {
     pub(crate) fn authenticated(name: String, uid: String, mut groups: Vec<String>) -> Self {
@@ -169,7 +173,12 @@ pub(crate) fn authenticate(
         }
         return Ok(user);
     }
-    let Some(header) = headers.get(AUTHORIZATION) else { return Ok(User::anonymous()) };
+    let Some(header) = headers.get(AUTHORIZATION) else {
+        return match websocket_token(headers)? {
+            Some(given) => token(&given).ok_or_else(ApiError::unauthorized),
+            None => Ok(User::anonymous()),
+        };
+    };
     let given = header.to_str().ok().and_then(|h| h.split_once(' '));
     match given {
         Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {
@@ -177,6 +186,21 @@ pub(crate) fn authenticate(
         }
         _ => Err(ApiError::unauthorized()),
     }
+}
+
+/// The token that a browser has put among the protocols of a WebSocket, for want of a header. There is to be another protocol, which
+/// the answer can name.
+fn websocket_token(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let fields = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|field| field.to_str().ok());
+    let protocols = fields.flat_map(|field| field.split(',')).map(str::trim);
+    let (tokens, others): (Vec<&str>, Vec<&str>) = protocols.partition(|p| p.starts_with(TOKEN_PROTOCOL));
+    let token = match (tokens.as_slice(), others.is_empty()) {
+        ([], _) => return Ok(None),
+        ([token], false) => token.strip_prefix(TOKEN_PROTOCOL).and_then(|t| URL_SAFE_NO_PAD.decode(t).ok()),
+        _ => None,
+    };
+    let token = token.and_then(|token| String::from_utf8(token).ok());
+    token.map(Some).ok_or_else(ApiError::unauthorized)
 }
 
 #[cfg(test)]

@@ -104,6 +104,30 @@ pub(crate) struct Subresource {
     pub(crate) verbs: &'static [&'static str],
 }
 
+/// The `define` of what is written as a query only, and has no schema.
+fn undefined(_: &mut SchemaGenerator) -> String {
+    String::new()
+}
+
+impl Subresource {
+    /// One that streams: nothing is sent to it but options in the query.
+    const fn stream(name: &'static str, options: &'static str) -> Self {
+        let body = Body { group: "", version: "v1", kind: options, define: undefined };
+        Self { name, body, verbs: &["create", "get"] }
+    }
+
+    /// One behind which there is something else.
+    const fn proxy(options: &'static str) -> Self {
+        let verbs = &["create", "delete", "get", "patch", "update"];
+        Self { verbs, ..Self::stream("proxy", options) }
+    }
+
+    /// Whether it is a connection: there is no object to send or to get.
+    pub(crate) fn connects(&self) -> bool {
+        matches!(self.name, "exec" | "attach" | "portforward" | "proxy")
+    }
+}
+
 /// Where objects of a kind are kept.
 #[derive(Clone, Copy)]
 pub(crate) enum Storage {
@@ -316,6 +340,12 @@ impl Kind {
         self.subresources.iter().find(|s| s.name == name)
     }
 
+    /// The types of what is sent to it and to its sub-resources.
+    pub(crate) fn bodies(&'static self) -> impl Iterator<Item = &'static Body> {
+        let parts = self.subresources.iter().filter(|sub| !sub.connects()).map(|sub| &sub.body);
+        std::iter::once(&self.body).chain(parts)
+    }
+
     /// The kind whose storage holds the objects; `None` if there is no storage.
     pub(crate) fn stored(&'static self) -> Option<&'static Kind> {
         match self.storage {
@@ -483,8 +513,7 @@ pub(crate) fn all() -> &'static [&'static Kind] {
 /// The types of everything that may be sent, each once.
 pub(crate) fn bodies() -> Vec<Body> {
     let mut bodies: Vec<Body> = Vec::new();
-    let sent =
-        all().iter().flat_map(|k| std::iter::once(&k.body).chain(k.subresources.iter().map(|s| &s.body)));
+    let sent = all().iter().flat_map(|k| k.bodies());
     for body in sent {
         if !bodies.iter().any(|b| (b.group, b.version, b.kind) == (body.group, body.version, body.kind)) {
             bodies.push(*body);

@@ -12,7 +12,8 @@
 //! |---|---|
 //! | The program | `flags`, `server` (opens everything, in order), `listener` (TLS, connections, limits) |
 //! | A request | `service`, `request` (path, options, media types), `authenticate`, `impersonate`, `authorize`, `admission`, `answer`, `status` (refusals) |
-//! | What it does | `verbs`; sub-resources `bindings`, `evictions`, `logs`, `namespaces` (finalize), `reviews`; `discovery`, `openapi` |
+//! | What it does | `verbs`; sub-resources `bindings`, `evictions`, `namespaces` (finalize), `reviews`; `discovery`, `openapi` |
+//! | What others do | `logs`, `connect` (exec, attach, port-forward, proxy), over `backend` (connections to nodes and pods) |
 //! | What kinds there are | `kinds`, `schema`, `patch`, `selector`, `table` |
 //! | Where objects are | [`cache`], [`store`] |
 //! | Own tasks | `namespaces` (takes down what is deleted), `expiry` (old events), `bootstrap` (first objects) |
@@ -33,12 +34,15 @@ mod answer;
 mod api;
 mod authenticate;
 mod authorize;
+mod backend;
 mod bindings;
 mod bootstrap;
 mod bootstrap_tokens;
 mod budgets;
 mod certificates;
 mod cluster_info;
+mod connect;
+mod containers;
 mod controller;
 mod discovery;
 mod evictions;

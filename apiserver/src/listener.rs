@@ -25,6 +25,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::api::Api;
+use crate::backend::watch_over;
+use crate::connect::Peer;
 use crate::pki::{Credential, Subject};
 use crate::service;
 
@@ -99,8 +101,9 @@ impl Listener {
                 accepted = accept(&self.socket, &connections) => accepted,
             };
             match accepted {
-                Ok((stream, permit)) => {
-                    let connection = Connection { api: api.clone(), tls: self.tls.clone(), _permit: permit };
+                Ok((stream, peer, permit)) => {
+                    let tls = self.tls.clone();
+                    let connection = Connection { api: api.clone(), tls, peer, _permit: permit };
                     tokio::spawn(connection.serve(stream, graceful.watcher()));
                 }
                 Err(error) => {
@@ -119,17 +122,18 @@ impl Listener {
 async fn accept(
     socket: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, _) = socket.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    let (stream, address) = socket.accept().await?;
+    watch_over(&stream)?;
+    Ok((stream, Peer(address.ip().to_canonical()), permit))
 }
 
 /// One connection.
 struct Connection {
     api: Arc<Api>,
     tls: TlsAcceptor,
+    peer: Peer,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -155,9 +159,10 @@ impl Connection {
             }
         };
         let certificate = client_subject(&stream).map(Arc::new);
-        let api = self.api;
-        let service = service_fn(move |request: Request<Incoming>| {
+        let (api, peer) = (self.api, self.peer);
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (api, certificate) = (api.clone(), certificate.clone());
+            request.extensions_mut().insert(peer);
             async move { Ok::<_, std::convert::Infallible>(service::serve(api, certificate, request).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -173,7 +178,7 @@ impl Connection {
             .max_header_list_size(HEADER_LIMIT_BYTES as u32)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%error, "connection");
         }

@@ -101,7 +101,7 @@ fn of_group(group: &str, version: &str) -> Vec<&'static Kind> {
 }
 
 fn bodies(kinds: &[&'static Kind]) -> Vec<Body> {
-    kinds.iter().flat_map(|k| std::iter::once(k.body).chain(k.subresources.iter().map(|s| s.body))).collect()
+    kinds.iter().flat_map(|kind| kind.bodies()).copied().collect()
 }
 
 fn paths(kinds: &[&'static Kind], dialect: Dialect) -> Map<String, Value> {

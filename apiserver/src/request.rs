@@ -33,6 +33,8 @@ pub(crate) struct ResourcePath {
     pub(crate) resource: String,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
+    /// What follows `/proxy`, as it was sent; it begins with a slash. Empty for everything else.
+    pub(crate) rest: String,
 }
 
 /// The path cannot be decoded.
@@ -43,6 +45,7 @@ pub(crate) struct PathError;
 impl Target {
     /// Reads a path. Segments are decoded after they have been split, so that a name may contain an encoded slash.
     pub(crate) fn parse(path: &str) -> Result<Self, PathError> {
+        let (path, proxied) = split_proxied(path);
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
         let segments = path
@@ -58,7 +61,7 @@ impl Target {
         let (Some(group), Some(version), Some(first)) = (group, segments.next(), segments.next()) else {
             return Ok(Self::Other);
         };
-        let mut target = ResourcePath { group, version, ..ResourcePath::default() };
+        let mut target = ResourcePath { group, version, rest: proxied.to_owned(), ..ResourcePath::default() };
         let rest: Vec<String> = segments.collect();
         if rest.iter().any(String::is_empty) || first.is_empty() {
             return Err(PathError);
@@ -70,6 +73,21 @@ impl Target {
 
 /// Sub-resources of namespaces; any other word after a namespace's name is a resource in it.
 const NAMESPACE_SUBRESOURCES: &[&str] = &["status", "finalize"];
+
+/// The sub-resource below which everything belongs to somebody else.
+const PROXY: &str = "proxy";
+
+/// Splits a path behind the sub-resource `proxy`; what follows may have any form.
+fn split_proxied(path: &str) -> (&str, &str) {
+    let segments: Vec<&str> = path.splitn(9, '/').collect();
+    let proxy = match segments.as_slice() {
+        ["", "api", _, "namespaces", _, _, _, PROXY, ..] => 7,
+        ["", "api", _, first, _, PROXY, ..] if *first != "namespaces" => 5,
+        _ => return (path, ""),
+    };
+    let length = segments[..=proxy].iter().map(|segment| segment.len() + 1).sum::<usize>() - 1;
+    path.split_at(length)
+}
 
 impl ResourcePath {
     fn fill(&mut self, first: String, rest: Vec<String>) -> Result<(), PathError> {

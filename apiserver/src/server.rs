@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Api;
 use crate::authenticate::{TokenFileError, Tokens};
 use crate::authorize::Authorizer;
+use crate::backend::{Backends, CredentialError, Reach};
 use crate::bootstrap::{bootstrap, first_address};
 use crate::cache::{Cache, Limits};
 use crate::certificates::Settings;
+use crate::connect::Streams;
 use crate::flags::{Credentials, Options};
 use crate::listener::{ListenError, Listener};
-use crate::logs::{NodeClient, NodeClientError};
 use crate::pki::{FileError, KUBELET_CLIENT, Kubeconfig, Pki, PkiError, Subject};
 use crate::status::ApiError;
 use crate::store::{Embedded, OpenError, ReadError};
@@ -57,7 +58,7 @@ enum Cause {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
-    NodeClient(#[from] NodeClientError),
+    KubeletClient(#[from] CredentialError),
     #[error("creating the first objects")]
     Bootstrap(#[from] ApiError),
     #[error("opening the store was interrupted")]
@@ -83,10 +84,10 @@ pub struct Server {
 impl Server {
     /// Opens everything, and serves when this returns.
     pub async fn start(options: &Options) -> Result<Self, StartError> {
-        Ok(Self::open(options, Limits::default()).await?)
+        Ok(Self::open(options, Limits::default(), Reach::Unicast).await?)
     }
 
-    async fn open(options: &Options, history: Limits) -> Result<Self, Cause> {
+    async fn open(options: &Options, history: Limits, reach: Reach) -> Result<Self, Cause> {
         let pki = Pki::open(&options.data_dir)?;
         let tokens = match &options.token_auth_file {
             Some(path) => Tokens::read(path)?,
@@ -118,7 +119,8 @@ impl Server {
                 None => url(address),
             },
             service_range: options.service_cluster_ip_range,
-            nodes: NodeClient::new(&kubelet_client)?,
+            backends: Backends::new(&kubelet_client, reach)?,
+            streams: Streams::default(),
             namespace_gate: RwLock::default(),
             allocation: Mutex::default(),
             stop: stop.clone(),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, Method, Request, Response};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ use crate::schema::Syntax;
 use crate::selector::FieldSelector;
 use crate::status::ApiError;
 use crate::verbs::{PATCH_TYPES, is_watch};
-use crate::{bindings, discovery, evictions, logs, namespaces, reviews, verbs};
+use crate::{bindings, connect, discovery, evictions, logs, namespaces, reviews, verbs};
 
 /// Largest body that is read, in bytes (as upstream).
 pub(crate) const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
@@ -45,7 +46,7 @@ pub(crate) async fn serve(
     certificate: Option<Arc<Subject>>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let accept = joined(&head.headers, ACCEPT.as_str());
     let errors_as = Accepted::negotiate_error(accept.as_deref());
     let result = async {
@@ -56,14 +57,27 @@ pub(crate) async fn serve(
         if head.uri.path_and_query().is_some_and(|p| p.as_str().len() > URI_LIMIT_BYTES) {
             return Err(ApiError::new(414, "BadRequest", "the path and the query are too long"));
         }
-        let query = Query::parse(head.uri.query().unwrap_or(""))?;
         let target = Target::parse(head.uri.path()).map_err(|e| ApiError::bad_request(e.to_string()))?;
+        // The query of a proxied request belongs to somebody else.
+        let proxied =
+            matches!(&target, Target::Resource(path) if path.subresource.as_deref() == Some("proxy"));
+        let query = if proxied { "" } else { head.uri.query().unwrap_or("") };
+        let query = Query::parse(query)?;
         match target {
+            Target::Resource(path) if connect::is_connect(&path) => {
+                Box::pin(connected(&api, &user, &path, &query, &mut head, body)).await
+            }
             Target::Resource(path) => {
+                let log = path.subresource.as_deref() == Some("log");
+                let websocket = if log { logs::websocket::Asked::of(&mut head)? } else { None };
                 let request =
                     ResourceRequest { user, path, query, headers: &head.headers, accept: accept.as_deref() };
                 // Boxed: the futures of all verbs together would make every connection's task large.
-                Box::pin(request.serve(&api, &head.method, body)).await
+                let response = Box::pin(request.serve(&api, &head.method, body)).await?;
+                match websocket {
+                    Some(websocket) => websocket.answer(&api, response),
+                    None => Ok(response),
+                }
             }
             Target::Other => other(&api, &user, &head.method, head.uri.path(), &query, accept.as_deref()),
         }
@@ -76,6 +90,10 @@ pub(crate) async fn serve(
         }
         refuse(&refusal, errors_as)
     });
+    if head.headers.contains_key(UPGRADE) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What follows was meant for another protocol; none of it may be taken for a request.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if head.method == Method::HEAD {
         *response.body_mut() = whole(Bytes::new());
     }
@@ -86,6 +104,66 @@ pub(crate) async fn serve(
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     let values: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
     if values.is_empty() { None } else { Some(values.join(",")) }
+}
+
+/// A request for a sub-resource that is a connection.
+async fn connected(
+    api: &Arc<Api>,
+    user: &User,
+    path: &ResourcePath,
+    query: &Query,
+    head: &mut Parts,
+    body: Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let verb = connect::verb(&head.method);
+    authorize(api, user, path, query, verb)?;
+    let kind = kind_of(path)?;
+    let subresource = path.subresource.as_deref().unwrap_or("");
+    if path.name.is_none() || !kind.subresource(subresource).is_some_and(|sub| sub.connects()) {
+        return Err(ApiError::no_such_resource());
+    }
+    if !connect::allows(subresource, &head.method) {
+        return Err(ApiError::method_not_supported(&path.group, &path.resource, verb));
+    }
+    if connect::creates(subresource) && verb != "create" {
+        authorize(api, user, path, query, "create")?;
+    }
+    connect::Connect { api, kind, path, query, head }.serve(body).await
+}
+
+fn authorize(api: &Api, user: &User, path: &ResourcePath, query: &Query, verb: &str) -> Result<(), ApiError> {
+    let collection = matches!(verb, "list" | "watch" | "deletecollection");
+    // One that cannot be read selects nothing here, and is refused by the verb.
+    let selector = query.get("fieldSelector").filter(|_| collection);
+    let fields = selector.and_then(|s| FieldSelector::parse(s).ok());
+    // A list of the one object of a name is authorized like a read of it (as upstream).
+    let name = path.name.as_deref().or_else(|| fields.as_ref()?.required("metadata.name"));
+    let namespace = match (&path.namespace, path.resource.as_str()) {
+        (Some(namespace), _) => namespace.as_str(),
+        // A namespace is looked at as if it were in itself.
+        (None, "namespaces") => path.name.as_deref().unwrap_or(""),
+        (None, _) => "",
+    };
+    let on = On::Resource {
+        group: &path.group,
+        resource: &path.resource,
+        subresource: path.subresource.as_deref(),
+        namespace,
+        name: name.unwrap_or(""),
+    };
+    api.authorizer.authorize(user, &Attributes { verb, on, fields: fields.as_ref() })
+}
+
+fn kind_of(path: &ResourcePath) -> Result<&'static Kind, ApiError> {
+    let kind = lookup(&path.group, &path.version, &path.resource).ok_or_else(ApiError::no_such_resource)?;
+    if path.namespace.is_some() != kind.namespaced() {
+        // Lists and watches may span all namespaces.
+        let spans = path.namespace.is_none() && path.name.is_none();
+        if !(kind.namespaced() && spans) {
+            return Err(ApiError::no_such_resource());
+        }
+    }
+    Ok(kind)
 }
 
 struct ResourceRequest<'a> {
@@ -105,8 +183,8 @@ impl ResourceRequest<'_> {
     ) -> Result<Response<Body>, ApiError> {
         let named = self.path.name.is_some();
         let verb = Verb::of(method, named, is_watch(&self.query)).ok_or_else(ApiError::method_not_allowed)?;
-        self.authorize(api, verb)?;
-        let kind = self.kind()?;
+        authorize(api, &self.user, &self.path, &self.query, verb.as_str())?;
+        let kind = kind_of(&self.path)?;
         self.check_verb(kind, verb)?;
         let mut accepted = if self.path.subresource.as_deref() == Some("log") {
             Accepted::JSON
@@ -122,44 +200,6 @@ impl ResourceRequest<'_> {
         let presentation = Presentation { kind, accepted, include: verbs::watch::include(&call)? };
         let answer = carry_out(api, &call, verb, patch_type, &body).await?;
         Ok(presentation.respond(answer))
-    }
-
-    fn authorize(&self, api: &Api, verb: Verb) -> Result<(), ApiError> {
-        let path = &self.path;
-        let collection = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
-        // One that cannot be read selects nothing here, and is refused by the verb.
-        let selector = self.query.get("fieldSelector").filter(|_| collection);
-        let fields = selector.and_then(|s| FieldSelector::parse(s).ok());
-        // A list of the one object of a name is authorized like a read of it (as upstream).
-        let name = path.name.as_deref().or_else(|| fields.as_ref()?.required("metadata.name"));
-        let namespace = match (&path.namespace, path.resource.as_str()) {
-            (Some(namespace), _) => namespace.as_str(),
-            // A namespace is looked at as if it were in itself.
-            (None, "namespaces") => path.name.as_deref().unwrap_or(""),
-            (None, _) => "",
-        };
-        let on = On::Resource {
-            group: &path.group,
-            resource: &path.resource,
-            subresource: path.subresource.as_deref(),
-            namespace,
-            name: name.unwrap_or(""),
-        };
-        api.authorizer.authorize(&self.user, &Attributes { verb: verb.as_str(), on, fields: fields.as_ref() })
-    }
-
-    fn kind(&self) -> Result<&'static Kind, ApiError> {
-        let path = &self.path;
-        let kind =
-            lookup(&path.group, &path.version, &path.resource).ok_or_else(ApiError::no_such_resource)?;
-        if path.namespace.is_some() != kind.namespaced() {
-            // Lists and watches may span all namespaces.
-            let spans = path.namespace.is_none() && path.name.is_none();
-            if !(kind.namespaced() && spans) {
-                return Err(ApiError::no_such_resource());
-            }
-        }
-        Ok(kind)
     }
 
     fn check_verb(&self, kind: &Kind, verb: Verb) -> Result<(), ApiError> {

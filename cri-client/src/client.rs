@@ -353,6 +353,23 @@ impl Client {
         .map(drop)
     }
 
+    /// Has the runtime write a checkpoint of a running container into a tar file at `location`; `limit` is the runtime's own where absent.
+    pub async fn checkpoint_container(
+        &self,
+        id: &str,
+        location: String,
+        limit: Option<Duration>,
+    ) -> Answer<()> {
+        let about = About::new("CheckpointContainer", id);
+        let mut client = self.runtime.clone();
+        let timeout = limit.map_or(0, |l| i64::try_from(l.as_secs()).unwrap_or(i64::MAX));
+        let request = v1::CheckpointContainerRequest { container_id: id.to_owned(), location, timeout };
+        let deadline = limit.unwrap_or(self.timeouts.request);
+        self.call(&about, deadline, request, |r| async move { client.checkpoint_container(r).await })
+            .await
+            .map(drop)
+    }
+
     /// Runs a command in a container and waits for its end; without `limit` for ever.
     pub async fn exec_sync(
         &self,

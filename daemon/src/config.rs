@@ -51,11 +51,14 @@ impl Config {
         gates::enabled(&self.feature_gates, name)
     }
 
-    /// What `/configz` shows: the effective configuration with its kind and version. behaviour.md 35.13.
+    /// What `/configz` shows: the effective configuration with its kind and version, without secrets. behaviour.md 35.13.
     #[must_use]
     pub fn to_configz(&self) -> serde_json::Value {
         let mut fields =
             serde_json::to_value(self).expect("all fields have plain JSON forms and maps have text keys");
+        if let Some(headers) = fields.get_mut("staticPodURLHeader").and_then(|v| v.as_object_mut()) {
+            headers.values_mut().for_each(|values| *values = serde_json::json!(["<masked>"]));
+        }
         if let Some(fields) = fields.as_object_mut() {
             fields.insert("kind".to_owned(), load::KIND.into());
             fields.insert("apiVersion".to_owned(), load::API_VERSION.into());

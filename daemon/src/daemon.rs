@@ -22,16 +22,18 @@ use crate::config::{Config, EXIT_BAD_CONFIGURATION, machine};
 use crate::credentials::{self, CredentialsError, Keeper};
 use crate::events::{Rates, Recorder};
 use crate::explain;
-use crate::flags::Flags;
+use crate::flags::{self, Flags};
+use crate::health as wellness;
 use crate::images::{self, Images};
 use crate::kubeconfig::Clients;
 use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
+use crate::log_rotation;
 use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
 use crate::oom_score;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
-use crate::runtime::{DnsSettings, Executor, Place, Watcher, health};
+use crate::runtime::{DnsSettings, Executor, Place, Watcher, health, log_files};
 use crate::sources::mirror::Mirrors;
 use crate::sources::{self, Source, UPDATE_QUEUE, files, url};
 use crate::stop::stopped;
@@ -41,14 +43,12 @@ use crate::systemd::{self, logind, watchdog};
 const RUNTIME_QUEUE: usize = 1024;
 /// Questions for an explanation that may wait.
 const QUESTION_QUEUE: usize = 8;
-/// The watchdog asks one thing at a time.
+/// Whether the daemon is well is asked one question at a time.
 const PING_QUEUE: usize = 1;
 /// How long the parts may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// behaviour.md 12.1.
 const MAX_RESTART_PERIOD: Duration = Duration::from_secs(300);
-const CONTAINER_LOGS: &str = "/var/log/containers";
-const POD_LOGS: &str = "/var/log/pods";
 
 /// Why the daemon cannot run.
 #[derive(Debug, Error)]
@@ -224,7 +224,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
 
     let place = Place {
         pod_logs: PathBuf::from(&config.pod_logs_dir),
-        container_logs: container_logs(&config.pod_logs_dir),
+        container_logs: log_files::links_dir(&config.pod_logs_dir),
         limits: Arc::clone(&limits),
         dns: DnsSettings {
             cluster_dns: config.cluster_dns.clone(),
@@ -244,8 +244,17 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         host_ips: host_ips.borrow().clone(),
         requested,
         client: general.clone(),
+        root_dir: flags.root_dir.clone(),
+        flags: flags::shown::shown(&flags, &config),
     };
-    crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), &stop, &mut tasks).await?;
+    let (verdicts, verdict) = watch::channel(Ok(()));
+    let seen = verdict.clone();
+    crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), seen, &stop, &mut tasks)
+        .await?;
+    if let Some(policy) = log_rotation::Policy::of(&config) {
+        let pod_logs = place.pod_logs.clone();
+        tasks.spawn(log_rotation::run(policy, cri.clone(), shown.clone(), pod_logs, stop.clone()));
+    }
     let executor =
         Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, images);
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
@@ -281,9 +290,12 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         Err(error) => tracing::warn!(%error, "nodelet explain will not be answered"),
     }
     let (ping, pings) = mpsc::channel(PING_QUEUE);
-    if let Some(period) = watchdog::period()? {
-        tasks.spawn(watchdog::run(period, ping, runtime.clone(), stop.clone()));
+    let fed = watchdog::period()?;
+    if fed.is_some() {
+        tasks.spawn(watchdog::run(verdict, stop.clone()));
     }
+    let period = fed.unwrap_or(wellness::PERIOD).min(wellness::PERIOD);
+    tasks.spawn(wellness::run(period, ping, runtime.clone(), verdicts, stop.clone()));
     let inputs = Inputs {
         questions,
         pings,
@@ -407,14 +419,6 @@ fn cri_client(config: &Config) -> Result<cri_client::Client, cri_client::Endpoin
     };
     let timeouts = cri_client::Timeouts { request: config.runtime_request_timeout.to_std() };
     Ok(cri_client::Client::new(runtime, images, timeouts))
-}
-
-/// Beside the pods' logs where these are not in their usual place, so that nodes on one machine keep apart.
-fn container_logs(pod_logs: &str) -> PathBuf {
-    if pod_logs == POD_LOGS {
-        return PathBuf::from(CONTAINER_LOGS);
-    }
-    Path::new(pod_logs).parent().unwrap_or(Path::new("/")).join("containers")
 }
 
 /// The node's addresses as they are now and, under an API server, as its object shows them later.

@@ -3,6 +3,7 @@
 //! The kubelet reads flags in Go's style: `--flag value` and `--flag=value`, a boolean takes its value only after `=`, the
 //! last one of a repeated flag wins (lists add up), and underscores stand for dashes.
 
+pub(crate) mod shown;
 mod table;
 mod values;
 

@@ -3,6 +3,10 @@
 //! One registry for the process, made at the start and handed to whoever counts; `server` writes it out at `/metrics`. Every label
 //! has few values: what comes from outside is one of a fixed list or `Other`.
 
+mod http;
+pub(crate) mod log_usage;
+mod slis;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -11,6 +15,9 @@ use jiff::Timestamp;
 use prometheus::{
     Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
+
+pub(crate) use self::http::{Http, Inflight, Kind};
+pub(crate) use self::slis::Slis;
 
 /// The type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -78,6 +85,8 @@ struct Inner {
     shutdown_start: Gauge,
     shutdown_end: Gauge,
     certificates: Certificates,
+    http: Http,
+    slis: Slis,
 }
 
 /// When a certificate ends, which is asked for when the series is read. Seconds since 1970.
@@ -185,6 +194,7 @@ impl Metrics {
         registry.register(Box::new(preemptions.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
         let certificates = Certificates::new(&registry)?;
+        let (http, slis) = (Http::new(&registry)?, Slis::new()?);
         Ok(Self(Arc::new(Inner {
             registry,
             orphans,
@@ -194,6 +204,8 @@ impl Metrics {
             shutdown_start,
             shutdown_end,
             certificates,
+            http,
+            slis,
         })))
     }
 
@@ -259,7 +271,17 @@ impl Metrics {
         self.0.certificates.server_rotation.observe(age.as_secs_f64());
     }
 
-    /// All of it, in the text format of Prometheus.
+    /// The series of the servers.
+    pub(crate) fn http(&self) -> &Http {
+        &self.0.http
+    }
+
+    /// The series of the health checks, which are no part of the others.
+    pub(crate) fn slis(&self) -> &Slis {
+        &self.0.slis
+    }
+
+    /// All of it but the health checks, in the text format of Prometheus.
     ///
     /// # Errors
     /// A series cannot be written.

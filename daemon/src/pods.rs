@@ -33,17 +33,17 @@ use tokio::time::Instant;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use node_task::NodeSide;
 pub(crate) use publisher::Publisher;
-pub(crate) use view::Shown;
+pub(crate) use view::{Running, Shown};
 
 use crate::cgroups::Adopted;
 use crate::clock;
 use crate::explain::Question;
+use crate::health::Ping;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::runtime::{Executor, Found, RuntimeEvent};
 use crate::sources::{self, Source, Update};
 use crate::stop::stopped;
-use crate::systemd::watchdog::Ping;
 use node_task::Ask;
 use task::{PodTask, Shared};
 

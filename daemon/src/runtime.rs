@@ -8,6 +8,7 @@
 //! | `sandbox_config`, `container_config` | what the runtime is told to make |
 //! | `environment`, `dns` | parts of these |
 //! | `hooks`, `insecure_tls` | postStart and preStop |
+//! | `log_files` | names of logs and of the links to them |
 //! | `kernel_log` | whom the kernel killed for want of memory |
 //! | `restored` | containers that no spec has any more, as far as their hooks go |
 //! | `health` | whether the runtime and its network are ready |
@@ -25,7 +26,7 @@ mod hooks;
 mod image_failure;
 mod insecure_tls;
 mod kernel_log;
-mod log_files;
+pub(crate) mod log_files;
 mod news;
 mod observe;
 mod restored;

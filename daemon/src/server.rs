@@ -1,34 +1,51 @@
-//! The servers: HTTPS on 10250 for the API server, plain HTTP on 10248 for whoever watches over the daemon on this machine.
+//! The servers: HTTPS on 10250 for the API server, plain HTTP on 10248 for whoever watches over the daemon on this machine, and the
+//! read-only port where it is asked for.
 //!
 //! ```text
-//! listen ──TLS──> access (who, and what) ─> route ──┬─ /containerLogs  container_logs ─> streams::logs
-//!                                                   ├─ /exec, ...      streaming ─> streams, the runtime's URL
-//!                                                   ├─ /pods           the pods with their newest status
-//!                                                   ├─ /configz        the configuration in effect
-//!                                                   ├─ /metrics        what the daemon has counted
-//!                                                   └─ /healthz        "ok"
+//! listen ──TLS──> endpoint ──> access ──────────> route ──┬─ /containerLogs              container_logs ─> streams::logs
+//!   patient        which       who, and may he            ├─ /logs                       node_logs
+//!                  row                                    ├─ /exec, /attach, ...         streaming ─> streams, the runtime's URL
+//!                                                         ├─ /runningpods, /checkpoint   running_pods, checkpoint ─> the runtime
+//!   '──────────────────── ongoing ────────────────────────├─ /pods, /configz, /metrics   what the daemon knows
+//!     held until the answer has ended                     ├─ /healthz                    healthz <─ health
+//!                                                         └─ /statusz, /flagz, /debug    zpages, debug
 //! ```
 //!
 //! | module | owns |
 //! |---|---|
 //! | `listen` | sockets, limits, and the end of connections |
+//! | `patient` | callers who do not read |
+//! | `ongoing` | what a request holds while it is answered |
 //! | `serving` | the serving certificate, and the authority that callers are checked against |
-//! | `access` | who may use port 10250, and for what |
 //! | `endpoint` | what is served, as a table |
+//! | `access` | who may use port 10250, and for what |
 //! | `route` | requests to answers |
 //! | `container_logs` | which log of which container, and how it is read |
+//! | `node_logs` | the node's own logs |
+//! | `running_pods`, `checkpoint` | what the runtime is asked for |
+//! | `healthz` | whether the daemon is well, as answers |
+//! | `zpages`, `debug` | what runs here, and how much it logs |
 //! | `streaming` | exec, attach, run and port-forward |
 //! | `reply` | responses |
 
 mod access;
+mod checkpoint;
 mod container_logs;
+mod debug;
 mod endpoint;
+mod healthz;
 mod listen;
+mod node_logs;
+mod ongoing;
+mod patient;
 mod reply;
 mod route;
+mod running_pods;
 mod serving;
 mod streaming;
+mod zpages;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,17 +54,25 @@ use bytes::Bytes;
 use cri_client::Client;
 use http::Request;
 use http_body_util::combinators::BoxBody;
+use jiff::Timestamp;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::access::Access;
+use self::endpoint::Door;
+use self::node_logs::Journal;
+use self::ongoing::Places;
 use self::streaming::Sessions;
 use crate::config::Config;
 use crate::credentials::{SERVER, Store};
+use crate::health::Verdict;
 use crate::metrics::Metrics;
 use crate::pods::Shown;
+
+/// A kubelet's directory of the node's own logs.
+const NODE_LOGS: &str = "/var/log";
 
 /// Why a server cannot be started.
 #[derive(Debug, Error)]
@@ -92,6 +117,10 @@ pub(crate) struct Settings {
     pub(crate) requested: Option<Arc<Notify>>,
     /// Who is asked about callers.
     pub(crate) client: Option<kube::Client>,
+    /// Below it the runtime writes checkpoints.
+    pub(crate) root_dir: PathBuf,
+    /// The flags with what they are set to.
+    pub(crate) flags: BTreeMap<String, String>,
 }
 
 impl Settings {
@@ -112,7 +141,24 @@ struct Context {
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    health: watch::Receiver<Verdict>,
+    places: Places,
+    about: Arc<About>,
     sessions: Sessions,
+}
+
+/// What stays as it is.
+#[derive(Debug)]
+struct About {
+    /// When the program began.
+    started: Timestamp,
+    /// Below it the runtime writes checkpoints.
+    root_dir: PathBuf,
+    /// The flags with what they are set to.
+    flags: BTreeMap<String, String>,
+    /// The node's own logs.
+    log_dir: PathBuf,
+    journal: Journal,
 }
 
 /// Binds the sockets at once, so that an error ends the start, and serves in tasks of their own until `stop`.
@@ -124,15 +170,33 @@ pub(crate) async fn start(
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    health: watch::Receiver<Verdict>,
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), ServerError> {
     let config = Arc::clone(&settings.config);
+    let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
+    let about = Arc::new(About {
+        started: Timestamp::now(),
+        root_dir: settings.root_dir.clone(),
+        flags: settings.flags.clone(),
+        log_dir: PathBuf::from(NODE_LOGS),
+        journal: Journal::new("journalctl", &[]),
+    });
+    let places = Places::new();
+    let sessions = Sessions::new(stop.clone());
+    let context = Context { access, config, cri, pods, metrics, health, places, about, sessions };
+    let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     if config.healthz_port != 0 {
         let setting = "healthzBindAddress and healthzPort";
         let address = address(&config.healthz_bind_address, config.healthz_port, setting)?;
         let socket = bind(address, setting).await?;
-        tasks.spawn(listen::plain(socket, stop.clone()));
+        tasks.spawn(listen::plain(socket, context.clone(), Door::Healthz, stop.clone()));
+    }
+    if config.read_only_port != 0 {
+        let setting = "address and readOnlyPort";
+        let socket = bind(address(&config.address, config.read_only_port, setting)?, setting).await?;
+        tasks.spawn(listen::plain(socket, context.clone(), Door::ReadOnly, stop.clone()));
     }
     if config.enable_server {
         let address = address(&config.address, config.port, "address and port")?;
@@ -140,9 +204,6 @@ pub(crate) async fn start(
         metrics.serving_certificate(until);
         let (tls, newest) = watch::channel(Arc::new(tls));
         let socket = bind(address, "address and port").await?;
-        let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
-        let sessions = Sessions::new(stop.clone());
-        let context = Context { access, config, cri, pods, metrics: metrics.clone(), sessions };
         tasks.spawn(serving::follow(settings, tls, metrics, stop.clone()));
         tasks.spawn(listen::tls(socket, newest, context, stop.clone()));
     }
@@ -159,3 +220,6 @@ fn address(ip: &str, port: i32, setting: &'static str) -> Result<SocketAddr, Ser
 async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, setting, source })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,7 @@
 //! The daemon as a citizen of a machine that systemd runs (behaviour.md 42).
 //!
 //! ```text
-//! NOTIFY_SOCKET <── READY, STATUS, STOPPING (this file), WATCHDOG (watchdog) <── supervisor and node task answer a ping,
-//!                                                                               the runtime has answered lately
+//! NOTIFY_SOCKET <── READY, STATUS, STOPPING (this file), WATCHDOG (watchdog) <── the daemon is well (health)
 //! logind ──PrepareForShutdown──> logind ──> inhibitor (pure) ──> shutting down: admission, the node's status, event
 //!        <──Inhibit, release────                ^
 //!                                               '── all pods have ended: the node task

@@ -11,6 +11,7 @@
 //! | [`network`] | the bridge of a cluster and its addresses |
 //! | [`supervise`] | programs that are kept running |
 //! | [`machine`] | what this machine can and cannot do |
+//! | [`terminal`] | a program at a terminal that a test types at |
 //! | [`progress`] | what is being done and how long it took |
 //! | [`vm`] | real nodes in virtual machines |
 //! | [`wait`] | waiting for something, with a deadline |
@@ -28,6 +29,7 @@ pub mod node_port;
 pub mod progress;
 pub mod registry;
 pub mod supervise;
+pub mod terminal;
 pub mod tools;
 pub mod vm;
 pub mod wait;

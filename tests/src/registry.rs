@@ -1,4 +1,4 @@
-//! A registry of images on 127.0.0.1, over plain HTTP, that does what a test tells it: asks for a password, is slow, refuses,
+//! A registry of images on loopback, over plain HTTP, that does what a test tells it: asks for a password, is slow, refuses,
 //! breaks off in the middle, is away.
 //!
 //! ```text
@@ -14,6 +14,7 @@ mod distribution;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ const BIND_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Error)]
 pub enum RegistryError {
     /// It cannot listen.
-    #[error("listening on 127.0.0.1")]
+    #[error("listening on loopback")]
     Listen(#[source] io::Error),
     /// Its port is not free again.
     #[error(transparent)]
@@ -100,12 +101,15 @@ struct State {
 }
 
 impl Registry {
-    /// An empty one.
+    /// An empty one, at a loopback address of its own: while it is down nobody else gets its port.
     ///
     /// # Errors
     /// It cannot listen.
     pub async fn start() -> Result<Self, RegistryError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(RegistryError::Listen)?;
+        static STARTED: AtomicU8 = AtomicU8::new(1);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let own = Ipv4Addr::new(127, STARTED.fetch_add(1, Ordering::Relaxed), high, low);
+        let listener = TcpListener::bind((own, 0)).await.map_err(RegistryError::Listen)?;
         let address = listener.local_addr().map_err(RegistryError::Listen)?;
         let shared: Arc<Mutex<State>> = Arc::default();
         let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));

@@ -4,6 +4,7 @@
 //! (`tools/PACKAGE-VERSION`), which is fetched once from the machine's Debian mirror and used by its full path from then on.
 
 pub(crate) mod apt;
+pub mod python;
 pub(crate) mod sources;
 mod version;
 

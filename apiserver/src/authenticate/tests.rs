@@ -74,6 +74,32 @@ fn a_token_names_its_user_and_a_wrong_one_is_refused() {
 }
 
 #[test]
+fn a_browser_may_send_its_token_as_a_protocol_beside_another() {
+    let caller = |fields: &[&str]| {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append("Sec-WebSocket-Protocol", field.parse().unwrap());
+        }
+        let tokens = Tokens::parse(FILE).unwrap();
+        authenticate(None, &headers, now(), |token| tokens.user(token).cloned()).ok().map(|u| u.name)
+    };
+    // "t1"
+    const TOKEN: &str = "base64url.bearer.authorization.k8s.io.dDE";
+    let both = format!("{TOKEN}, v5.channel.k8s.io");
+    assert_eq!(caller(&[&both]).as_deref(), Some("alice"));
+    assert_eq!(caller(&["v4.channel.k8s.io", TOKEN]).as_deref(), Some("alice"));
+    assert_eq!(caller(&["v4.channel.k8s.io"]).as_deref(), Some(ANONYMOUS));
+    for wrong in [
+        &[TOKEN][..],
+        &[&both, TOKEN],
+        &["a, base64url.bearer.authorization.k8s.io.d+E="],
+        &["a", "base64url.bearer.authorization.k8s.io.dDM"],
+    ] {
+        assert_eq!(caller(wrong), None, "{wrong:?}");
+    }
+}
+
+#[test]
 fn a_wrong_token_file_is_refused_with_its_line() {
     for (text, line) in [("a,b,c\nd,e", 2), ("a,\"b,c", 1), (",b,c", 1), ("a,b,c\na,d,e", 2)] {
         assert_eq!(Tokens::parse(text).unwrap_err().0, line, "{text:?}");

@@ -21,6 +21,17 @@ async fn resources_are_listed_with_their_names_and_verbs() {
     );
     let has = |name: &str| list["resources"].as_array().unwrap().iter().any(|r| r["name"] == name);
     assert!(has("pods/log") && has("pods/status") && has("pods/binding") && has("pods/eviction"));
+    for (name, kind, verbs) in [
+        ("pods/exec", "PodExecOptions", &["create", "get"][..]),
+        ("pods/attach", "PodAttachOptions", &["create", "get"]),
+        ("pods/portforward", "PodPortForwardOptions", &["create", "get"]),
+        ("pods/proxy", "PodProxyOptions", &["create", "delete", "get", "patch", "update"]),
+        ("services/proxy", "ServiceProxyOptions", &["create", "delete", "get", "patch", "update"]),
+        ("nodes/proxy", "NodeProxyOptions", &["create", "delete", "get", "patch", "update"]),
+    ] {
+        let found = list["resources"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap();
+        assert_eq!((&found["kind"], &found["verbs"]), (&kind.into(), &serde_json::json!(verbs)), "{name}");
+    }
     let groups = get("/apis", None).await;
     assert!(groups["groups"].as_array().unwrap().iter().any(|g| g["name"] == "coordination.k8s.io"));
     assert!(serve("/apis/none.example", &Query::default(), None).is_err());

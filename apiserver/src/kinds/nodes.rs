@@ -21,7 +21,10 @@ pub(crate) static NODES: Kind = Kind {
     categories: &[],
     scope: Scope::Cluster,
     verbs: ALL_VERBS,
-    subresources: &[Subresource { name: "status", body: NODE, verbs: &["get", "patch", "update"] }],
+    subresources: &[
+        Subresource::proxy("NodeProxyOptions"),
+        Subresource { name: "status", body: NODE, verbs: &["get", "patch", "update"] },
+    ],
     storage: Storage::Own,
     name_rule: NameRule::Subdomain,
     generation: false,

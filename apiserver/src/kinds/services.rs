@@ -24,7 +24,10 @@ pub(crate) static SERVICES: Kind = Kind {
     categories: &["all"],
     scope: Scope::Namespaced,
     verbs: ALL_VERBS,
-    subresources: &[Subresource { name: "status", body: SERVICE, verbs: &["get", "patch", "update"] }],
+    subresources: &[
+        Subresource::proxy("ServiceProxyOptions"),
+        Subresource { name: "status", body: SERVICE, verbs: &["get", "patch", "update"] },
+    ],
     storage: Storage::Own,
     name_rule: NameRule::Label1035,
     generation: false,

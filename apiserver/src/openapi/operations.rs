@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Dialect, base_path};
-use crate::kinds::{Body, Kind};
+use crate::kinds::{Body, Kind, Subresource};
 
 /// The content types of patches; strategic merge patches are what `kubectl apply` looks for.
 const PATCH_TYPES: &[&str] = &[
@@ -51,12 +51,85 @@ pub(super) fn paths(
         all.push(build(&format!("{base}/{plural}"), &[("list", "get")], &kind.body));
     }
     for subresource in kind.subresources {
+        if subresource.connects() {
+            all.extend(connects(kind, subresource, &format!("{object}/{}", subresource.name), dialect));
+            continue;
+        }
         let methods = [("get", "get"), ("create", "post"), ("update", "put"), ("patch", "patch")];
         let verbs: Vec<_> =
             methods.into_iter().filter(|(verb, _)| subresource.verbs.contains(verb)).collect();
         all.push(build(&format!("{object}/{}", subresource.name), &verbs, &subresource.body));
     }
     all
+}
+
+/// The paths of a sub-resource that is a connection: what it sends and gets is no object.
+fn connects(kind: &Kind, sub: &Subresource, path: &str, dialect: Dialect) -> Vec<(String, Value)> {
+    const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head", "options"];
+    let proxy = sub.name == "proxy";
+    let methods = METHODS.iter().filter(|method| proxy || matches!(**method, "get" | "post"));
+    let build = |path: &str| {
+        let mut item: Map<String, Value> = methods
+            .clone()
+            .map(|method| ((*method).to_owned(), connect_operation(kind, sub, method, path, dialect)))
+            .collect();
+        let mut parameters = path_parameters(path, dialect);
+        if let Some(list) = parameters.as_array_mut() {
+            list.extend(options_of(sub).iter().map(|(name, kind)| query_parameter(name, kind, dialect)));
+        }
+        item.insert("parameters".to_owned(), parameters);
+        (path.to_owned(), Value::Object(item))
+    };
+    let mut all = vec![build(path)];
+    if proxy {
+        all.push(build(&format!("{path}/{{path}}")));
+    }
+    all
+}
+
+fn connect_operation(kind: &Kind, sub: &Subresource, method: &str, path: &str, dialect: Dialect) -> Value {
+    let body = &sub.body;
+    let text = json!({ "type": "string" });
+    let answer = match dialect {
+        Dialect::V3 => json!({ "description": "OK", "content": { "*/*": { "schema": text } } }),
+        Dialect::V2 => json!({ "description": "OK", "schema": text }),
+    };
+    json!({
+        "description": format!("connect {} requests to {}", method.to_ascii_uppercase(), path.trim_start_matches('/')),
+        "operationId": operation_id(&format!("connect{}", method.to_ascii_uppercase()), path),
+        "tags": [tag(kind)],
+        "x-kubernetes-action": "connect",
+        "x-kubernetes-group-version-kind": { "group": body.group, "version": body.version, "kind": body.kind },
+        "responses": { "200": answer },
+    })
+}
+
+/// The options of a connection with their types.
+fn options_of(sub: &Subresource) -> &'static [(&'static str, &'static str)] {
+    match sub.name {
+        "exec" => &[
+            ("command", "string"),
+            ("container", "string"),
+            ("stderr", "boolean"),
+            ("stdin", "boolean"),
+            ("stdout", "boolean"),
+            ("tty", "boolean"),
+        ],
+        "attach" => &[
+            ("container", "string"),
+            ("stderr", "boolean"),
+            ("stdin", "boolean"),
+            ("stdout", "boolean"),
+            ("tty", "boolean"),
+        ],
+        "portforward" => &[("ports", "integer")],
+        _ => &[],
+    }
+}
+
+fn tag(kind: &Kind) -> String {
+    let group = if kind.body.group.is_empty() { "core" } else { kind.body.group };
+    format!("{group}_{}", kind.body.version)
 }
 
 fn operation(
@@ -76,7 +149,7 @@ fn operation(
     let mut operation = json!({
         "description": format!("{verb} {}", path.trim_start_matches('/')),
         "operationId": operation_id(verb, path),
-        "tags": [format!("{}_{}", if kind.body.group.is_empty() { "core" } else { kind.body.group }, kind.body.version)],
+        "tags": [tag(kind)],
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": { "group": body.group, "version": body.version, "kind": body.kind },
     });
@@ -165,7 +238,7 @@ fn query_parameter(name: &str, kind: &str, dialect: Dialect) -> Value {
 }
 
 fn path_parameters(path: &str, dialect: Dialect) -> Value {
-    ["name", "namespace"]
+    ["name", "namespace", "path"]
         .iter()
         .filter(|name| path.contains(&format!("{{{name}}}")))
         .map(|name| parameter(name, "path", "string", true, dialect))

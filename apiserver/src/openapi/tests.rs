@@ -63,6 +63,22 @@ fn apply_learns_how_lists_merge_and_that_fields_are_validated() {
     assert!(patch["requestBody"]["content"]["application/strategic-merge-patch+json"].is_object());
 }
 
+#[test]
+fn connections_are_listed_with_their_options_and_without_objects() {
+    let core = v3("", "v1");
+    let pod = "/api/v1/namespaces/{namespace}/pods/{name}";
+    let exec = &core["paths"][format!("{pod}/exec")];
+    assert_eq!(exec["get"]["x-kubernetes-action"], "connect");
+    assert_eq!(exec["post"]["x-kubernetes-group-version-kind"]["kind"], "PodExecOptions");
+    let names: Vec<&str> =
+        exec["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
+    assert!(names.contains(&"command") && names.contains(&"tty") && names.contains(&"name"), "{names:?}");
+    assert!(exec["put"].is_null());
+    for path in [format!("{pod}/proxy/{{path}}"), "/api/v1/nodes/{name}/proxy".to_owned()] {
+        assert!(core["paths"][&path]["patch"].is_object(), "{path}");
+    }
+}
+
 /// The fields of a protobuf message that have a length, by number.
 fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
     fn varint(bytes: &mut &[u8]) -> u64 {

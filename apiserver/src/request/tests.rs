@@ -20,6 +20,7 @@ fn path(
         resource: resource.to_owned(),
         name: text(name),
         subresource: text(sub),
+        rest: String::new(),
     })
 }
 
@@ -56,6 +57,27 @@ fn a_path_with_holes_or_too_many_parts_is_refused() {
     ] {
         assert_eq!(Target::parse(text), Err(PathError), "{text}");
     }
+}
+
+#[test]
+fn what_follows_a_proxy_is_kept_as_it_was_sent() {
+    let cases = [
+        ("/api/v1/nodes/n/proxy", "n", ""),
+        ("/api/v1/nodes/n/proxy/", "n", "/"),
+        ("/api/v1/nodes/https:n:10250/proxy//a%2Fb/../c/", "https:n:10250", "//a%2Fb/../c/"),
+        ("/api/v1/namespaces/a/services/web:80/proxy/proxy/x", "web:80", "/proxy/x"),
+    ];
+    for (text, name, rest) in cases {
+        let Ok(Target::Resource(path)) = Target::parse(text) else { panic!("{text}") };
+        assert_eq!(
+            (path.name.as_deref(), path.subresource.as_deref(), path.rest.as_str()),
+            (Some(name), Some("proxy"), rest),
+            "{text}"
+        );
+    }
+    // A pod of this name is none.
+    let Ok(Target::Resource(path)) = Target::parse("/api/v1/namespaces/a/pods/proxy/log") else { panic!() };
+    assert_eq!((path.subresource.as_deref(), path.rest.as_str()), (Some("log"), ""));
 }
 
 #[test]

@@ -12,16 +12,20 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::Server;
+use crate::backend::Reach;
 use crate::cache::Limits;
 use crate::flags::{Credentials, Options};
 
+mod backends;
 mod callers;
 mod deletion;
 mod evictions;
 mod joining;
 mod lists;
 mod parts;
+mod proxies;
 mod rights;
+mod streams;
 mod watches;
 mod writes;
 
@@ -82,14 +86,14 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options { secure_port: 0, ..Options::new(dir.path().join("data")) };
         adjust(&mut options, &dir);
-        let server = Server::open(&options, history).await.unwrap();
+        let server = Server::open(&options, history, Reach::Loopback).await.unwrap();
         let client = client_of(&server.admin_kubeconfig(), |_| ()).await;
         Self { dir, options, history, server: Some(server), client }
     }
 
     async fn restart(&mut self) {
         self.server.take().unwrap().stop().await;
-        let server = Server::open(&self.options, self.history).await.unwrap();
+        let server = Server::open(&self.options, self.history, Reach::Loopback).await.unwrap();
         self.client = client_of(&server.admin_kubeconfig(), |_| ()).await;
         self.server = Some(server);
     }

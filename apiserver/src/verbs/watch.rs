@@ -3,7 +3,6 @@
 //! An event is written once per form and shared by all watchers that want this form ([`crate::cache::Event::encoded`]); a watcher
 //! costs a place in the window and a task-less stream that the connection polls.
 
-use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::read::{check_selectors, matches};
-use crate::answer::{Answer, Content, Presentation};
+use crate::answer::{Answer, Broken, Content, Presentation};
 use crate::api::{Api, Call, prefix};
 use crate::cache::{EventKind, Freshness, WatchError, WatchItem, WatchQuery, WatchStart, Watcher};
 use crate::random;
@@ -131,7 +130,7 @@ struct Events {
 }
 
 impl Events {
-    fn into_stream(self) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send {
+    fn into_stream(self) -> impl Stream<Item = Result<Frame<Bytes>, Broken>> + Send {
         stream::unfold(self, |mut events| async move {
             let chunk = events.next_chunk().await?;
             Some((Ok(Frame::data(chunk)), events))

@@ -448,9 +448,15 @@ impl RuntimeService for Service {
 
     async fn checkpoint_container(
         &self,
-        _: Request<v1::CheckpointContainerRequest>,
+        request: Request<v1::CheckpointContainerRequest>,
     ) -> Answer<v1::CheckpointContainerResponse> {
-        Err(unimplemented("CheckpointContainer"))
+        let v1::CheckpointContainerRequest { container_id: id, location, .. } = request.into_inner();
+        let lost = self.admit("CheckpointContainer", &self.subject(&id)).await?;
+        let found = self.runtime.state().container(&id).map(|_| ());
+        let written = found.and_then(|()| {
+            std::fs::write(&location, id).map_err(|error| Status::internal(format!("{location}: {error}")))
+        });
+        answer(lost, written.map(|()| v1::CheckpointContainerResponse {}))
     }
 
     async fn list_metric_descriptors(

@@ -347,7 +347,9 @@ impl Pod {
     /// A machine that was made from what an earlier daemon kept took its end for known; the API shows that it is not.
     fn tell_end_again(&mut self, out: &mut Vec<Effect>) {
         let terminal = |s: &PodStatus| matches!(s.phase.as_deref(), Some("Succeeded" | "Failed"));
-        let Some(status) = self.status.as_ref().filter(|s| self.version == 0 && terminal(s)) else { return };
+        // Before the first look at the runtime nothing is told; what follows on that look compares with the object by itself.
+        let looked = self.version == 0 && self.observation.is_some();
+        let Some(status) = self.status.as_ref().filter(|s| looked && terminal(s)) else { return };
         if !self.pod.status.as_ref().is_some_and(terminal) {
             self.version += 1;
             out.push(Effect::Publish { version: self.version, status: Arc::clone(status) });
@@ -455,6 +457,8 @@ impl Pod {
             && self.status.is_none()
             && matches!(phase, Some("Succeeded" | "Failed"))
         {
+            // It stays told, also where an earlier daemon has kept it and the API server, which was away, shows an older one later.
+            self.status = self.pod.status.clone().map(Arc::new);
             self.terminate(Cause::AlreadyTerminal, self.own_grace(), now);
         }
     }
@@ -561,15 +565,16 @@ impl Pod {
             previous: self.status.as_deref().or(self.pod.status.as_ref()),
             now,
         });
-        if self.status.as_deref() == Some(&status) {
-            return;
-        }
-        if self.status.is_none() && self.pod.status.as_ref() == Some(&status) {
-            // The API has it already: after a restart of the daemon nothing is sent again.
-            self.status = Some(Arc::new(status));
-            return;
-        }
+        // What an earlier daemon has told the object shows, and only that: it may have been killed before the API server had it.
+        let is_known = match self.version {
+            0 => self.pod.status.as_ref() == Some(&status),
+            _ => self.status.as_deref() == Some(&status),
+        };
         let status = Arc::new(status);
+        if is_known {
+            self.status = Some(status);
+            return;
+        }
         self.status = Some(Arc::clone(&status));
         self.version += 1;
         out.push(Effect::Publish { version: self.version, status });

@@ -130,9 +130,13 @@ const ALL_BETA: &str = "AllBeta";
 
 /// Gates whose default behaviour is carried out, or whose off state is; the rest has no effect yet.
 const IN_EFFECT: &[&str] = &[
+    "ComponentFlagz",
+    "ComponentStatusz",
+    "ContainerCheckpoint",
     "MemoryQoS",
     "NodeDeclaredFeatures",
     "PodLevelResources",
+    "PodLogsQuerySplitStreams",
     "PreventStaticPodAPIReferences",
     "QOSReserved",
 ];

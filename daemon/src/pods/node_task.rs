@@ -12,10 +12,10 @@ use super::mailbox::Mailbox;
 use super::publisher::Publisher;
 use crate::clock;
 use crate::events::pod_reference;
+use crate::health::Ping;
 use crate::metrics::Metrics;
 use crate::node::NodeView;
 use crate::node::facts::{self, Reader};
-use crate::systemd::watchdog::Ping;
 
 /// Questions that are answered together, so that it does not matter which of the pods that ask at once came first.
 const TOGETHER: usize = 256;
@@ -62,7 +62,7 @@ pub(super) enum Ask {
     Expect { pod: Arc<ApiPod>, mailbox: Mailbox, known: bool },
     /// By the supervisor: all pods that may have run before have come.
     Gathered,
-    /// By the supervisor, for the watchdog.
+    /// By the supervisor, for whoever wants to know whether the daemon is well.
     Ping(Ping),
     /// By a pod's task: a question, and where its answer goes.
     Pod { uid: String, mailbox: Mailbox, question: Question },

@@ -7,12 +7,23 @@ use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
 use lifecycle::{ContainerState, Pod};
 use tokio::sync::watch;
 
+/// A container that runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Running {
+    /// The runtime's id.
+    pub(crate) id: String,
+    /// The container's name in the pod's spec.
+    pub(crate) container: String,
+    /// Which of its runs this is; its log has that name.
+    pub(crate) restart_count: u32,
+}
+
 #[derive(Debug)]
 struct Entry {
     pod: Arc<ApiPod>,
     status: Option<Arc<PodStatus>>,
-    /// Ids of the containers that run, sorted.
-    running: watch::Sender<Vec<String>>,
+    /// The containers that run, sorted; `None` until the runtime was looked at.
+    running: watch::Sender<Option<Vec<Running>>>,
     /// The id of the newest sandbox, while it is ready.
     sandbox: Option<String>,
 }
@@ -21,6 +32,8 @@ struct Entry {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shown {
     pods: Arc<Mutex<HashMap<String, Entry>>>,
+    /// Goes on when any pod's running containers have changed.
+    containers: watch::Sender<()>,
 }
 
 impl Shown {
@@ -30,22 +43,25 @@ impl Shown {
 
     /// Takes over what `machine` knows now.
     pub(super) fn update(&self, uid: &str, machine: &Pod) {
-        let mut running: Vec<String> = machine
-            .observation()
-            .map(|o| {
-                o.containers
-                    .iter()
-                    .filter(|c| c.state == ContainerState::Running)
-                    .map(|c| c.id.clone())
-                    .collect()
-            })
-            .unwrap_or_default();
-        running.sort_unstable();
+        let running = machine.observation().map(|o| {
+            let mut running: Vec<Running> = o
+                .containers
+                .iter()
+                .filter(|c| c.state == ContainerState::Running)
+                .map(|c| Running {
+                    id: c.id.clone(),
+                    container: c.name.clone(),
+                    restart_count: c.restart_count,
+                })
+                .collect();
+            running.sort_unstable();
+            running
+        });
         let sandbox = machine.observation().and_then(|o| {
             let newest = o.sandboxes.iter().max_by_key(|s| (s.attempt, s.created_at))?;
             newest.ready.then(|| newest.id.clone())
         });
-        self.with(|pods| match pods.get_mut(uid) {
+        let changed = self.with(|pods| match pods.get_mut(uid) {
             Some(entry) => {
                 entry.pod = Arc::clone(machine.spec());
                 entry.status = machine.status().cloned();
@@ -54,7 +70,7 @@ impl Shown {
                     let changed = *old != running;
                     *old = running;
                     changed
-                });
+                })
             }
             None => {
                 let entry = Entry {
@@ -64,13 +80,32 @@ impl Shown {
                     sandbox,
                 };
                 pods.insert(uid.to_owned(), entry);
+                true
             }
         });
+        if changed {
+            self.containers.send_replace(());
+        }
+    }
+
+    /// A pod whose containers run, without a machine.
+    #[cfg(test)]
+    pub(crate) fn set(&self, pod: ApiPod, running: Vec<Running>) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let entry = Entry {
+            pod: Arc::new(pod),
+            status: None,
+            running: watch::Sender::new(Some(running)),
+            sandbox: None,
+        };
+        self.with(|pods| pods.insert(uid, entry));
+        self.containers.send_replace(());
     }
 
     /// The pod is gone from this node.
     pub(super) fn remove(&self, uid: &str) {
         self.with(|pods| pods.remove(uid));
+        self.containers.send_replace(());
     }
 
     /// Every pod with its newest status.
@@ -85,7 +120,7 @@ impl Shown {
                 e.pod.metadata.namespace.as_deref() == Some(namespace)
                     && e.pod.metadata.name.as_deref() == Some(name)
             });
-            named.max_by_key(|e| e.running.borrow().len()).map(Entry::merged)
+            named.max_by_key(|e| e.running.borrow().as_ref().map_or(0, Vec::len)).map(Entry::merged)
         })
     }
 
@@ -94,9 +129,23 @@ impl Shown {
         self.with(|pods| pods.get(uid)?.sandbox.clone())
     }
 
-    /// Tells which containers of a pod run, and when that changes.
-    pub(crate) fn running(&self, uid: &str) -> Option<watch::Receiver<Vec<String>>> {
+    /// Tells which containers of a pod run, and when that changes; `None` until the runtime was looked at.
+    pub(crate) fn running(&self, uid: &str) -> Option<watch::Receiver<Option<Vec<Running>>>> {
         self.with(|pods| pods.get(uid).map(|e| e.running.subscribe()))
+    }
+
+    /// Shows each container that runs, with its pod, to `see`, which must be short: the pods wait for it.
+    pub(crate) fn each_running(&self, mut see: impl FnMut(&ApiPod, &Running)) {
+        self.with(|pods| {
+            for entry in pods.values() {
+                entry.running.borrow().iter().flatten().for_each(|running| see(&entry.pod, running));
+            }
+        });
+    }
+
+    /// Tells when [`Shown::each_running`] has something else to show.
+    pub(crate) fn running_changed(&self) -> watch::Receiver<()> {
+        self.containers.subscribe()
     }
 }
 

@@ -5,6 +5,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+const POD_LOGS: &str = "/var/log/pods";
+const CONTAINER_LOGS: &str = "/var/log/containers";
+
+/// The directory of the links to all containers' logs: beside the pods' logs where these are not in their usual place, so that nodes
+/// on one machine keep apart.
+pub(crate) fn links_dir(pod_logs: &str) -> PathBuf {
+    if pod_logs == POD_LOGS {
+        return PathBuf::from(CONTAINER_LOGS);
+    }
+    Path::new(pod_logs).parent().unwrap_or(Path::new("/")).join("containers")
+}
+
 /// File names may be so long; longer ones are cut before their suffix.
 const MAX_NAME: usize = 255;
 
@@ -42,7 +54,7 @@ fn restart_count_of(file: &str) -> Option<u32> {
 }
 
 /// The link below the directory of all containers' logs that points to a container's log.
-pub(super) fn link(dir: &Path, pod: &str, namespace: &str, container: &str, id: &str) -> PathBuf {
+pub(crate) fn link(dir: &Path, pod: &str, namespace: &str, container: &str, id: &str) -> PathBuf {
     let suffix = format!("-{id}.log");
     let mut name = format!("{pod}_{namespace}_{container}");
     name.truncate(name.floor_char_boundary(MAX_NAME.saturating_sub(suffix.len())));

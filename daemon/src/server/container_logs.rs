@@ -5,17 +5,23 @@ mod query;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::StreamExt;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
-use streams::logs::LogReader;
+use streams::logs::{LogOptions, LogReader};
 
+use self::choose::Run;
 use super::Context;
 use super::reply::{self, Reply};
 use crate::cause::chain;
-use crate::pods::Shown;
+use crate::pods::{Running, Shown};
+use crate::runtime::log_files;
+
+/// A runtime that hangs does not hold up a log.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn answer(
     context: &Context,
@@ -24,42 +30,35 @@ pub(super) async fn answer(
     container: &str,
     query: &str,
 ) -> Reply {
-    let wanted = match query::parse(query) {
+    let may_select = context.config.gate("PodLogsQuerySplitStreams");
+    let wanted = match query::parse(query, may_select) {
         Ok(wanted) => wanted,
-        Err(error) => return reply::text(error.status(), format!("{error}\n")),
+        Err(error) => {
+            tracing::debug!(?error, "a request for a log is refused");
+            return reply::text(error.status(), error.to_string());
+        }
     };
     let Some(pod) = context.pods.find(namespace, name) else {
-        return reply::text(StatusCode::NOT_FOUND, format!("pod {name:?} does not exist\n"));
+        return reply::text(StatusCode::NOT_FOUND, format!("pod {name:?} does not exist"));
     };
     if !has_container(&pod, container) {
-        return reply::text(
-            StatusCode::NOT_FOUND,
-            format!("container {container:?} not found in pod {name:?}\n"),
-        );
+        let why = format!("container {container:?} not found in pod {name:?}");
+        return reply::text(StatusCode::NOT_FOUND, why);
     }
     let status = pod.status.clone().unwrap_or_default();
-    let id = match choose::container_id(name, &status, container, wanted.previous) {
-        Ok(id) => id,
-        Err(why) => return reply::text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+    let run = match choose::run(name, &status, container, wanted.previous) {
+        Ok(run) => run,
+        Err(why) => return reply::text(StatusCode::BAD_REQUEST, why),
     };
-    let path = match context.cri.container_status(&id).await {
-        Ok(status) => status.log_path,
-        Err(error) => {
-            let why = format!(
-                "the container runtime does not know the log of container {container:?}: {}\n",
-                chain(&error)
-            );
-            return reply::text(StatusCode::BAD_REQUEST, why);
-        }
-    };
-    let reader = match LogReader::open(Path::new(&path), &wanted.options).await {
+    let reader = match open(context, &pod, container, &run, &wanted.options).await {
         Ok(reader) => reader,
-        Err(error) => {
-            let why = format!("the log of container {container:?} cannot be read: {}\n", chain(&error));
+        Err(why) => {
+            tracing::debug!(why, "a log cannot be read");
+            let why = format!("unable to retrieve container logs for {}", run.full_id);
             return reply::text(StatusCode::BAD_REQUEST, why);
         }
     };
-    let uid = pod.metadata.uid.unwrap_or_default();
+    let (uid, id) = (pod.metadata.uid.unwrap_or_default(), run.id().to_owned());
     let output = reader.into_stream(ended(context.pods.clone(), uid, id));
     let label = format!("{namespace}/{name}/{container}");
     // The answer has begun: what breaks now can only be logged.
@@ -69,7 +68,45 @@ pub(super) async fn answer(
     }))
 }
 
-fn has_container(pod: &Pod, name: &str) -> bool {
+/// The runtime knows where the log is. Where it has lost the container, or is away, the log may be there all the same: the link to it
+/// bears the container's id, and its name is the number of the run.
+async fn open(
+    context: &Context,
+    pod: &Pod,
+    container: &str,
+    run: &Run,
+    options: &LogOptions,
+) -> Result<LogReader, String> {
+    let mut why = match tokio::time::timeout(RUNTIME_PATIENCE, context.cri.container_status(run.id())).await {
+        Ok(Ok(status)) => match LogReader::open(Path::new(&status.log_path), options).await {
+            Ok(reader) => return Ok(reader),
+            Err(error) => chain(&error),
+        },
+        Ok(Err(error)) => chain(&error),
+        Err(_) => format!("no answer of the runtime in {RUNTIME_PATIENCE:?}"),
+    };
+    for path in left(&context.config.pod_logs_dir, pod, container, run) {
+        match LogReader::open(&path, options).await {
+            Ok(reader) => return Ok(reader),
+            Err(error) => why = format!("{why}; {}", chain(&error)),
+        }
+    }
+    Err(why)
+}
+
+/// Where the log of a container is that the runtime has lost, the best guess first.
+fn left(pod_logs: &str, pod: &Pod, container: &str, run: &Run) -> Vec<PathBuf> {
+    let part = |s: &Option<String>| s.clone().unwrap_or_default();
+    let (name, namespace) = (part(&pod.metadata.name), part(&pod.metadata.namespace));
+    let link = log_files::link(&log_files::links_dir(pod_logs), &name, &namespace, container, run.id());
+    // Beside its target are the rotated files.
+    let linked = std::fs::read_link(link).ok();
+    let dir = Path::new(pod_logs).join(podspec::log_dir_name(pod)).join(container);
+    linked.into_iter().chain(run.restart_count.map(|count| dir.join(format!("{count}.log")))).collect()
+}
+
+/// Of any kind.
+pub(super) fn has_container(pod: &Pod, name: &str) -> bool {
     pod.spec.as_ref().is_some_and(|spec| {
         let init = spec.init_containers.iter().flatten().map(|c| &c.name);
         let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| &c.name);
@@ -81,6 +118,7 @@ fn has_container(pod: &Pod, name: &str) -> bool {
 async fn ended(pods: Shown, uid: String, id: String) {
     if let Some(mut running) = pods.running(&uid) {
         // An error means that the pod is gone.
-        let _ = running.wait_for(|ids| !ids.contains(&id)).await;
+        let runs = |all: &Option<Vec<Running>>| all.as_ref().is_none_or(|all| all.iter().any(|r| r.id == id));
+        let _ = running.wait_for(|all| !runs(all)).await;
     }
 }

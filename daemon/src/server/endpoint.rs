@@ -4,6 +4,7 @@
 use percent_encoding::percent_decode_str;
 
 use crate::config::Config;
+use crate::metrics::Kind;
 
 /// One path, or all paths of one form.
 #[derive(Debug)]
@@ -16,6 +17,17 @@ pub(super) struct Endpoint {
     pub(super) subresources: &'static [&'static str],
     pub(super) needs: Needs,
     pub(super) target: Target,
+}
+
+/// Where a request has come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Port 10250: TLS, and everything for whoever may have it.
+    ReadWrite,
+    /// `readOnlyPort`: what tells nobody's secrets, for everybody.
+    ReadOnly,
+    /// `healthzPort`: whether the daemon answers.
+    Healthz,
 }
 
 /// What has to be switched on.
@@ -75,6 +87,9 @@ pub(super) const DEBUGGING_OFF: &str = "Debug endpoints are disabled.";
 const LOGS_OFF: &str = "logs endpoint is disabled.";
 const PROFILING_OFF: &str = "profiling endpoint is disabled.";
 const FLAGS_OFF: &str = "flags endpoint is disabled.";
+
+/// Buckets of requests that take as long as somebody wants them to.
+const LONG_RUNNING: [&str; 4] = ["exec", "attach", "portForward", "debug"];
 
 const READ: &[&str] = &["GET", "HEAD"];
 const GET: &[&str] = &["GET"];
@@ -137,8 +152,8 @@ const fn row(
 
 impl Needs {
     /// Why this is not there, if it is not.
-    pub(super) fn off(self, config: &Config) -> Option<Off> {
-        let debugging = config.enable_debugging_handlers;
+    pub(super) fn off(self, config: &Config, door: Door) -> Option<Off> {
+        let debugging = config.enable_debugging_handlers && door == Door::ReadWrite;
         match self {
             Self::Nothing => None,
             Self::Debugging | Self::Gate(_) | Self::DebugFlags if !debugging => Some(Off::Absent),
@@ -151,6 +166,20 @@ impl Needs {
             Self::Profiling => (!config.enable_profiling_handler).then_some(Off::Disabled(PROFILING_OFF)),
             Self::Debugging | Self::Announced => None,
         }
+    }
+}
+
+impl Target {
+    pub(super) fn is_health(self) -> bool {
+        matches!(self, Self::Healthz | Self::HealthzPart)
+    }
+
+    /// Whether an answer is not whole when it begins.
+    pub(super) fn lasts(self) -> bool {
+        matches!(
+            self,
+            Self::Attach | Self::ContainerLogs | Self::Exec | Self::Logs | Self::PortForward | Self::Run
+        )
     }
 }
 
@@ -179,6 +208,30 @@ pub(super) fn find(path: &str) -> Option<Found> {
     }
     segments.push(String::new());
     Some(Found { lacks_slash: true, ..fitting(&segments)? })
+}
+
+/// What a request is counted under; nothing is counted at the healthz port (behaviour.md 35.20).
+pub(super) fn kind(path: &str, found: Option<&Found>, door: Door) -> Option<Kind> {
+    let wanted = bucket(found.map_or(path, |found| found.endpoint.path));
+    let path = ENDPOINTS.iter().map(|endpoint| bucket(endpoint.path)).find(|known| *known == wanted);
+    let path = path.unwrap_or("other");
+    let server = match door {
+        Door::ReadWrite => "readwrite",
+        Door::ReadOnly => "readonly",
+        Door::Healthz => return None,
+    };
+    Some(Kind { path, server, is_long_running: LONG_RUNNING.contains(&path) })
+}
+
+/// The path's first segment, and of metrics the second too.
+fn bucket(path: &str) -> &str {
+    let path = path.trim_start_matches('/');
+    let mut slashes = path.match_indices('/').map(|(at, _)| at);
+    let first = slashes.next().unwrap_or(path.len());
+    match &path[..first] {
+        "metrics" => &path[..slashes.next().unwrap_or(path.len())],
+        root => root,
+    }
 }
 
 /// Whether paths that begin like this one are switched off with `enableDebuggingHandlers`.

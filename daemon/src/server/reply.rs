@@ -66,8 +66,12 @@ pub(super) fn raw_json(bytes: Vec<u8>) -> Reply {
 }
 
 pub(super) fn json<T: Serialize>(value: &T) -> Reply {
+    json_with(StatusCode::OK, value)
+}
+
+pub(super) fn json_with<T: Serialize>(status: StatusCode, value: &T) -> Reply {
     match serde_json::to_vec(value) {
-        Ok(body) => with_type(StatusCode::OK, JSON, Full::new(Bytes::from(body)).boxed_unsync()),
+        Ok(body) => with_type(status, JSON, Full::new(Bytes::from(body)).boxed_unsync()),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("writing the answer: {error}\n")),
     }
 }

@@ -29,6 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::client::{Client, Spoken};
 use super::endpoint::Found;
+use super::ongoing::Ongoing;
 use super::reply::{self, Reply};
 use super::{Asked, Context};
 use crate::cause::chain;
@@ -50,14 +51,14 @@ impl Sessions {
         Self { free: Arc::new(Semaphore::new(SESSIONS)), stop }
     }
 
-    fn admit(&self) -> Result<Admitted, Box<Reply>> {
+    fn admit(&self, ongoing: Option<Ongoing>) -> Result<Admitted, Box<Reply>> {
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let why = format!("this node has {SESSIONS} streaming sessions already");
             let mut refusal = reply::error(StatusCode::TOO_MANY_REQUESTS, why);
             refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
             Box::new(refusal)
         })?;
-        Ok(Admitted { permit, stop: self.stop.clone() })
+        Ok(Admitted { permit, ongoing, stop: self.stop.clone() })
     }
 }
 
@@ -71,6 +72,8 @@ impl Default for Sessions {
 /// A session's place.
 struct Admitted {
     permit: OwnedSemaphorePermit,
+    /// The request counts, and its connection, until the session ends.
+    ongoing: Option<Ongoing>,
     stop: watch::Receiver<bool>,
 }
 
@@ -80,9 +83,9 @@ impl Admitted {
     where
         F: Future<Output = SessionEnd> + Send,
     {
-        let Self { permit, mut stop } = self;
+        let Self { permit, ongoing, mut stop } = self;
         tokio::spawn(async move {
-            let _permit = permit;
+            let _places = (permit, ongoing);
             let work = async {
                 match upgrade::accepted(client).await {
                     Ok(client) => match session(client).await {
@@ -309,7 +312,7 @@ pub(super) async fn run(context: &Context, found: &Found, uri: &Uri) -> Reply {
 /// A client that wants an upgrade and a place for its session.
 fn begin(context: &Context, asked: &mut Asked) -> Result<(Client, Admitted), Box<Reply>> {
     let client = Client::of(asked)?;
-    Ok((client, context.sessions.admit()?))
+    Ok((client, context.sessions.admit(asked.extensions_mut().remove())?))
 }
 
 /// Joins a client with SPDY to the runtime, which speaks with it as if nobody was between them.

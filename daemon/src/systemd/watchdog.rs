@@ -1,31 +1,17 @@
-//! Feeds systemd's watchdog as long as the daemon is well (behaviour.md 42.7, pains.md 1).
-//!
-//! Well is: the supervisor and the node task answer a question in time, and the runtime has answered lately. One pod whose
-//! calls hang, or an API server that is away, are no illness of the daemon: a restart cures neither.
+//! Feeds systemd's watchdog as long as the daemon is well (behaviour.md 42.7).
 
-use std::fmt;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::sync::watch;
 
 use super::tell;
-use crate::node::RuntimeState;
+use crate::health::Verdict;
 use crate::stop::stopped;
 
-/// The runtime is asked each ten seconds and may take ten for its answer: it has missed several.
-const RUNTIME_PATIENCE: Duration = Duration::from_secs(60);
-/// An answer takes milliseconds.
-const PODS_PATIENCE: Duration = Duration::from_secs(10);
-/// So long an answer is waited for before it is looked at again in the next round.
-const PROMPT: Duration = Duration::from_millis(250);
 /// A shorter one leaves no time for anything else.
 const SHORTEST: Duration = Duration::from_secs(1);
-
-/// A question that is answered by the supervisor and then by the node task.
-pub(crate) type Ping = oneshot::Sender<()>;
 
 /// The watchdog cannot be fed in time.
 #[derive(Debug, Error)]
@@ -47,111 +33,32 @@ fn half(allowed: Option<Duration>) -> Result<Option<Duration>, WatchdogError> {
     }
 }
 
-/// What the daemon knows of its own health.
-#[derive(Clone, Copy, Debug)]
-struct Health {
-    /// When the daemon came up.
-    started: Instant,
-    /// When the runtime answered last, whatever it said.
-    runtime: Option<Instant>,
-    /// Since when the pods' tasks owe an answer.
-    pods: Option<Instant>,
-}
-
-/// Why the watchdog is not fed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ill {
-    Runtime,
-    Pods,
-}
-
-impl fmt::Display for Ill {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Runtime => write!(f, "the container runtime has not answered for {RUNTIME_PATIENCE:?}"),
-            Self::Pods => write!(f, "the tasks of the pods have not answered for {PODS_PATIENCE:?}"),
-        }
-    }
-}
-
-impl Health {
-    fn verdict(&self, now: Instant) -> Result<(), Ill> {
-        let waited = |since: Instant| now.saturating_duration_since(since);
-        if self.pods.is_some_and(|since| waited(since) > PODS_PATIENCE) {
-            return Err(Ill::Pods);
-        }
-        if waited(self.runtime.unwrap_or(self.started)) > RUNTIME_PATIENCE {
-            return Err(Ill::Runtime);
-        }
-        Ok(())
-    }
-}
-
-/// Feeds the watchdog each `period` until `stop`.
-pub(crate) async fn run(
-    period: Duration,
-    pings: mpsc::Sender<Ping>,
-    runtime: watch::Receiver<RuntimeState>,
-    stop: watch::Receiver<bool>,
-) {
-    feed(period, pings, runtime, stop, |verdict| match verdict {
-        Ok(()) => tell(&[NotifyState::Watchdog, NotifyState::Status("Running")]),
-        Err(ill) => tell(&[NotifyState::Status(&format!("Not well: {ill}"))]),
-    })
-    .await;
-}
-
-async fn feed(
-    period: Duration,
-    pings: mpsc::Sender<Ping>,
-    runtime: watch::Receiver<RuntimeState>,
-    mut stop: watch::Receiver<bool>,
-    mut tell: impl FnMut(Result<(), Ill>),
-) {
-    let mut rounds = interval(period);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut health = Health { started: Instant::now(), runtime: None, pods: None };
-    let mut owed: Option<oneshot::Receiver<()>> = None;
-    let mut before = Ok(());
+/// Feeds the watchdog at each look that finds the daemon well, until `stop`.
+pub(crate) async fn run(mut verdicts: watch::Receiver<Verdict>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             // Cancel-safe: a level.
             () = stopped(&mut stop) => return,
-            // Cancel-safe: only a time.
-            _ = rounds.tick() => {}
+            // Cancel-safe: a look that is lost here is followed by the next one.
+            changed = verdicts.changed() => if changed.is_err() { return },
         }
-        health.runtime = runtime.borrow().answered;
-        // Before the runtime has told its name there are no pods, and nobody who would answer.
-        if owed.is_none() && health.runtime.is_some() {
-            let (ping, answer) = oneshot::channel();
-            // Where it cannot be taken it is dropped, and that is no answer.
-            drop(pings.try_send(ping));
-            owed = Some(answer);
-            health.pods.get_or_insert_with(Instant::now);
+        match *verdicts.borrow_and_update() {
+            Ok(()) => tell(&[NotifyState::Watchdog, NotifyState::Status("Running")]),
+            Err(ill) => tell(&[NotifyState::Status(&format!("Not well: {ill}"))]),
         }
-        if let Some(answer) = &mut owed {
-            match timeout(PROMPT, answer).await {
-                Ok(Ok(())) => {
-                    owed = None;
-                    health.pods = None;
-                }
-                // It was dropped. The debt stays, and the next round asks again.
-                Ok(Err(_)) => owed = None,
-                Err(_) => {}
-            }
-        }
-        let verdict = health.verdict(Instant::now());
-        match verdict {
-            Ok(()) if before.is_err() => tracing::info!("the daemon is well again"),
-            Err(ill) if before != verdict => {
-                tracing::error!("systemd's watchdog is not fed, and will start the daemon again: {ill}");
-            }
-            _ => {}
-        }
-        before = verdict;
-        tell(verdict);
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_fed_at_half_of_what_systemd_allows_and_not_at_all_without() {
+        assert!(half(None).is_ok_and(|period| period.is_none()));
+        assert!(
+            half(Some(Duration::from_secs(60))).is_ok_and(|period| period == Some(Duration::from_secs(30)))
+        );
+        assert!(half(Some(Duration::from_secs(1))).is_err());
+    }
+}

@@ -13,6 +13,7 @@
 //! | `lines` | blocks to lines, with a bound on what an endless line may keep |
 //! | `selection` | which lines a reader gets, and how they look |
 //! | `tail` | where the last lines begin, read from the end |
+//! | `rotated` | names of the files that a rotation makes |
 //! | `rotation` | which file comes after the one that is being read |
 //! | `changes` | waiting until something may have happened |
 //! | `reader` | the stream |
@@ -23,6 +24,7 @@ mod line;
 mod lines;
 mod links;
 mod reader;
+mod rotated;
 mod rotation;
 mod selection;
 mod stamp;
@@ -31,6 +33,7 @@ mod tail;
 pub use line::{Line, Malformed, Stream, parse};
 pub use links::{DanglingLink, dangling_links};
 pub use reader::{LogError, LogReader};
+pub use rotated::{Form, Rotated, next_suffix};
 pub use selection::{LogOptions, Select};
 pub use stamp::Stamp;
 pub use tail::fallback_message;

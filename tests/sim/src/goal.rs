@@ -45,11 +45,11 @@ impl World {
         for _ in 0..RESTS {
             let next = self.time + SCRIPTS_LAST;
             self.run_until(next)?;
-            if !self.anything_is_young() {
+            if self.is_at_rest() {
                 break;
             }
         }
-        if self.missing().is_some() || self.anything_is_young() {
+        if self.missing().is_some() || !self.is_at_rest() {
             // Something has happened by itself: this run comes to rest too late to be looked at.
             return Ok(());
         }
@@ -78,6 +78,11 @@ impl World {
         must("every_pod_reaches_its_goal", missing.is_none() || exits > 0, || {
             format!("after a restart of the daemon: {}", missing.unwrap_or_default())
         })
+    }
+
+    /// Whether nothing is being done, and nothing comes by itself.
+    fn is_at_rest(&self) -> bool {
+        self.calls.is_empty() && !self.anything_is_young()
     }
 
     /// Whether a process began so lately that its probes may yet change their mind by themselves.

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::ToolError;
 use super::sources::Mirror;
 use super::version::Version;
-use crate::cache::{CacheError, remove_tree};
+use crate::cache::{CacheError, empty_dir, remove_tree};
 use crate::command::{self, command};
 
 const APT_SETTINGS: &str = "/etc/apt";
@@ -75,7 +75,7 @@ impl Apt {
         let mut download = self.program("apt-get");
         download.current_dir(into).args(["download", package]);
         command::run(&mut download, LIMIT).await?;
-        archive(into)
+        Ok(archives(into)?.swap_remove(0))
     }
 
     /// Unpacks one version of a package into a new directory below `into` and gives that.
@@ -85,21 +85,44 @@ impl Apt {
         version: &str,
         into: &Path,
     ) -> Result<PathBuf, ToolError> {
-        let work = self.dir.join(format!("unpack-{}", std::process::id()));
-        let tree = work.join("tree");
-        remove_tree(&work)?;
-        std::fs::create_dir_all(&tree).map_err(CacheError::file("making", &tree))?;
-        let mut download = self.program("apt-get");
-        download.current_dir(&work).args(["download", &format!("{package}={version}")]);
-        command::run(&mut download, LIMIT).await?;
-        let archive = archive(&work)?;
-        command::run(command(Path::new("dpkg-deb")).arg("-x").arg(&archive).arg(&tree), LIMIT).await?;
+        let tree = self.dir.join(format!("tree-{}", std::process::id()));
+        empty_dir(&tree)?;
+        self.unpack_into(&[format!("{package}={version}")], &tree).await?;
         let place = into.join(format!("{package}-{}", version.replace(':', "_")));
         remove_tree(&place)?;
         // A directory with a tool's name is whole, whenever this process ends.
         std::fs::rename(&tree, &place).map_err(CacheError::file("moving into place", &place))?;
-        remove_tree(&work)?;
         Ok(place)
+    }
+
+    /// Unpacks those of the packages that there are, from the machine's own suite where it has them, into one directory.
+    pub(crate) async fn unpack_all(&self, packages: &[&str], tree: &Path) -> Result<(), ToolError> {
+        let known = command::run(self.program("apt-cache").arg("madison").args(packages), LIMIT).await?;
+        let wanted: Vec<String> = packages
+            .iter()
+            .filter_map(|package| {
+                let is_of_it = |line: &&str| line.split('|').next().map(str::trim) == Some(*package);
+                let lines: Vec<&str> = known.stdout.lines().filter(is_of_it).collect();
+                let mut candidates = candidates(&lines.join("\n"), &self.own_suite);
+                candidates.sort_by_key(|c| !c.is_own);
+                candidates.first().map(|candidate| format!("{package}={}", candidate.version))
+            })
+            .collect();
+        self.unpack_into(&wanted, tree).await
+    }
+
+    /// Unpacks packages, each with its version (`name=version`), into a directory, over what is there.
+    async fn unpack_into(&self, packages: &[String], tree: &Path) -> Result<(), ToolError> {
+        let work = self.dir.join(format!("unpack-{}", std::process::id()));
+        empty_dir(&work)?;
+        let mut download = self.program("apt-get");
+        download.current_dir(&work).arg("download").args(packages);
+        command::run(&mut download, LIMIT).await?;
+        for archive in archives(&work)? {
+            command::run(command(Path::new("dpkg-deb")).arg("-x").arg(&archive).arg(tree), LIMIT).await?;
+        }
+        remove_tree(&work)?;
+        Ok(())
     }
 
     fn program(&self, name: &str) -> Command {
@@ -159,13 +182,15 @@ pub(crate) fn codename() -> Result<String, ToolError> {
     Ok(value.map_or("sid", |value| value.trim_matches('"')).to_owned())
 }
 
-fn archive(dir: &Path) -> Result<PathBuf, ToolError> {
+/// The packages in a directory, at least one.
+fn archives(dir: &Path) -> Result<Vec<PathBuf>, ToolError> {
     let entries = std::fs::read_dir(dir).map_err(CacheError::file("reading", dir))?;
-    let mut archives = entries
+    let archives: Vec<PathBuf> = entries
         .filter_map(Result::ok)
         .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "deb"));
-    archives.next().ok_or_else(|| ToolError::NoArchive { dir: dir.to_path_buf() })
+        .filter(|p| p.extension().is_some_and(|e| e == "deb"))
+        .collect();
+    if archives.is_empty() { Err(ToolError::NoArchive { dir: dir.to_path_buf() }) } else { Ok(archives) }
 }
 
 #[cfg(test)]

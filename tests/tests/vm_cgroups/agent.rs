@@ -143,16 +143,24 @@ impl<'a> Agent<'a> {
     /// Tries to start it with settings with which it does not start; gives what it said and its exit code.
     pub(crate) async fn refused(&self, settings: &str) -> (String, String) {
         self.configure(settings).await;
-        let begin = self.node.sh("date +%s").await.unwrap();
+        // It would be tried again for ever, and with each try its exit code is forgotten.
+        let once = "/run/systemd/system/nodelet.service.d";
+        let begin = self
+            .node
+            .sh(&format!(
+                "mkdir -p {once}; printf '[Service]\\nRestart=no\\n' >{once}/once.conf; systemctl daemon-reload; date +%s"
+            ))
+            .await
+            .unwrap();
         let started = self.node.output(&["systemctl", "restart", "nodelet.service"]).await.unwrap();
         assert!(!started.success(), "it has started");
         let code = self.unit("ExecMainStatus").await;
-        // It would be tried again for ever.
         self.node
-            .sh("systemctl stop nodelet.service; systemctl reset-failed nodelet.service || true")
+            .sh(&format!("rm -r {once}; systemctl daemon-reload; systemctl reset-failed nodelet.service"))
             .await
             .unwrap();
-        let said = format!("journalctl -q -o cat -u nodelet.service --since @{}", begin.trim());
+        let said =
+            format!("journalctl --sync; journalctl -q -o cat -u nodelet.service --since @{}", begin.trim());
         (self.node.sh(&said).await.unwrap(), code)
     }
 
@@ -230,7 +238,7 @@ impl<'a> Agent<'a> {
 
     /// What the daemon has said since it was installed.
     pub(crate) async fn journal(&self) -> String {
-        self.node.sh("journalctl -q -o cat -u nodelet.service").await.unwrap()
+        self.node.sh("journalctl --sync; journalctl -q -o cat -u nodelet.service").await.unwrap()
     }
 
     /// Waits until a directory is there, or is not.

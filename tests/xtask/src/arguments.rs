@@ -216,8 +216,8 @@ fn command() -> clap::Command {
                 .arg(
                     Arg::new("part")
                         .num_args(0..)
-                        .value_parser(["pods", "burst", "hollow", "store", "streams"])
-                        .help("Only these: pods and bursts on containerd, the daemon alone, the API server"),
+                        .value_parser(["pods", "burst", "hollow", "logs", "store", "streams"])
+                        .help("Only these: pods and bursts on containerd, the daemon alone, logs, the API server, streams"),
                 ),
         )
         .subcommand(

@@ -7,11 +7,13 @@
 //! | `cost` | memory and processor time of a process |
 //! | `start` | the start and the end of a pod, beside the bare calls to the runtime |
 //! | `hollow` | the daemon alone, beside a runtime that answers at once; a thousand pods; pods that hang |
+//! | `logs` | rotation beside a container that writes without a pause; following a log |
 //! | `store` | writes and watches of the API server |
 //! | `streams` | exec through port 10250, beside the runtime's own URL |
 
 mod cost;
 mod hollow;
+mod logs;
 mod start;
 mod store;
 mod streams;
@@ -48,6 +50,10 @@ const HANGING: usize = 20;
 const MANY: usize = 1000;
 const WRITERS: usize = 16;
 const WATCHERS: usize = 100;
+const LOG_LIMIT_BYTES: u64 = 10 << 20;
+const FLOOD: Duration = Duration::from_secs(20);
+const FOLLOW_BYTES: u64 = 1_000_000_000;
+const LIVE_BYTES: u64 = 100_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(10);
 const PODS_LIMIT: Duration = Duration::from_secs(180);
@@ -122,6 +128,9 @@ async fn measure(cluster: &Cluster, programs: &Path, wanted: impl Fn(&str) -> bo
     if wanted("hollow") {
         hollow(cluster, &Programs::in_dir(programs)?, &subject.config).await?;
     }
+    if wanted("logs") {
+        logs(&subject, node).await?;
+    }
     if wanted("store") {
         store(&subject).await?;
     }
@@ -178,6 +187,35 @@ async fn store(subject: &Subject<'_>) -> Result<()> {
     row(&watched, &format!("{:.0} /s", store.deliveries_per_second));
     row("  write to the last watcher, median", &millis(store.last_watcher));
     row("apiserver: memory after that (PSS)", &mib(cost::memory(subject.apiserver)?.pss_kib));
+    Ok(())
+}
+
+/// Rotation and following. The node has a kubelet's default of `containerLogMaxSize`.
+async fn logs(subject: &Subject<'_>, node: &harness::cluster::Node) -> Result<()> {
+    let Subject { node: name, nodelet, config, cri, .. } = subject;
+    let bed = logs::Bed { config, cri, node: name, node_ip: node.ip().to_string(), nodelet: *nodelet };
+    let flood = bed.flood(LOG_LIMIT_BYTES, FLOOD).await?;
+    row("a container writes without a pause", &format!("{:.0} MB/s", flood.bytes_per_second / 1e6));
+    row(
+        &format!("  largest file, {} rotations", flood.rotations),
+        &format!("{:.2} times the limit", flood.largest_bytes as f64 / flood.limit_bytes as f64),
+    );
+    row(
+        "  processor, compression included",
+        &format!("{:.2} s a second", flood.processor.as_secs_f64() / flood.took.as_secs_f64()),
+    );
+    let follow = bed.follow(FOLLOW_BYTES, LIVE_BYTES).await?;
+    let per_gb =
+        |time: Duration, bytes: u64| format!("{:.2} s a GB", time.as_secs_f64() * 1e9 / bytes as f64);
+    row(
+        &format!(
+            "log followed, {:.0} MB/s: processor",
+            follow.bytes as f64 / 1e6 / follow.took.as_secs_f64()
+        ),
+        &per_gb(follow.processor, follow.bytes),
+    );
+    row("  plain reading of the same bytes", &per_gb(follow.plain, follow.bytes));
+    row("  while it is written at 10 MB/s, with rotation", &per_gb(follow.live, follow.live_bytes));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod libtest;
 
+use std::ops::Add;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -15,15 +16,38 @@ use tokio::time::Instant;
 
 use crate::arguments::{Profile, Test};
 use crate::{EXIT_BAD_USAGE, EXIT_FAILED, build, package, tool, vm};
-use libtest::Totals;
+use libtest::{Panics, Totals};
 
 /// Suites that need no containers.
 const CHECKS: [&str; 4] = ["fmt", "clippy", "deny", "unit"];
 
+/// What the tests of a suite did, and said.
+#[derive(Default)]
+struct Told {
+    totals: Totals,
+    /// The first lines of each panic.
+    panics: Vec<String>,
+}
+
+impl Add for Told {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self.panics.extend(other.panics);
+        Self { totals: self.totals + other.totals, panics: self.panics }
+    }
+}
+
+impl From<Totals> for Told {
+    fn from(totals: Totals) -> Self {
+        Self { totals, panics: Vec::new() }
+    }
+}
+
 /// How one suite went.
 struct Ran {
     name: String,
-    totals: Totals,
+    told: Told,
     took: Duration,
 }
 
@@ -48,16 +72,22 @@ pub(crate) async fn run(options: Test) -> anyhow::Result<ExitCode> {
         } else {
             println!("suites with containers need root and are skipped: {with_containers:?}");
             let skipped = Totals { skipped: with_containers.len() as u64, ..Totals::default() };
-            ran.push(Ran { name: "containers".to_owned(), totals: skipped, took: Duration::ZERO });
+            ran.push(Ran { name: "containers".to_owned(), told: skipped.into(), took: Duration::ZERO });
         }
     }
     println!();
     let mut all = Totals::default();
-    for Ran { name, totals, took } in &ran {
-        println!("{name:24} {:8.1} s   {totals}", took.as_secs_f64());
-        all += *totals;
+    for Ran { name, told, took } in &ran {
+        println!("{name:24} {:8.1} s   {}", took.as_secs_f64(), told.totals);
+        all += told.totals;
     }
     println!("{:24} {:8.1} s", "all", begin.elapsed().as_secs_f64());
+    // Whoever reads only the end of a long output finds here what is wrong.
+    for Ran { name, told, .. } in &ran {
+        for panic in &told.panics {
+            print!("\n{name}: {panic}");
+        }
+    }
     println!("{all}");
     Ok(if all.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
 }
@@ -73,19 +103,19 @@ fn files(dir: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Runs a suite; one that cannot be run has failed.
-async fn timed(name: &str, suite: impl Future<Output = anyhow::Result<Totals>>) -> Ran {
+async fn timed(name: &str, suite: impl Future<Output = anyhow::Result<Told>>) -> Ran {
     println!("\n== {name}");
     let begin = Instant::now();
-    let totals = suite.await.unwrap_or_else(|error| {
+    let told = suite.await.unwrap_or_else(|error| {
         println!("{error:#}");
-        Totals::FAILED
+        Told { totals: Totals::FAILED, panics: vec![format!("{error:#}\n")] }
     });
     let took = begin.elapsed();
-    println!("== {name}: {totals}, {:.1} s", took.as_secs_f64());
-    Ran { name: name.to_owned(), totals, took }
+    println!("== {name}: {}, {:.1} s", told.totals, took.as_secs_f64());
+    Ran { name: name.to_owned(), told, took }
 }
 
-async fn check(suite: &str) -> anyhow::Result<Totals> {
+async fn check(suite: &str) -> anyhow::Result<Told> {
     let mut cargo = build::cargo();
     match suite {
         "fmt" => passes(cargo.args(["fmt", "--all", "--check"])).await,
@@ -127,7 +157,7 @@ async fn containers(suites: &[&String], threads: u32) -> Vec<Ran> {
     let needed = timed("programs and tools", async {
         programs = Some(build::programs(Profile::Debug).await?);
         harness::tools::find_or_install(&Progress::stderr()).await.context("finding tools")?;
-        Ok(Totals::default())
+        Ok(Told::default())
     });
     ran.push(needed.await);
     let Some(programs) = programs else { return ran };
@@ -136,13 +166,13 @@ async fn containers(suites: &[&String], threads: u32) -> Vec<Ran> {
         // Minutes where the cache is empty; the suites' own times are without it.
         let prepared = timed("virtual machines", async {
             for_machines = Some(vm::environment().await?);
-            vm::prepare(&Progress::stderr()).await.map(|_| Totals::default())
+            vm::prepare(&Progress::stderr()).await.map(|_| Told::default())
         });
         ran.push(prepared.await);
     }
     if suites.iter().any(|suite| vm::needs_packages(suite)) {
         let packed = timed("packages", async {
-            package::for_tests(&Progress::stderr()).await.map(|()| Totals::default())
+            package::for_tests(&Progress::stderr()).await.map(|()| Told::default())
         });
         ran.push(packed.await);
     }
@@ -158,21 +188,24 @@ async fn containers(suites: &[&String], threads: u32) -> Vec<Ran> {
 }
 
 /// A program that says all with its exit code.
-async fn passes(command: &mut Command) -> anyhow::Result<Totals> {
+async fn passes(command: &mut Command) -> anyhow::Result<Told> {
     let status = command.status().await.context("starting cargo")?;
-    Ok(if status.success() { Totals::PASSED } else { Totals::FAILED })
+    Ok(if status.success() { Totals::PASSED.into() } else { Totals::FAILED.into() })
 }
 
 /// `cargo test`: its results are counted, and what is worth reading is shown.
-async fn tests(command: &mut Command) -> anyhow::Result<Totals> {
+async fn tests(command: &mut Command) -> anyhow::Result<Told> {
+    // A test says what it expected; where it is in the harness tells nothing more.
+    let command = command.env("RUST_BACKTRACE", "0");
     let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo")?;
     let Some(output) = child.stdout.take() else { bail!("cargo has no output") };
     let mut lines = BufReader::new(output).split(b'\n');
-    let mut totals = Totals::default();
+    let (mut totals, mut panics) = (Totals::default(), Panics::default());
     while let Some(line) = lines.next_segment().await.context("reading what cargo says")? {
         // Tests print what they like.
         let line = String::from_utf8_lossy(&line);
         totals += libtest::result(&line).unwrap_or_default();
+        panics.read(&line);
         if libtest::is_worth_reading(&line) {
             println!("{line}");
         }
@@ -182,5 +215,7 @@ async fn tests(command: &mut Command) -> anyhow::Result<Totals> {
     if !status.success() && totals.failed == 0 {
         totals += Totals::FAILED;
     }
-    Ok(totals)
+    // A test may expect a panic.
+    let panics = if totals.failed == 0 { Vec::new() } else { panics.said() };
+    Ok(Told { totals, panics })
 }

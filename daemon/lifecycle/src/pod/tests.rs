@@ -5,6 +5,7 @@ mod world;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::json;
 use world::{Behaviour, Faults, World, pod};
 
@@ -296,6 +297,44 @@ fn a_restart_of_the_daemon_restarts_nothing_and_publishes_nothing() {
     world.run(secs(30));
     assert_eq!(world.starts("c"), 1);
     assert_eq!(world.published.len(), published);
+}
+
+#[test]
+fn a_status_that_an_earlier_daemon_could_not_send_is_sent_when_the_api_server_shows_an_older_one() {
+    let mut world = World::new(pod(one("Always")), 14);
+    world.until(secs(5), "running", running);
+    world.run(secs(2));
+    // What was kept on disk has everything that the earlier daemon wanted to tell.
+    world.restart_daemon();
+    world.run(secs(2));
+    let published = world.published.len();
+    let told = PodStatus::clone(world.last());
+    world.assign(|object| {
+        object.status = Some(PodStatus { phase: Some("Pending".into()), ..Default::default() })
+    });
+    world.run(secs(2));
+    assert_eq!(world.published.len(), published + 1);
+    assert_eq!(*world.last(), told);
+    world.assign(|object| object.status = Some(told.clone()));
+    world.run(secs(2));
+    assert_eq!(world.published.len(), published + 1, "now it is known");
+}
+
+#[test]
+fn an_end_that_an_earlier_daemon_could_not_send_is_sent_though_the_api_server_shows_a_beginning_before_the_first_look()
+ {
+    let mut world = World::new(pod(one("Never")), 14);
+    world.behaviours.insert("c".into(), VecDeque::from([exits(100, 0)]));
+    world.until(secs(5), "ended", |w| w.phase() == "Succeeded");
+    world.run(secs(2));
+    let published = world.published.len();
+    world.restart_daemon();
+    world.assign(|object| {
+        object.status = Some(PodStatus { phase: Some("Pending".into()), ..Default::default() })
+    });
+    world.run(secs(5));
+    assert_eq!(world.published.len(), published + 1);
+    assert_eq!(world.phase(), "Succeeded");
 }
 
 #[test]

@@ -57,7 +57,8 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             Err(error) => push(problems, &field, error.to_string()),
         }
     }
-    if !is_amount(&config.container_log_max_size) {
+    // A negative one turns rotation off.
+    if config.container_log_max_size.parse::<podspec::Quantity>().is_err() {
         push(problems, "containerLogMaxSize", format!("{:?} is no quantity", config.container_log_max_size));
     }
     if !config.reserved_system_cpus.is_empty() && cpu_set_size(&config.reserved_system_cpus).is_none() {

@@ -300,6 +300,23 @@ fn row_32_14_the_four_conditions_come_in_a_kubelets_order_ready_last() {
 }
 
 #[test]
+fn row_32_17_volumes_that_another_agent_has_in_use_stay() {
+    let world = World::new();
+    let mut before = world.status(&NodeStatus::default());
+    before.volumes_in_use = Some(vec!["kubernetes.io/csi/driver^1".to_owned()]);
+    before.volumes_attached = Some(vec![k8s_openapi::api::core::v1::AttachedVolume {
+        name: "kubernetes.io/csi/driver^1".to_owned(),
+        device_path: String::new(),
+    }]);
+    let changed = World { shutting_down: true, ..World::new() };
+    let after = changed.status(&before);
+    assert_eq!(after.volumes_in_use, before.volumes_in_use);
+    assert_eq!(after.volumes_attached, before.volumes_attached);
+    let patch = patch(&before, &after);
+    assert_eq!(patch["status"].as_object().unwrap().keys().collect::<Vec<_>>(), ["conditions"]);
+}
+
+#[test]
 fn a_runtime_that_has_not_answered_takes_nothing_back() {
     let mut world = World::new();
     let before = world.status(&NodeStatus::default());

@@ -1,18 +1,22 @@
 use std::collections::BTreeMap;
 
-use cri_client::Timeouts;
 use http::header::AUTHORIZATION;
 use http::{Method, Request};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::kubeconfig::fake;
-use crate::metrics::Metrics;
-use crate::pods::Shown;
-use crate::server::endpoint::{self, ENDPOINTS};
-use crate::server::listen::respond;
-use crate::server::{Asked, Context};
+use crate::kubeconfig::link::tests::Authority;
+use crate::server::endpoint::{self, Door, ENDPOINTS};
+use crate::server::listen::serve_tls;
+use crate::server::tests::{ask, asked, context, text};
+use crate::server::{Asked, Context, Settings, serving};
 
 /// Node and configuration as tests have them, and what the API server was asked.
 struct World {
@@ -62,17 +66,7 @@ impl World {
                 call.ok(&review);
             }
         });
-        let mut config = Config::default();
-        configure(&mut config);
-        let config = Arc::new(config);
-        let context = Context {
-            access: Access::new(Arc::clone(&config), Some(client), "n1".to_owned()),
-            config,
-            cri: cri_client::Client::new("/nowhere".into(), None, Timeouts::default()),
-            pods: Shown::default(),
-            metrics: Metrics::new().unwrap(),
-            sessions: crate::server::streaming::Sessions::default(),
-        };
+        let context = context(Some(client), configure);
         Self { context, asked }
     }
 
@@ -82,7 +76,7 @@ impl World {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let asked = request.body(Asked::default().into_body()).unwrap();
-        respond(&self.context, user, asked).await.status().as_u16()
+        ask(&self.context, Door::ReadWrite, user, asked).await.status().as_u16()
     }
 
     fn asked(&mut self) -> Vec<String> {
@@ -123,17 +117,17 @@ const TABLE: &[Row] = &[
     ("/pods", "/pods", &["GET"], PODS, 200),
     ("/pods/", "/pods/", &["GET"], PODS, 200),
     ("/metrics", "/metrics", READ, METRICS, 200),
-    ("/metrics/slis", "/metrics/slis", &["GET", "HEAD", "DELETE"], METRICS, 404),
+    ("/metrics/slis", "/metrics/slis", &["GET", "HEAD", "DELETE"], METRICS, 200),
     ("/metrics/cadvisor", "/metrics/cadvisor", READ, METRICS, 404),
     ("/metrics/resource", "/metrics/resource", READ, METRICS, 404),
     ("/metrics/probes", "/metrics/probes", READ, METRICS, 404),
     ("/stats/{path*}", "/stats/summary", BOTH, &["stats"], 404),
-    ("/runningpods/", "/runningpods/", &["GET"], PODS, 404),
+    ("/runningpods/", "/runningpods/", &["GET"], PODS, 500),
     ("/containerLogs/{namespace}/{pod}/{container}", "/containerLogs/ns/none/c", &["GET"], PROXY, 404),
-    ("/exec/{namespace}/{pod}/{container}", "/exec/ns/none/c", BOTH, PROXY, 404),
-    ("/exec/{namespace}/{pod}/{uid}/{container}", "/exec/ns/none/1/c", BOTH, PROXY, 404),
-    ("/attach/{namespace}/{pod}/{container}", "/attach/ns/none/c", BOTH, PROXY, 404),
-    ("/attach/{namespace}/{pod}/{uid}/{container}", "/attach/ns/none/1/c", BOTH, PROXY, 404),
+    ("/exec/{namespace}/{pod}/{container}", "/exec/ns/none/c", BOTH, PROXY, 400),
+    ("/exec/{namespace}/{pod}/{uid}/{container}", "/exec/ns/none/1/c", BOTH, PROXY, 400),
+    ("/attach/{namespace}/{pod}/{container}", "/attach/ns/none/c", BOTH, PROXY, 400),
+    ("/attach/{namespace}/{pod}/{uid}/{container}", "/attach/ns/none/1/c", BOTH, PROXY, 400),
     ("/run/{namespace}/{pod}/{container}", "/run/ns/none/c", &["POST"], PROXY, 404),
     ("/run/{namespace}/{pod}/{uid}/{container}", "/run/ns/none/1/c", &["POST"], PROXY, 404),
     ("/portForward/{namespace}/{pod}", "/portForward/ns/none", BOTH, PROXY, 404),
@@ -141,10 +135,10 @@ const TABLE: &[Row] = &[
     ("/logs/{path*}", "/logs/no/such/file", &["GET"], &["log"], 404),
     ("/checkpoint/{namespace}/{pod}/{container}", "/checkpoint/ns/none/c", &["POST"], &["checkpoint"], 404),
     ("/configz", "/configz", READ, &["configz", "proxy"], 200),
-    ("/statusz", "/statusz", READ, &["statusz"], 404),
-    ("/flagz", "/flagz", READ, &["configz"], 404),
+    ("/statusz", "/statusz", READ, &["statusz"], 200),
+    ("/flagz", "/flagz", READ, &["configz"], 200),
     ("/debug/pprof/{profile*}", "/debug/pprof/no-such-profile", &["GET"], PROXY, 404),
-    ("/debug/flags/v", "/debug/flags/v", &["PUT"], PROXY, 404),
+    ("/debug/flags/v", "/debug/flags/v", &["PUT"], PROXY, 400),
 ];
 
 #[test]
@@ -206,14 +200,100 @@ async fn every_endpoint_answers_every_kind_of_caller_as_it_should() {
     }
 }
 
+/// The answer to a caller who shows `shown`, a certificate and its key, in a handshake.
+async fn over_tls(
+    context: &Context,
+    server: &Arc<ServerConfig>,
+    authority: &Authority,
+    shown: Option<&(String, String)>,
+    (method, path): (&Method, &str),
+) -> Result<u16, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match shown {
+        Some((certificate, key)) => config
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap(),
+        None => config.with_no_client_auth(),
+    };
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    tokio::spawn(serve_tls(there, TlsAcceptor::from(Arc::clone(server)), context.clone(), permit));
+    let name = ServerName::try_from("n1").unwrap();
+    let mut stream =
+        TlsConnector::from(Arc::new(config)).connect(name, here).await.map_err(|e| e.to_string())?;
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: n1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.map_err(|e| e.to_string())?;
+    let code = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split(' ').next());
+    Ok(code.and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{answer:?} is no answer")))
+}
+
+#[tokio::test]
+async fn certificates_that_do_not_count_open_no_endpoint() {
+    let world = World::new(|_| {});
+    let (authority, other) = (Authority::new(), Authority::new());
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (certificate, key) = authority.issue("n1", &["n1"], (-1, 10));
+    let mut config = Config {
+        tls_cert_file: put("tls.crt", &certificate),
+        tls_private_key_file: put("tls.key", &key),
+        ..Config::default()
+    };
+    config.authentication.x509.client_ca_file = put("ca.crt", &authority.pem);
+    let settings = Settings {
+        config: Arc::new(config),
+        cert_dir: dir.path().to_owned(),
+        node_name: "n1".to_owned(),
+        host_ips: Vec::new(),
+        requested: None,
+        client: None,
+        root_dir: dir.path().to_owned(),
+        flags: BTreeMap::new(),
+    };
+    let server = Arc::new(serving::tls(&settings).unwrap().0);
+    let full = authority.issue("full", &[], (-1, 10));
+    let nobody = authority.issue("nobody", &[], (-1, 10));
+    let expired = authority.issue("full", &[], (-10, -2));
+    let early = authority.issue("full", &[], (2, 10));
+    let strange = other.issue("full", &[], (-1, 10));
+    for (_, path, methods, _, answer) in TABLE {
+        let method: Method = methods[0].parse().unwrap();
+        let ask = async |shown: Option<&(String, String)>| {
+            over_tls(&world.context, &server, &authority, shown, (&method, path)).await
+        };
+        assert_eq!(ask(Some(&full)).await, Ok(*answer), "{method} {path}");
+        assert_eq!(ask(Some(&nobody)).await, Ok(403), "{method} {path}");
+        assert_eq!(ask(None).await, Ok(401), "{method} {path}");
+        for (shown, why) in
+            [(&expired, "CertificateExpired"), (&early, "CertificateExpired"), (&strange, "DecryptError")]
+        {
+            let refused = ask(Some(shown)).await.unwrap_err();
+            assert!(refused.contains(why), "{method} {path}: {refused}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_names_the_user_and_what_was_wanted() {
     let world = World::new(|_| {});
     let said = async |path: &str, name: &str| {
-        let asked = Request::get(path).body(Asked::default().into_body()).unwrap();
-        let reply = respond(&world.context, Some(&certificate(name)), asked).await;
-        let body = http_body_util::BodyExt::collect(reply.into_body()).await.unwrap().to_bytes();
-        String::from_utf8(body.to_vec()).unwrap()
+        let user = certificate(name);
+        text(ask(&world.context, Door::ReadWrite, Some(&user), asked(&Method::GET, path)).await).await
     };
     let refused = "Forbidden (user=nobody, verb=get, resource=nodes, subresource(s)=[pods proxy])";
     assert_eq!(said("/pods", "nobody").await, refused);

@@ -1,17 +1,28 @@
-//! Which of a container's runs a log is asked of. Pure: the pod's status in, the container's id or the kubelet's refusal out.
+//! Which of a container's runs a log is asked of. Pure: the pod's status in, the run or the kubelet's refusal out.
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
-/// The id without the runtime's name.
+/// One run of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// As the status has it: `containerd://ID`.
+    pub(super) full_id: String,
+    /// Which run it is, as far as the status tells.
+    pub(super) restart_count: Option<i32>,
+}
+
+impl Run {
+    /// The id without the runtime's name.
+    pub(super) fn id(&self) -> &str {
+        bare(&self.full_id)
+    }
+}
+
+/// The run whose log is meant.
 ///
 /// # Errors
 /// Why there is no log, in the kubelet's words.
-pub(super) fn container_id(
-    pod: &str,
-    status: &PodStatus,
-    container: &str,
-    previous: bool,
-) -> Result<String, String> {
+pub(super) fn run(pod: &str, status: &PodStatus, container: &str, previous: bool) -> Result<Run, String> {
     let of =
         |list: &Option<Vec<ContainerStatus>>| list.iter().flatten().find(|s| s.name == container).cloned();
     let found = of(&status.container_statuses)
@@ -20,24 +31,32 @@ pub(super) fn container_id(
     let Some(found) = found else {
         return Err(format!("container {container:?} in pod {pod:?} is not available"));
     };
+    let newest = found.container_id.clone();
+    let run = |id: Option<String>| {
+        let full_id = id.filter(|id| !bare(id).is_empty())?;
+        // Any run but the newest that the status has is the one before.
+        let is_newest = newest.as_ref().is_none_or(|newest| *newest == full_id);
+        let count = if is_newest { Some(found.restart_count) } else { found.restart_count.checked_sub(1) };
+        Some(Run { full_id, restart_count: count.filter(|count| *count >= 0) })
+    };
     let state = found.state.unwrap_or_default();
     let last = found.last_state.and_then(|s| s.terminated);
     if previous {
         return last
-            .and_then(id_of)
+            .and_then(|last| run(last.container_id))
             .ok_or_else(|| format!("previous terminated container {container:?} in pod {pod:?} not found"));
     }
     let waiting = |why: &str| format!("container {container:?} in pod {pod:?} is waiting to start: {why}");
     if state.running.is_some() {
-        return found.container_id.as_deref().and_then(bare).ok_or_else(|| waiting("no id yet"));
+        return run(newest.clone()).ok_or_else(|| waiting("no id yet"));
     }
     let ended = state.terminated.is_some() || last.is_some();
     if ended {
         return state
             .terminated
-            .and_then(id_of)
+            .and_then(|now| run(now.container_id))
             // The next run did not come to be: the run before it is what there is.
-            .or_else(|| last.and_then(id_of))
+            .or_else(|| last.and_then(|last| run(last.container_id)))
             .ok_or_else(|| format!("container {container:?} in pod {pod:?} is terminated"));
     }
     let reason = state.waiting.and_then(|w| w.reason);
@@ -49,12 +68,7 @@ pub(super) fn container_id(
     })
 }
 
-fn id_of(terminated: ContainerStateTerminated) -> Option<String> {
-    terminated.container_id.as_deref().and_then(bare)
-}
-
 /// `containerd://ID` to `ID`.
-fn bare(id: &str) -> Option<String> {
-    let bare = id.split_once("://").map_or(id, |(_, bare)| bare);
-    (!bare.is_empty()).then(|| bare.to_owned())
+fn bare(id: &str) -> &str {
+    id.split_once("://").map_or(id, |(_, bare)| bare)
 }

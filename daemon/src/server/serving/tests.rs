@@ -34,6 +34,8 @@ impl World {
             host_ips: Vec::new(),
             requested: None,
             client: None,
+            root_dir: dir.path().to_owned(),
+            flags: std::collections::BTreeMap::new(),
         };
         put_serving(dir.path(), serving);
         put(dir.path(), "ca.crt", &clients.pem);

@@ -83,8 +83,8 @@ fn only_a_container_that_runs_has_an_id_and_each_kind_has_its_terminal() {
 #[test]
 fn more_sessions_than_a_node_has_are_refused() {
     let sessions = super::Sessions::default();
-    let admitted: Vec<_> = (0..super::SESSIONS).map(|_| sessions.admit().ok().unwrap()).collect();
-    assert_eq!(sessions.admit().err().unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    let admitted: Vec<_> = (0..super::SESSIONS).map(|_| sessions.admit(None).ok().unwrap()).collect();
+    assert_eq!(sessions.admit(None).err().unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
     drop(admitted);
-    assert!(sessions.admit().is_ok());
+    assert!(sessions.admit(None).is_ok());
 }

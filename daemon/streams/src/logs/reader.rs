@@ -3,23 +3,26 @@
 //! ```text
 //!            ┌──────────── a block ────────────┐
 //!            v                                 │
-//!   open ─> Reading ──at the end─┬─ not followed ──────────────> done
-//!            ^                   ├─ cut shorter: from its start ─┐
-//!            │                   ├─ a next file: handover ───────┤
-//!            │                   ├─ container ended before ──────│─> done
-//!            └── change, poll ───┴─ else wait                    │
-//!            └───────────────────────────────────────────────────┘
+//!   open ─> Reading ──at the end─┬─ an earlier file: the one after it ────┐
+//!            ^                   ├─ not followed ──────────────> done     │
+//!            │                   ├─ cut shorter: from its start ─┐        │
+//!            │                   ├─ a next file: handover ───────┤        │
+//!            │                   ├─ container ended before ──────│─> done │
+//!            └── change, poll ───┴─ else wait                    │        │
+//!            └───────────────────────────────────────────────────┴────────┘
 //! ```
+//!
+//! Where lines before the current file are asked for (`tail`, `since`), the rotated files that have them are opened first, compressed
+//! ones too, and read in their order.
 //!
 //! Handover. The runtime opens the next file before it stops writing to the old one. So the old one is read to its end once
 //! more after the next has its first line, or after [`HANDOVER`], and only then left. A file that is itself rotated already
 //! is followed at once.
 
-use std::fs::File;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +37,6 @@ use super::changes::Changes;
 use super::lines::Lines;
 use super::rotation::{self, LogFile, Successor};
 use super::selection::{LogOptions, Selection};
-use super::tail;
 
 /// Read at once.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -42,9 +44,10 @@ const BLOCK_BYTES: usize = 64 * 1024;
 const LINE_END_BYTES: usize = 4 * 1024;
 /// How long a next file may stay empty before the old one is left.
 const HANDOVER: Duration = Duration::from_secs(1);
-/// While a log is rotated it has no file for a moment.
-const REOPEN_TRIES: u32 = 20;
-const REOPEN_WAIT: Duration = Duration::from_millis(50);
+/// Reads at the end of a log are so far apart: who writes line by line does not wake its reader for each.
+const GATHER: Duration = Duration::from_millis(25);
+/// Rotated files that are opened for one reader.
+const MOST_FILES: usize = 64;
 
 /// A log cannot be read.
 #[derive(Debug, Error)]
@@ -71,8 +74,11 @@ pub enum LogError {
 #[derive(Debug)]
 pub struct LogReader {
     path: Arc<Path>,
-    file: Arc<File>,
+    /// `None` only while a thread reads it.
+    log: Option<LogFile>,
     offset: u64,
+    /// What comes after it, if it is an earlier one.
+    next: VecDeque<LogFile>,
     /// Where a log that is not followed ends: a container that writes faster than we are read must not keep us for ever.
     end: Option<u64>,
     lines: Lines,
@@ -85,33 +91,17 @@ impl LogReader {
     /// # Errors
     /// It cannot be opened.
     pub async fn open(path: &Path, options: &LogOptions) -> Result<Self, LogError> {
-        let failed = |source| LogError::Open { path: path.to_owned(), source };
-        let mut tries = REOPEN_TRIES;
-        let (log, start) = loop {
-            let (target, count) = (path.to_owned(), options.tail);
-            let opened = blocking(move || match rotation::open(&target) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound && rotation::is_under_way(&target) => Ok(None),
-                Err(e) => Err(e),
-                Ok(log) => {
-                    let start =
-                        count.map_or(Ok(0), |count| tail::start_of_last(&log.file, log.size, count))?;
-                    Ok(Some((log, start)))
-                }
-            });
-            match opened.await.map_err(failed)? {
-                Some(opened) => break opened,
-                None if tries == 0 => return Err(failed(io::ErrorKind::NotFound.into())),
-                None => {
-                    tries -= 1;
-                    tokio::time::sleep(REOPEN_WAIT).await;
-                }
-            }
-        };
+        let (target, tail, since) = (path.to_owned(), options.tail, options.since.map(|at| at.as_second()));
+        let opened = blocking(move || open_all(&target, tail, since)).await;
+        let mut next = opened.map_err(|source| LogError::Open { path: path.to_owned(), source })?;
+        let end = next.back().filter(|_| !options.follow).map(|log| log.size);
+        let log = next.pop_front();
         Ok(Self {
             path: path.into(),
-            file: Arc::new(log.file),
-            offset: start,
-            end: (!options.follow).then_some(log.size),
+            offset: log.as_ref().map_or(0, |log| log.start),
+            log,
+            next,
+            end,
             lines: Lines::default(),
             selection: Selection::new(options),
         })
@@ -128,6 +118,7 @@ impl LogReader {
             changes: None,
             container_ended: Some(container_ended.boxed()),
             handover: None,
+            woken: None,
         };
         futures::stream::unfold(Some(following), |following| async move {
             let mut following = following?;
@@ -145,9 +136,16 @@ impl LogReader {
         })
     }
 
+    /// Where the file that is read now ends, if that is known.
+    fn end(&self) -> Option<u64> {
+        let is_last = self.next.is_empty() && self.log.as_ref().is_some_and(|log| log.plain().is_some());
+        self.end.filter(|_| is_last)
+    }
+
     /// Reads one block and hands its lines on; `false` at the end.
     async fn read(&mut self) -> io::Result<bool> {
-        let most = match self.end {
+        let end = self.end();
+        let most = match end {
             Some(end) if self.offset >= end => {
                 if !self.lines.is_unfinished() {
                     return Ok(false);
@@ -157,15 +155,19 @@ impl LogReader {
             Some(end) => usize::try_from(end - self.offset).unwrap_or(usize::MAX).min(BLOCK_BYTES),
             None => BLOCK_BYTES,
         };
-        let (file, offset) = (Arc::clone(&self.file), self.offset);
-        let mut block = blocking(move || {
-            let mut block = vec![0; most];
-            let read = file.read_at(&mut block, offset)?;
-            block.truncate(read);
-            Ok(block)
-        })
-        .await?;
-        if self.end.is_some_and(|end| self.offset >= end)
+        let offset = self.offset;
+        let mut block = vec![0; most];
+        let cached = self.log.as_ref().and_then(|log| log.read_cached(&mut block, offset));
+        let mut block = match cached {
+            Some(read) => {
+                block.truncate(read);
+                // Nothing has waited: lines that are left out must not keep the thread.
+                tokio::task::yield_now().await;
+                block
+            }
+            None => self.read_waiting(block).await?,
+        };
+        if end.is_some_and(|end| self.offset >= end)
             && let Some(newline) = memchr::memchr(b'\n', &block)
         {
             block.truncate(newline + 1);
@@ -174,6 +176,40 @@ impl LogReader {
         let selection = &mut self.selection;
         self.lines.feed(&block, |piece| selection.add(piece));
         Ok(!block.is_empty())
+    }
+
+    /// Fills a block on a thread for such calls.
+    async fn read_waiting(&mut self, mut block: Vec<u8>) -> io::Result<Vec<u8>> {
+        let offset = self.offset;
+        self.with_log(move |log| {
+            let read = match log.read(&mut block, offset) {
+                Err(error) if log.plain().is_none() => {
+                    tracing::warn!(%error, "a compressed log is damaged, the rest of it is left out");
+                    0
+                }
+                read => read?,
+            };
+            block.truncate(read);
+            Ok(block)
+        })
+        .await
+    }
+
+    /// Calls with the file on a thread for such calls. Whoever drops this midway drops the reader.
+    async fn with_log<T: Send + 'static>(
+        &mut self,
+        call: impl FnOnce(&mut LogFile) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let Some(mut log) = self.log.take() else {
+            return Err(io::Error::other("an earlier read broke off"));
+        };
+        let (log, outcome) = blocking(move || {
+            let outcome = call(&mut log);
+            Ok((log, outcome))
+        })
+        .await?;
+        self.log = Some(log);
+        outcome
     }
 
     fn finish_line(&mut self) {
@@ -187,20 +223,23 @@ impl LogReader {
             let selection = &mut self.selection;
             self.lines.feed(b"\n", |piece| selection.add(piece));
         }
-        self.file = Arc::new(next.file);
-        self.offset = 0;
+        self.offset = next.start;
+        self.log = Some(next);
     }
 
     /// What there is at the end of the file.
-    async fn look(&self) -> io::Result<Found> {
-        let (path, file, offset) = (Arc::clone(&self.path), Arc::clone(&self.file), self.offset);
-        blocking(move || {
-            let size = file.metadata()?.len();
-            Ok(match size.cmp(&offset) {
+    async fn look(&mut self) -> io::Result<Found> {
+        let (path, offset) = (Arc::clone(&self.path), self.offset);
+        self.with_log(move |log| {
+            let own = log.plain().map(|file| file.metadata().map(|m| m.len())).transpose()?;
+            Ok(match own.map_or(std::cmp::Ordering::Equal, |size| size.cmp(&offset)) {
                 std::cmp::Ordering::Less => Found::Cut,
                 std::cmp::Ordering::Greater => Found::More,
                 std::cmp::Ordering::Equal => {
-                    rotation::successor(&path, &file)?.map_or(Found::Nothing, Found::Next)
+                    let mut place = log.place.clone();
+                    let next = rotation::successor(&path, &mut place, log.plain())?;
+                    log.place = place;
+                    next.map_or(Found::Nothing, Found::Next)
                 }
             })
         })
@@ -220,6 +259,8 @@ struct Following {
     /// `None` once it has.
     container_ended: Option<BoxFuture<'static, ()>>,
     handover: Option<Handover>,
+    /// By the last change.
+    woken: Option<Instant>,
 }
 
 struct Handover {
@@ -242,6 +283,10 @@ impl Following {
             if self.reader.read().await? {
                 continue;
             }
+            if let Some(next) = self.reader.next.pop_front() {
+                self.reader.switch_to(next);
+                continue;
+            }
             if self.reader.end.is_some() || self.at_end().await?.is_break() {
                 self.reader.finish_line();
                 return Ok(self.reader.selection.take());
@@ -258,8 +303,8 @@ impl Following {
                 self.reader.switch_to(handover.to);
                 return AGAIN;
             }
-            handover.is_ready =
-                had_ended || handover.to.file.metadata()?.len() > 0 || handover.since.elapsed() >= HANDOVER;
+            let begun = handover.to.plain().is_none_or(|file| file.metadata().is_ok_and(|m| m.len() > 0));
+            handover.is_ready = had_ended || begun || handover.since.elapsed() >= HANDOVER;
             let is_ready = handover.is_ready;
             self.handover = Some(handover);
             if is_ready {
@@ -297,6 +342,10 @@ impl Following {
             },
             None => changes.wait().await,
         }
+        if let Some(woken) = self.woken {
+            tokio::time::sleep_until(woken + GATHER).await;
+        }
+        self.woken = Some(Instant::now());
         AGAIN
     }
 }
@@ -306,6 +355,32 @@ enum Found {
     More,
     Cut,
     Next(Successor),
+}
+
+/// The log, and before it those of its rotated files that have wanted lines, in their order.
+fn open_all(path: &Path, tail: Option<u64>, since: Option<i64>) -> io::Result<VecDeque<LogFile>> {
+    let mut log = rotation::open(path)?;
+    let mut missing = tail.map(|count| log.keep_last(count)).transpose()?;
+    let mut all = VecDeque::new();
+    if tail.is_some() || since.is_some() {
+        for earlier in rotation::before(path, &log)?.take(MOST_FILES) {
+            let mut earlier = earlier?;
+            if missing == Some(0) || since.is_some_and(|since| earlier.is_before(since)) {
+                break;
+            }
+            missing = match missing {
+                Some(count) => match earlier.keep_last(count) {
+                    // A damaged one tells of itself when it is read.
+                    Err(_) if earlier.plain().is_none() => break,
+                    counted => Some(counted?),
+                },
+                None => None,
+            };
+            all.push_front(earlier);
+        }
+    }
+    all.push_back(log);
+    Ok(all)
 }
 
 /// File systems can stall; their calls have threads of their own.

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::lines::Lines;
+use super::rotation;
 use super::selection::{LogOptions, Selection};
 
 const BLOCK_BYTES: usize = 32 * 1024;
@@ -17,11 +18,11 @@ const MESSAGE_BYTES: usize = 2048;
 /// No more of the file than this is read for it, however long its lines are.
 const MESSAGE_READ_BYTES: u64 = 2 * 1024 * 1024;
 
-/// The offset at which the last `count` lines of the first `size` bytes of `file` begin, read from the end in blocks. A last
-/// line without its newline counts.
-pub(super) fn start_of_last(file: &File, size: u64, count: u64) -> io::Result<u64> {
+/// The offset at which the last `count` lines of the first `size` bytes of `file` begin, read from the end in blocks, and how many
+/// lines there are fewer. A last line without its newline counts.
+pub(super) fn start_of_last(file: &File, size: u64, count: u64) -> io::Result<(u64, u64)> {
     if count == 0 {
-        return Ok(size);
+        return Ok((size, 0));
     }
     let mut block = vec![0; BLOCK_BYTES];
     let mut end = size;
@@ -38,12 +39,14 @@ pub(super) fn start_of_last(file: &File, size: u64, count: u64) -> io::Result<u6
             }
             ends_seen += 1;
             if ends_seen == count {
-                return Ok(after);
+                return Ok((after, 0));
             }
         }
         end = start;
     }
-    Ok(0)
+    // The first line has no end of another before it.
+    let lines = if size > 0 { ends_seen + 1 } else { 0 };
+    Ok((0, count - lines))
 }
 
 /// The end of a log in place of a termination message: of the last 80 lines the last 2048 bytes.
@@ -51,16 +54,18 @@ pub(super) fn start_of_last(file: &File, size: u64, count: u64) -> io::Result<u6
 /// # Errors
 /// The file cannot be read.
 pub fn fallback_message(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
-    let mut offset = start_of_last(&file, size, MESSAGE_LINES)?.max(size.saturating_sub(MESSAGE_READ_BYTES));
+    let mut log = rotation::open(path)?;
+    log.keep_last(MESSAGE_LINES)?;
+    // A compressed one is read from where it is; its size says nothing.
+    let size = if log.plain().is_some() { log.size } else { MESSAGE_READ_BYTES };
+    let mut offset = log.start.max(size.saturating_sub(MESSAGE_READ_BYTES));
     let mut lines = Lines::default();
     let mut selection = Selection::new(&LogOptions::default());
     let mut message = Vec::new();
     let mut block = vec![0; BLOCK_BYTES];
     while offset < size {
         let most = usize::try_from(size - offset).unwrap_or(usize::MAX).min(BLOCK_BYTES);
-        let read = file.read_at(&mut block[..most], offset)?;
+        let read = log.read(&mut block[..most], offset)?;
         if read == 0 {
             break;
         }

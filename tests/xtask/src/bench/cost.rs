@@ -55,6 +55,17 @@ pub(super) fn used(pid: u32) -> Result<Use> {
     Ok(Use(threads))
 }
 
+/// Processor time of process `pid` so far, with that of threads that have ended; in steps of 10 ms.
+pub(super) fn processor(pid: u32) -> Result<Duration> {
+    const TICK: Duration = Duration::from_millis(10);
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    // The name in parentheses may have spaces in it; utime and stime are the twelfth and thirteenth after it.
+    let (_, fields) = text.rsplit_once(')').with_context(|| format!("{path} has no name"))?;
+    let ticks: u32 = fields.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u32>().ok()).sum();
+    Ok(TICK * ticks)
+}
+
 impl Use {
     /// What was used since `earlier`. What a thread used last that has ended meanwhile is lost; it must not be taken off from what the
     /// others used. Those are the pool's, few and idle.

@@ -58,9 +58,68 @@ pub(super) fn is_worth_reading(line: &str) -> bool {
     !is_fine && !is_frame
 }
 
+/// Picks what tests said when they panicked out of all that they said.
+#[derive(Debug, Default)]
+pub(super) struct Panics {
+    said: Vec<String>,
+    /// Lines that the one under way may still have.
+    left: usize,
+}
+
+impl Panics {
+    /// A test says in its first lines what it expected; the rest is what its programs printed.
+    const LINES: usize = 6;
+    const LINE_CHARACTERS: usize = 1000;
+    /// Further ones are in the output above.
+    const MOST: usize = 20;
+
+    /// Takes the next line.
+    pub(super) fn read(&mut self, line: &str) {
+        if line.starts_with("thread '") && line.contains(" panicked at ") {
+            self.left = if self.said.len() < Self::MOST { Self::LINES } else { 0 };
+            if self.left > 0 {
+                self.said.push(String::new());
+            }
+        } else if line.starts_with("note: ") || line.trim().is_empty() {
+            self.left = 0;
+        }
+        if let (1.., Some(said)) = (self.left, self.said.last_mut()) {
+            self.left -= 1;
+            said.extend(line.chars().take(Self::LINE_CHARACTERS));
+            said.push('\n');
+        }
+    }
+
+    /// The first lines of each, in the order in which they came.
+    pub(super) fn said(self) -> Vec<String> {
+        self.said
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tests_said_when_they_panicked_is_picked_out() {
+        let mut panics = Panics::default();
+        for line in [
+            "  containerd                                               0.2 s",
+            "thread 'pods::it_works' (7) panicked at src/lib.rs:1:1:",
+            "assertion `left == right` failed",
+            "  left: 1",
+            " right: 2",
+            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
+            "  stopping apiserver                                       0.0 s",
+            "thread 'other' panicked at src/lib.rs:2:2:",
+            "no",
+        ] {
+            panics.read(line);
+        }
+        let first = "thread 'pods::it_works' (7) panicked at src/lib.rs:1:1:\n\
+                     assertion `left == right` failed\n  left: 1\n right: 2\n";
+        assert_eq!(panics.said(), [first, "thread 'other' panicked at src/lib.rs:2:2:\nno\n"]);
+    }
 
     #[test]
     fn results_are_counted_with_what_was_ignored() {

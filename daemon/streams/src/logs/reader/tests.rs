@@ -223,3 +223,72 @@ async fn a_writer_that_rotates_all_the_time_loses_and_doubles_nothing() {
     }
     assert_eq!(got.len(), LINES as usize);
 }
+
+/// As the rotation does it.
+fn compress(path: &Path) {
+    let text = fs::read(path).expect("read");
+    let file = fs::File::create(format!("{}.gz", path.display())).expect("made");
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    encoder.write_all(&text).expect("written");
+    let file = encoder.finish().expect("finished");
+    file.set_modified(fs::metadata(path).and_then(|m| m.modified()).expect("a time")).expect("set");
+    fs::remove_file(path).expect("removed");
+}
+
+#[tokio::test]
+async fn the_last_lines_are_found_in_rotated_files_too_and_come_in_their_order() {
+    let log = Log::with("");
+    let mut number = 0;
+    for rotation in 1..=4 {
+        for _ in 0..10 {
+            number += 1;
+            log.append(&line(&number.to_string()));
+        }
+        log.rotate(rotation);
+        if rotation < 3 {
+            compress(&log.dir.path().join(format!("0.log.20261123-{rotation:06}")));
+        }
+    }
+    log.append(&(line("41") + &line("42")));
+    let expected = |from: u32| (from..=42).map(|n| format!("{n}\n")).collect::<String>();
+    for (tail, from) in [
+        (1, 42),
+        (2, 41),
+        (3, 40),
+        (12, 31),
+        (13, 30),
+        (22, 21),
+        (25, 18),
+        (32, 11),
+        (35, 8),
+        (42, 1),
+        (1000, 1),
+    ] {
+        let options = LogOptions { tail: Some(tail), ..LogOptions::default() };
+        assert_eq!(log.read(options.clone()).await, expected(from), "{tail}");
+        let followed = log.follow(options).await;
+        followed.ended.send_replace(true);
+        assert_eq!(followed.rest().await, expected(from), "{tail}, followed");
+    }
+    assert_eq!(log.read(LogOptions::default()).await, "41\n42\n", "the current file");
+    // Every line is of 2026-11-23, and every file was written today.
+    let since =
+        |time: &str| LogOptions { since: Some(time.parse().expect("a time")), ..LogOptions::default() };
+    assert_eq!(log.read(since("2026-11-22T00:00:00Z")).await, expected(1));
+    assert_eq!(log.read(since("2026-11-24T00:00:00Z")).await, "");
+    let options = LogOptions { tail: Some(35), limit_bytes: Some(7), ..LogOptions::default() };
+    assert_eq!(log.read(options).await, "8\n9\n10\n");
+}
+
+#[tokio::test]
+async fn a_damaged_compressed_file_costs_what_is_in_it() {
+    let log = Log::with(&line("first"));
+    log.rotate(1);
+    fs::write(log.dir.path().join("0.log.20261123-000001.gz"), "no gzip").expect("written");
+    fs::remove_file(log.dir.path().join("0.log.20261123-000001")).expect("removed");
+    log.append(&line("second"));
+    assert_eq!(log.read(LogOptions { tail: Some(5), ..LogOptions::default() }).await, "second\n");
+    let all =
+        LogOptions { since: Some("2026-11-22T00:00:00Z".parse().expect("a time")), ..LogOptions::default() };
+    assert_eq!(log.read(all).await, "second\n");
+}

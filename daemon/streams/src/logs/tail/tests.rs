@@ -6,7 +6,10 @@ fn last(text: &[u8], count: u64) -> Vec<u8> {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("0.log");
     fs::write(&path, text).expect("written");
-    let start = start_of_last(&File::open(&path).expect("opened"), text.len() as u64, count).expect("read");
+    let file = File::open(&path).expect("opened");
+    let (start, missing) = start_of_last(&file, text.len() as u64, count).expect("read");
+    let lines = text.split_inclusive(|b| *b == b'\n').count() as u64;
+    assert_eq!(missing, count.saturating_sub(lines));
     text[start as usize..].to_vec()
 }
 

@@ -7,7 +7,7 @@ const PERIOD: Duration = Duration::from_secs(5);
 struct Setup {
     pings: mpsc::Receiver<Ping>,
     runtime: watch::Sender<RuntimeState>,
-    verdicts: mpsc::Receiver<Result<(), Ill>>,
+    verdicts: watch::Receiver<Verdict>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -15,11 +15,9 @@ struct Setup {
 fn setup() -> Setup {
     let (ask, pings) = mpsc::channel(1);
     let (runtime, seen) = watch::channel(RuntimeState::default());
-    let (said, verdicts) = mpsc::channel(16);
+    let (said, verdicts) = watch::channel(Ok(()));
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(feed(PERIOD, ask, seen, stopped, move |verdict| {
-        said.try_send(verdict).expect("room for a verdict");
-    }));
+    let task = tokio::spawn(run(PERIOD, ask, seen, said, stopped));
     Setup { pings, runtime, verdicts, stop, task }
 }
 
@@ -29,18 +27,21 @@ impl Setup {
     }
 
     /// The next verdict; whatever is asked of the pods meanwhile is answered where `alive`.
-    async fn next(&mut self, alive: bool) -> Result<(), Ill> {
+    async fn next(&mut self, alive: bool) -> Verdict {
         loop {
             tokio::select! {
                 Some(ping) = self.pings.recv(), if alive => ping.send(()).expect("somebody who waits"),
-                verdict = self.verdicts.recv() => return verdict.expect("a task that runs"),
+                changed = self.verdicts.changed() => {
+                    changed.expect("a task that runs");
+                    return *self.verdicts.borrow_and_update();
+                }
             }
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_fed_while_pods_and_runtime_answer() {
+async fn it_is_well_while_pods_and_runtime_answer() {
     let mut daemon = setup();
     for _ in 0..40 {
         daemon.runtime_answers();
@@ -102,11 +103,4 @@ async fn it_ends_with_the_daemon() {
     stop.send_replace(true);
     task.await.expect("an end in order");
     drop(verdicts);
-}
-
-#[test]
-fn it_is_fed_at_half_of_what_systemd_allows_and_not_at_all_without() {
-    assert!(half(None).is_ok_and(|period| period.is_none()));
-    assert!(half(Some(Duration::from_secs(60))).is_ok_and(|period| period == Some(Duration::from_secs(30))));
-    assert!(half(Some(Duration::from_secs(1))).is_err());
 }
