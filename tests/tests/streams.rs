@@ -390,7 +390,7 @@ async fn runtime_dies(cluster: &Cluster, port: &NodePort) {
 
 /// Sessions of the test below, and how many of them at once.
 const SESSIONS: usize = 1000;
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 
 fn count(pid: u32, what: &str) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count()

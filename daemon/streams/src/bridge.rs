@@ -44,7 +44,9 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long the runtime keeps its connection after the client is gone. Its process sees the end of its input then, and ends by itself:
 /// containerd, when it finds a connection closed, may leave process and input behind (it kills with a context that is cancelled).
-const LINGER: Duration = Duration::from_secs(30);
+const LINGER: Duration = Duration::from_secs(60);
+/// Who still sends that long after the end of its input does not care for that.
+const CARES: Duration = Duration::from_secs(10);
 const CLOSED: &str = "the container runtime has closed the connection";
 /// A normal end.
 const NORMAL: u16 = 1000;
@@ -274,10 +276,11 @@ async fn let_go<R: AsyncRead + AsyncWrite>(
     if ending.is_empty() || writes.is_within {
         return;
     }
-    let mut is_told = false;
+    let mut told_at = None;
     loop {
         // Before that it would be thrown away.
-        if *shared.is_ready.borrow() && !std::mem::replace(&mut is_told, true) {
+        if *shared.is_ready.borrow() && told_at.is_none() {
+            told_at = Some(Instant::now());
             let told = writes.write(&ending).await && writes.flush().await;
             if !told {
                 return;
@@ -287,6 +290,7 @@ async fn let_go<R: AsyncRead + AsyncWrite>(
         while let Ok(Some(item)) = decoder.next(&mut block) {
             match item {
                 Item::Ready => _ = shared.is_ready.send_replace(true),
+                Item::Data { .. } if told_at.is_some_and(|at| at.elapsed() > CARES) => return,
                 Item::Done => return,
                 _ => {}
             }

@@ -259,22 +259,36 @@ async fn pings_of_both_sides_are_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_away_ends_the_input_and_then_the_runtimes_connection() {
-    for ends_by_itself in [true, false] {
+    // A process that ends then, one that says nothing, and one that goes on to talk.
+    for (process, seconds) in [("ends", 0), ("is silent", 60), ("talks", 12)] {
         let begin = Instant::now();
         let mut bench = begun("v5.channel.k8s.io", ALL).await;
         let stdin = bench.runtime.stream("stdin");
         drop(bench.client);
         let end = Got::Data { stream: stdin, bytes: Vec::new(), fin: true };
         assert_eq!(bench.runtime.next().await.unwrap(), Some(end));
-        if ends_by_itself {
-            for kind in ["stdout", "stderr", "error"] {
-                let stream = bench.runtime.stream(kind);
-                bench.runtime.send(stream, b"too late", true).await.unwrap();
+        let stdout = bench.runtime.stream("stdout");
+        match process {
+            "ends" => {
+                for kind in ["stdout", "stderr", "error"] {
+                    let stream = bench.runtime.stream(kind);
+                    bench.runtime.send(stream, b"too late", true).await.unwrap();
+                }
             }
+            "talks" => {
+                while bench.runtime.send(stdout, b"more", false).await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                }
+            }
+            _ => {}
         }
         assert_eq!(bench.session.await.unwrap(), SessionEnd::Client);
-        assert_eq!(bench.runtime.next().await.unwrap(), None);
-        assert_eq!(begin.elapsed().as_secs(), if ends_by_itself { 0 } else { 10 });
+        if process == "talks" {
+            assert!((seconds..=seconds + 4).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+        } else {
+            assert_eq!(bench.runtime.next().await.unwrap(), None);
+            assert_eq!(begin.elapsed().as_secs(), seconds, "a process that {process}");
+        }
     }
 }
 
