@@ -83,7 +83,7 @@ async fn what_was_read_serves_the_next_daemon_while_the_api_server_is_away() {
     until_kept(&file, KEPT).await;
     let (client, mut api) = fake::api();
     let stopping = stop.subscribe();
-    let next = Ips::new(Some(client), "services", ip, file, stopping.clone());
+    let next = Ips::new(Some(client), "services", ip, file.clone(), stopping.clone());
     let reading = next.clone();
     let read = tokio::spawn(async move { reading.read().await });
     api.next().await.fail(503, "away");
