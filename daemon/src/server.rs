@@ -22,6 +22,7 @@
 //! | `route` | requests to answers |
 //! | `container_logs` | which log of which container, and how it is read |
 //! | `node_logs` | the node's own logs |
+//! | `container` | a container that a path names |
 //! | `running_pods`, `checkpoint` | what the runtime is asked for |
 //! | `healthz` | whether the daemon is well, as answers |
 //! | `zpages`, `debug` | what runs here, and how much it logs |
@@ -30,6 +31,7 @@
 
 mod access;
 mod checkpoint;
+mod container;
 mod container_logs;
 mod debug;
 mod endpoint;

@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::Context;
 use super::reply::{self, Reply};
+use super::{Context, container};
 use crate::cause::chain;
 
 /// Below the root directory.
@@ -30,7 +30,7 @@ pub(super) async fn answer(
     let Some(pod) = context.pods.find(namespace, name) else {
         return reply::text(StatusCode::NOT_FOUND, "pod does not exist");
     };
-    if !super::container_logs::has_container(&pod, container) {
+    if !container::exists(&pod, container) {
         return reply::text(StatusCode::NOT_FOUND, format!("container {container} does not exist"));
     }
     let limit = match limit(query) {
@@ -63,7 +63,7 @@ async fn write(context: &Context, pod: &Pod, container: &str, limit: Option<i64>
         Some(Ok(seconds)) => Some(Duration::from_secs(seconds).min(LONGEST)),
         Some(Err(_)) => return Err("CheckpointContainer requires the timeout value to be > 0".to_owned()),
     };
-    let id = running(pod, container).ok_or_else(|| format!("container {container} not found"))?;
+    let id = container::running(pod, container).ok_or_else(|| format!("container {container} not found"))?;
     let directory = context.about.root_dir.join(DIRECTORY);
     DirBuilder::new()
         .recursive(true)
@@ -85,17 +85,6 @@ fn file(directory: &Path, pod: &Pod, container: &str, now: Timestamp) -> String 
         namespace.unwrap_or_default()
     );
     directory.join(name).display().to_string()
-}
-
-/// The id of a container that runs.
-fn running(pod: &Pod, container: &str) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let lists =
-        [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
-    let found = lists.into_iter().flatten().flatten().find(|status| status.name == container)?;
-    found.state.as_ref()?.running.as_ref()?;
-    let id = found.container_id.as_deref()?;
-    Some(id.split_once("://").map_or(id, |(_, id)| id).to_owned())
 }
 
 #[cfg(test)]

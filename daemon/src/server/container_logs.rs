@@ -41,7 +41,7 @@ pub(super) async fn answer(
     let Some(pod) = context.pods.find(namespace, name) else {
         return reply::text(StatusCode::NOT_FOUND, format!("pod {name:?} does not exist"));
     };
-    if !has_container(&pod, container) {
+    if !super::container::exists(&pod, container) {
         let why = format!("container {container:?} not found in pod {name:?}");
         return reply::text(StatusCode::NOT_FOUND, why);
     }
@@ -103,15 +103,6 @@ fn left(pod_logs: &str, pod: &Pod, container: &str, run: &Run) -> Vec<PathBuf> {
     let linked = std::fs::read_link(link).ok();
     let dir = Path::new(pod_logs).join(podspec::log_dir_name(pod)).join(container);
     linked.into_iter().chain(run.restart_count.map(|count| dir.join(format!("{count}.log")))).collect()
-}
-
-/// Of any kind.
-pub(super) fn has_container(pod: &Pod, name: &str) -> bool {
-    pod.spec.as_ref().is_some_and(|spec| {
-        let init = spec.init_containers.iter().flatten().map(|c| &c.name);
-        let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| &c.name);
-        spec.containers.iter().map(|c| &c.name).chain(init).chain(ephemeral).any(|n| n == name)
-    })
 }
 
 /// Resolves when the container runs no more, or its pod is gone.

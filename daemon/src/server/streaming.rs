@@ -31,7 +31,7 @@ use self::client::{Client, Spoken};
 use super::endpoint::Found;
 use super::ongoing::Ongoing;
 use super::reply::{self, Reply};
-use super::{Asked, Context};
+use super::{Asked, Context, container};
 use crate::cause::chain;
 use crate::stop::stopped;
 
@@ -140,7 +140,7 @@ pub(super) async fn exec(context: &Context, found: &Found, asked: Asked) -> Repl
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
-    let Some(id) = target::running(&pod, name) else {
+    let Some(id) = container::running(&pod, name) else {
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, target::not_found(name));
     };
     let request = v1::ExecRequest {
@@ -164,7 +164,7 @@ pub(super) async fn attach(context: &Context, found: &Found, asked: Asked) -> Re
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
-    let (Some(id), Some(has_tty)) = (target::running(&pod, name), target::has_tty(&pod, name)) else {
+    let (Some(id), Some(has_tty)) = (container::running(&pod, name), container::has_tty(&pod, name)) else {
         let why = format!("container {name} not found in pod {}", target::full_name(&pod));
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, why);
     };
@@ -295,7 +295,7 @@ pub(super) async fn run(context: &Context, found: &Found, uri: &Uri) -> Reply {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
-    let Some(id) = target::running(&pod, name) else {
+    let Some(id) = container::running(&pod, name) else {
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, target::not_found(name));
     };
     match context.cri.exec_sync(&id, command.clone(), None).await {

@@ -22,10 +22,10 @@ fn pod() -> Pod {
 
 #[test]
 fn only_what_runs_can_be_written_down() {
-    assert_eq!(running(&pod(), "c").as_deref(), Some("abc"));
-    assert_eq!(running(&pod(), "over"), None);
-    assert_eq!(running(&pod(), "none"), None);
-    assert_eq!(running(&Pod::default(), "c"), None);
+    assert_eq!(container::running(&pod(), "c").as_deref(), Some("abc"));
+    assert_eq!(container::running(&pod(), "over"), None);
+    assert_eq!(container::running(&pod(), "none"), None);
+    assert_eq!(container::running(&Pod::default(), "c"), None);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
+use crate::server::container::bare_id;
+
 /// One run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Run {
@@ -14,7 +16,7 @@ pub(super) struct Run {
 impl Run {
     /// The id without the runtime's name.
     pub(super) fn id(&self) -> &str {
-        bare(&self.full_id)
+        bare_id(&self.full_id)
     }
 }
 
@@ -33,7 +35,7 @@ pub(super) fn run(pod: &str, status: &PodStatus, container: &str, previous: bool
     };
     let newest = found.container_id.clone();
     let run = |id: Option<String>| {
-        let full_id = id.filter(|id| !bare(id).is_empty())?;
+        let full_id = id.filter(|id| !bare_id(id).is_empty())?;
         // Any run but the newest that the status has is the one before.
         let is_newest = newest.as_ref().is_none_or(|newest| *newest == full_id);
         let count = if is_newest { Some(found.restart_count) } else { found.restart_count.checked_sub(1) };
@@ -66,9 +68,4 @@ pub(super) fn run(pod: &str, status: &PodStatus, container: &str, previous: bool
         Some(reason) => waiting(reason),
         None => format!("container {container:?} in pod {pod:?} is waiting to start - no logs yet"),
     })
-}
-
-/// `containerd://ID` to `ID`.
-fn bare(id: &str) -> &str {
-    id.split_once("://").map_or(id, |(_, bare)| bare)
 }

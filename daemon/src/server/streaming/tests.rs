@@ -6,6 +6,7 @@ use serde_json::json;
 use streams::remote_command::Options;
 
 use super::{query, target};
+use crate::server::container;
 
 #[test]
 fn streams_and_command_are_read_as_a_kubelet_reads_them() {
@@ -72,9 +73,9 @@ fn only_a_container_that_runs_has_an_id_and_each_kind_has_its_terminal() {
         },
     }))
     .unwrap();
-    let ids = ["a", "b", "i", "e", "x"].map(|name| target::running(&pod, name));
+    let ids = ["a", "b", "i", "e", "x"].map(|name| container::running(&pod, name));
     assert_eq!(ids, [Some("1".to_owned()), None, None, Some("3".to_owned()), None]);
-    let ttys = ["a", "b", "i", "e", "x"].map(|name| target::has_tty(&pod, name));
+    let ttys = ["a", "b", "i", "e", "x"].map(|name| container::has_tty(&pod, name));
     assert_eq!(ttys, [Some(true), Some(false), Some(false), Some(true), None]);
     assert_eq!(target::full_name(&pod), "p_ns");
     assert_eq!(target::not_found("c"), "container not found (\"c\")");
