@@ -352,7 +352,8 @@ async fn manifests_from_the_wild_do_what_they_say() {
             if let Some(last) = ends {
                 let over = |p: &Pod| matches!(phase(p), "Succeeded" | "Failed");
                 let ended = cluster.wait_for_pod(name, "over", LIMIT, over).await.unwrap();
-                assert_eq!(phase(&ended), last, "{name}: {:?}", ended.status);
+                let log = cluster.kubectl_ok(&["logs", name, "-c", container]).await;
+                assert_eq!(phase(&ended), last, "{name} said {log:?}: {:?}", ended.status);
             }
             let look = || async {
                 // A container that has not begun has no log to read.
