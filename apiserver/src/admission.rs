@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::authenticate::User;
-use crate::authorize::MASTERS;
-use crate::kinds::Kind;
+use crate::authorize::{Attributes, MASTERS, On};
+use crate::kinds::{Kind, text};
 use crate::status::ApiError;
 
 mod nodes;
@@ -45,7 +45,14 @@ pub(crate) fn admit(api: &Api, write: &Write<'_>) -> Result<(), ApiError> {
     if write.user.in_group(MASTERS) {
         return Ok(());
     }
-    nodes::restrict(write, api)?;
+    let may_ask = |audience: &str| {
+        let Operation::Create(request) = write.operation else { return false };
+        let (namespace, name) = (text(request, "/metadata/namespace"), write.name);
+        let on = On::Resource { group: "", resource: audience, subresource: None, namespace, name };
+        let verb = "request-serviceaccounts-token-audience";
+        api.authorizer.allows(write.user, &Attributes { verb, on, fields: None })
+    };
+    nodes::restrict(write, api, &may_ask)?;
     roles::confirm(write, &api.authorizer)?;
     signers::confirm(write, &api.authorizer)
 }

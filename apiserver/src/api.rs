@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 
-use crate::authenticate::{Tokens, User};
+use crate::authenticate::{AUTHENTICATE_FAILED, Tokens, User};
 use crate::authorize::Authorizer;
 use crate::backend::Backends;
 use crate::bootstrap_tokens;
@@ -21,12 +21,17 @@ use crate::request::media::Accepted;
 use crate::request::{Query, ResourcePath};
 use crate::schema::Syntax;
 use crate::status::ApiError;
+use crate::tokens::{self, Accepted as AcceptedToken, Issuer};
 
 /// The server's state.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) cache: Arc<Cache>,
     pub(crate) tokens: Tokens,
+    /// Makes and accepts tokens of service accounts.
+    pub(crate) issuer: Issuer,
+    /// Admission plugins that are switched off, by upstream's names.
+    pub(crate) disabled_plugins: Vec<String>,
     pub(crate) authorizer: Authorizer,
     pub(crate) pki: Pki,
     /// How requests for certificates are dealt with.
@@ -107,9 +112,20 @@ pub(crate) fn timestamp(at: Timestamp) -> String {
 }
 
 impl Api {
-    /// Whose token it is, if anybody's.
-    pub(crate) fn user_of_token(&self, token: &str) -> Option<User> {
-        self.tokens.user(token).cloned().or_else(|| bootstrap_tokens::authenticate(self, token))
+    /// Whose token it is, and for which of the audiences; the error says why it is nobody's. Tokens of the file and bootstrap tokens are
+    /// for the audiences of this server.
+    pub(crate) fn user_of_token(&self, token: &str, audiences: &[String]) -> Result<AcceptedToken, String> {
+        let user = self.tokens.user(token).cloned().or_else(|| bootstrap_tokens::authenticate(self, token));
+        if let Some(user) = user {
+            let own = self.issuer.settings.audiences.iter();
+            let found: Vec<String> = own.filter(|own| audiences.contains(own)).cloned().collect();
+            return if found.is_empty() { Err(AUTHENTICATE_FAILED.to_owned()) } else { Ok((user, found)) };
+        }
+        match tokens::authenticate(self, token, audiences) {
+            Some(Ok(accepted)) => Ok(accepted),
+            Some(Err(why)) => Err(format!("[{AUTHENTICATE_FAILED}, {why}]")),
+            None => Err(AUTHENTICATE_FAILED.to_owned()),
+        }
     }
 
     /// What must be held from admission until the object is stored.
@@ -141,5 +157,9 @@ impl kinds::Cluster for Api {
 
     fn service_range(&self) -> (Ipv4Addr, u8) {
         self.service_range
+    }
+
+    fn admits(&self, plugin: &str) -> bool {
+        !self.disabled_plugins.iter().any(|disabled| disabled == plugin)
     }
 }

@@ -1,4 +1,5 @@
-//! Who is calling: a client certificate of the cluster's authority, or a token (of the token file, or a bootstrap token).
+//! Who is calling: a client certificate of the cluster's authority, or a token (of the token file, a bootstrap token, or a service
+//! account's).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// What `extra` calls the credential.
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
+/// What is said of a token that nobody knows.
+pub(crate) const AUTHENTICATE_FAILED: &str = "invalid bearer token";
 
 pub(crate) const ANONYMOUS: &str = "system:anonymous";
 /// How the protocol of a WebSocket begins that is a token, in URL-safe base64.

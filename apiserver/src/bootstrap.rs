@@ -1,15 +1,18 @@
 //! The objects that every cluster has from its first start.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use futures::{TryStreamExt as _, stream};
 use serde_json::{Value, json};
 
+use crate::accounts;
 use crate::aggregation;
 use crate::api::{Api, in_form_of, key};
 use crate::authorize::rules::Rule;
 use crate::cache::Object;
 use crate::kinds::configmaps::CONFIGMAPS;
+use crate::kinds::endpoints::ENDPOINTS;
+use crate::kinds::endpointslices::ENDPOINTSLICES;
 use crate::kinds::values::{as_object, items};
 use crate::kinds::{Kind, namespaces::NAMESPACES, priorityclasses, services::SERVICES, text};
 use crate::service::VERSION;
@@ -23,8 +26,9 @@ mod roles;
 const FIRST_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// Creates what is missing. What exists stays as it is.
-pub(crate) async fn bootstrap(api: &Api, port: u16) -> Result<(), ApiError> {
+pub(crate) async fn bootstrap(api: &Api, address: SocketAddr) -> Result<(), ApiError> {
     first_namespaces(api).await?;
+    accounts::pass(api).await?;
     // Side by side, so that they share commits.
     stream::iter(roles::all().into_iter().map(Ok))
         .try_for_each_concurrent(None, |(kind, object)| ensure_rights(api, kind, object))
@@ -47,10 +51,48 @@ pub(crate) async fn bootstrap(api: &Api, port: u16) -> Result<(), ApiError> {
         },
         "spec": {
             "clusterIP": first_address(api.service_range).to_string(),
-            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": port }],
+            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": address.port() }],
         },
     });
-    ensure(api, &SERVICES, service).await
+    ensure(api, &SERVICES, service).await?;
+    own_address(api, address).await
+}
+
+/// The endpoints of the service `kubernetes`: this server. What stands there from an earlier start is replaced.
+async fn own_address(api: &Api, address: SocketAddr) -> Result<(), ApiError> {
+    let metadata = |labels: Value| json!({ "name": "kubernetes", "namespace": "default", "labels": labels });
+    let port = json!({ "name": "https", "port": address.port(), "protocol": "TCP" });
+    let ip = address.ip().to_string();
+    let endpoints = json!({
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": metadata(json!({ "endpointslice.kubernetes.io/skip-mirror": "true" })),
+        "subsets": [{ "addresses": [{ "ip": ip }], "ports": [port] }],
+    });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": metadata(json!({ "kubernetes.io/service-name": "kubernetes" })),
+        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{ "addresses": [ip], "conditions": { "ready": true } }],
+        "ports": [port],
+    });
+    for (kind, wanted, fields) in [
+        (&ENDPOINTS, endpoints, &["subsets"][..]),
+        (&ENDPOINTSLICES, slice, &["addressType", "endpoints", "ports"]),
+    ] {
+        let Some(current) = api.cache.get(&key(kind, "default", "kubernetes")).await? else {
+            ensure(api, kind, wanted).await?;
+            continue;
+        };
+        let mut found = in_form_of(kind, &current);
+        for field in fields {
+            found[*field] = wanted[*field].clone();
+        }
+        let stored = store(api, kind, &current, found).await;
+        stored.map_err(|e| ApiError::of_write(e, kind, "kubernetes"))?;
+    }
+    Ok(())
 }
 
 /// Creates those of the first namespaces that are missing: nodes would lose their leases with `kube-node-lease`.

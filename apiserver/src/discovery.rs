@@ -11,6 +11,7 @@ use crate::request::Query;
 use crate::request::media::{Accepted, wants_aggregated_discovery, wants_open_api_protobuf};
 use crate::service::document;
 use crate::status::ApiError;
+use crate::tokens::discovery::{CONFIGURATION, KEYS};
 
 /// How version 2 is named in protobuf; older clients write the dot as `@`.
 const OPEN_API_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -80,7 +81,8 @@ fn paths() -> Value {
         paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
     }
     paths.extend(
-        ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+        [CONFIGURATION, "/healthz", "/livez", "/openapi/v2", "/openapi/v3", KEYS, "/readyz", "/version"]
+            .map(str::to_owned),
     );
     json!({ "paths": paths })
 }

@@ -214,7 +214,7 @@ async fn carry_out(api: &Api, call: &Call, mut delete: DeleteOptions) -> Result<
         if standing(&pod) == Standing::Over {
             break;
         }
-        mark(&mut pod);
+        mark(&mut pod, "EvictionByEvictionAPI", "Eviction API: evicting");
         match store(api, call.kind, &current, pod).await {
             Ok(Content::Stored(marked)) => {
                 // The version that was asked for was there: from now on the marked one is meant.
@@ -230,13 +230,13 @@ async fn carry_out(api: &Api, call: &Call, mut delete: DeleteOptions) -> Result<
 }
 
 /// Says in the pod's status why it ends.
-fn mark(pod: &mut Value) {
+pub(crate) fn mark(pod: &mut Value, reason: &str, message: &str) {
     const KIND: &str = "DisruptionTarget";
     let condition = json!({
         "type": KIND,
         "status": "True",
-        "reason": "EvictionByEvictionAPI",
-        "message": "Eviction API: evicting",
+        "reason": reason,
+        "message": message,
         "lastProbeTime": null,
         "lastTransitionTime": timestamp(Timestamp::now()),
         "observedGeneration": pod.pointer("/metadata/generation"),

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+mod controllers;
+
+pub use controllers::{Accounts, Nodes};
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -33,6 +37,14 @@ pub struct Options {
     pub cluster_signing_duration: Duration,
     /// Whether serving certificates of nodes are approved without a person, if their names are the node's addresses.
     pub approve_kubelet_serving: bool,
+    /// Where pods reach this server, for the endpoints of the service `kubernetes`.
+    pub advertise_address: Option<IpAddr>,
+    /// Admission plugins that are off, by upstream's names.
+    pub disable_admission_plugins: Vec<String>,
+    /// Tokens of service accounts.
+    pub accounts: Accounts,
+    /// What becomes of nodes that fall silent, and of their pods.
+    pub nodes: Nodes,
     /// 0 for normal, more for more.
     pub verbosity: u8,
 }
@@ -60,6 +72,10 @@ impl Options {
             control_plane_endpoint: None,
             cluster_signing_duration: Duration::from_secs(365 * 24 * 60 * 60),
             approve_kubelet_serving: true,
+            advertise_address: None,
+            disable_admission_plugins: Vec::new(),
+            accounts: Accounts::default(),
+            nodes: Nodes::default(),
             verbosity: 0,
         }
     }
@@ -83,12 +99,16 @@ impl Action {
             data_dir: one(&matches, "data-dir"),
             bind_address: one(&matches, "bind-address"),
             secure_port: one(&matches, "secure-port"),
-            tls_sans: matches.get_many("tls-san").into_iter().flatten().cloned().collect(),
+            tls_sans: all(&matches, "tls-san"),
             token_auth_file: matches.get_one("token-auth-file").cloned(),
             service_cluster_ip_range: one(&matches, "service-cluster-ip-range"),
             control_plane_endpoint: matches.get_one("control-plane-endpoint").cloned(),
             cluster_signing_duration: one(&matches, "cluster-signing-duration"),
             approve_kubelet_serving: one(&matches, "approve-kubelet-serving"),
+            advertise_address: matches.get_one("advertise-address").copied(),
+            disable_admission_plugins: all(&matches, "disable-admission-plugins"),
+            accounts: Accounts::of(&matches),
+            nodes: Nodes::of(&matches),
             verbosity: matches.get_one("v").copied().unwrap_or(0),
         }))
     }
@@ -97,6 +117,11 @@ impl Action {
 /// An argument that is required or has a default.
 fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
     matches.get_one::<T>(name).cloned().expect("clap has refused a command line without it")
+}
+
+/// All values of an argument that may be repeated.
+fn all(matches: &ArgMatches, name: &str) -> Vec<String> {
+    matches.get_many(name).into_iter().flatten().cloned().collect()
 }
 
 fn command() -> Command {
@@ -166,6 +191,25 @@ fn command() -> Command {
             .default_value("true"),
         )
         .arg(
+            text(
+                "advertise-address",
+                "IP",
+                "Where pods reach this server; what it listens on if not given, or the address of --control-plane-endpoint",
+            )
+            .value_parser(clap::value_parser!(IpAddr)),
+        )
+        .arg(
+            text(
+                "disable-admission-plugins",
+                "NAMES",
+                "Admission plugins that are off, with commas between them; ServiceAccount can be",
+            )
+            .action(ArgAction::Append)
+            .value_delimiter(',')
+            .value_parser([crate::kinds::pods::ACCOUNTS_PLUGIN]),
+        )
+        .args(controllers::arguments())
+        .arg(
             Arg::new("v")
                 .short('v')
                 .value_name("LEVEL")
@@ -204,9 +248,15 @@ fn endpoint(text: &str) -> Result<String, String> {
     if good && port.parse::<u16>().is_ok_and(|p| p > 0) { Ok(text.to_owned()) } else { Err(wrong()) }
 }
 
-/// A duration in hours, minutes and seconds, as Go writes it.
+/// The lifetime of certificates.
 fn lifetime(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a duration of a minute to 100 years, as 8760h, 3m or 1h30m".to_owned();
+    let minute_to_century = 60..=100 * 365 * 24 * 3600;
+    duration(text).filter(|d| minute_to_century.contains(&d.as_secs())).ok_or_else(wrong)
+}
+
+/// A duration in hours, minutes and whole seconds, as Go writes it.
+fn duration(text: &str) -> Option<Duration> {
     let mut seconds = 0_u64;
     let mut number = String::new();
     for c in text.chars() {
@@ -218,18 +268,13 @@ fn lifetime(text: &str) -> Result<Duration, String> {
             'h' => 3600,
             'm' => 60,
             's' => 1,
-            _ => return Err(wrong()),
+            _ => return None,
         };
-        let amount: u64 = number.parse().map_err(|_| wrong())?;
-        seconds = amount.checked_mul(unit).and_then(|s| s.checked_add(seconds)).ok_or_else(wrong)?;
+        let amount: u64 = number.parse().ok()?;
+        seconds = amount.checked_mul(unit)?.checked_add(seconds)?;
         number.clear();
     }
-    let hundred_years = 100 * 365 * 24 * 3600;
-    if number.is_empty() && (60..=hundred_years).contains(&seconds) {
-        Ok(Duration::from_secs(seconds))
-    } else {
-        Err(wrong())
-    }
+    number.is_empty().then_some(Duration::from_secs(seconds))
 }
 
 /// Between 16 addresses and 2^20 of them (as upstream allows at most).

@@ -33,6 +33,7 @@ pub(crate) mod bindings;
 pub(crate) mod certificatesigningrequests;
 pub(crate) mod configmaps;
 pub(crate) mod endpoints;
+pub(crate) mod endpointslices;
 pub(crate) mod events;
 pub(crate) mod field;
 pub(crate) mod label_selector;
@@ -41,6 +42,8 @@ pub(crate) mod metadata;
 pub(crate) mod names;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
+pub(crate) mod persistentvolumeclaims;
+pub(crate) mod persistentvolumes;
 pub(crate) mod poddisruptionbudgets;
 pub(crate) mod pods;
 pub(crate) mod priorityclasses;
@@ -50,6 +53,7 @@ pub(crate) mod runtimeclasses;
 pub(crate) mod secrets;
 pub(crate) mod serviceaccounts;
 pub(crate) mod services;
+pub(crate) mod storageclasses;
 pub(crate) mod values;
 
 pub(crate) use field::{FieldError, causes, invalid_message};
@@ -201,6 +205,10 @@ pub(crate) trait Cluster {
     fn list(&self, kind: &Kind) -> Vec<Arc<Value>>;
     /// The range that service addresses come from: first address and prefix length.
     fn service_range(&self) -> (std::net::Ipv4Addr, u8);
+    /// Whether an admission plugin of upstream's that can be switched off is on.
+    fn admits(&self, _plugin: &str) -> bool {
+        true
+    }
 }
 
 /// Why admission refuses an object.
@@ -483,6 +491,8 @@ static ALL: &[&Kind] = &[
     &events::EVENTS,
     &namespaces::NAMESPACES,
     &nodes::NODES,
+    &persistentvolumeclaims::PERSISTENTVOLUMECLAIMS,
+    &persistentvolumes::PERSISTENTVOLUMES,
     &pods::PODS,
     &secrets::SECRETS,
     &serviceaccounts::SERVICEACCOUNTS,
@@ -495,6 +505,7 @@ static ALL: &[&Kind] = &[
     &reviews::SUBJECTACCESSREVIEWS,
     &certificatesigningrequests::CERTIFICATESIGNINGREQUESTS,
     &leases::LEASES,
+    &endpointslices::ENDPOINTSLICES,
     &events::EVENTS_V1,
     &runtimeclasses::RUNTIMECLASSES,
     &poddisruptionbudgets::PODDISRUPTIONBUDGETS,
@@ -503,6 +514,7 @@ static ALL: &[&Kind] = &[
     &rbac::ROLEBINDINGS,
     &rbac::ROLES,
     &priorityclasses::PRIORITYCLASSES,
+    &storageclasses::STORAGECLASSES,
 ];
 
 /// All kinds, in the order in which discovery lists them: core first, a group's kinds together.

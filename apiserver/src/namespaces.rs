@@ -1,8 +1,10 @@
-//! How namespaces end: their contents are deleted, then the finalizer `kubernetes` goes, then they do.
+//! How namespaces end: their pods are deleted, then everything else in them, then the finalizer `kubernetes` goes, then they do. Until then
+//! [`conditions`] say what they wait for.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -12,12 +14,19 @@ use crate::authenticate::User;
 use crate::bootstrap::first_namespaces;
 use crate::cache::{Freshness, Object, WatchQuery, WatchStart};
 use crate::kinds::namespaces::NAMESPACES;
+use crate::kinds::pods::PODS;
 use crate::kinds::{Kind, Storage, text};
 use crate::request::options::{DeleteOptions, WriteOptions};
 use crate::status::ApiError;
 use crate::store::WriteError;
 use crate::verbs::{delete::delete_one, read_body, update::store};
 
+mod conditions;
+
+use conditions::Remaining;
+
+/// How many refusals a namespace tells of.
+const FAILURES_LIMIT: usize = 10;
 /// How often a namespace that waits for its contents is looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// The finalizer that this server takes off.
@@ -96,30 +105,45 @@ pub(crate) async fn run(api: Arc<Api>) {
     }
 }
 
-/// Deletes what is in a namespace, and lets it go when nothing is.
+/// Deletes what is in a namespace, and lets it go when nothing is. Pods go first (as upstream): what they use stays until they are gone.
 async fn sweep(api: &Api, namespace: &Object, value: &Value) -> Result<(), ApiError> {
     let finalizers = value.pointer("/spec/finalizers").and_then(Value::as_array);
     if !finalizers.is_some_and(|f| f.iter().any(|f| f == FINALIZER)) {
         return Ok(());
     }
     let name = text(value, "/metadata/name");
-    let everything = contents(api, name);
-    for (kind, object) in &everything {
-        let object = object.value();
-        if text(&object, "/metadata/deletionTimestamp").is_empty() {
-            delete_content(api, kind, name, text(&object, "/metadata/name")).await?;
+    let mut failures = Vec::new();
+    for pods in [true, false] {
+        for (kind, object) in
+            contents(api, name).into_iter().filter(|(kind, _)| (kind.plural == "pods") == pods)
+        {
+            let object = object.value();
+            if text(&object, "/metadata/deletionTimestamp").is_empty()
+                && let Err(refusal) = delete_content(api, kind, name, text(&object, "/metadata/name")).await
+            {
+                failures.push(format!("{}: {refusal}", kind.qualified_resource()));
+            }
+        }
+        if pods && !api.cache.list_cached(&prefix(&PODS, name)).is_empty() {
+            break;
         }
     }
+    failures.truncate(FAILURES_LIMIT);
     // While this is held nobody creates anything: what is empty now stays so.
     let _gate = api.namespace_gate.write().await;
-    if !contents(api, name).is_empty() {
-        return Ok(());
+    let left: Vec<(&Kind, Arc<Value>)> =
+        contents(api, name).into_iter().map(|(kind, object)| (kind, object.value())).collect();
+    let mut changed = in_form_of(&NAMESPACES, namespace);
+    if left.is_empty() {
+        if let Some(finalizers) = changed.pointer_mut("/spec/finalizers").and_then(Value::as_array_mut) {
+            finalizers.retain(|f| f != FINALIZER);
+        }
+    } else {
+        let mut remaining = Remaining::of(left.iter().map(|(kind, object)| (*kind, object.as_ref())));
+        remaining.failures = failures;
+        conditions::set(&mut changed, &remaining, Timestamp::now());
     }
-    let mut released = in_form_of(&NAMESPACES, namespace);
-    if let Some(finalizers) = released.pointer_mut("/spec/finalizers").and_then(Value::as_array_mut) {
-        finalizers.retain(|f| f != FINALIZER);
-    }
-    match store(api, &NAMESPACES, namespace, released).await {
+    match store(api, &NAMESPACES, namespace, changed).await {
         // Somebody wrote it: the next sweep sees the new version.
         Ok(_) | Err(WriteError::Conflict { .. } | WriteError::NotFound { .. }) => Ok(()),
         Err(error) => Err(ApiError::of_write(error, &NAMESPACES, name)),

@@ -5,6 +5,7 @@
 //! DIR/pki/apiserver.{crt,key}        serving certificate; issued again when its names change
 //! DIR/pki/kubelet-client.{crt,key}   how this server introduces itself to nodes
 //! DIR/pki/{admin,scheduler}.{crt,key}
+//! DIR/pki/sa.key                     signs tokens of service accounts
 //! DIR/{admin,scheduler}.kubeconfig   the same two with everything embedded
 //! ```
 //!
@@ -27,6 +28,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+
+use crate::tokens::key::{KeyError, SigningKey};
 
 mod files;
 mod kubeconfig;
@@ -56,6 +59,8 @@ pub(crate) enum PkiError {
     Issue { subject: String, source: rcgen::Error },
     #[error("the name {name:?} cannot be put into a certificate: {reason}")]
     Name { name: String, reason: String },
+    #[error("{path}: not usable for signing tokens")]
+    TokenKey { path: PathBuf, source: KeyError },
 }
 
 /// A certificate with its key, both PEM.
@@ -178,6 +183,22 @@ impl Pki {
     /// A client certificate that is kept nowhere here.
     pub(crate) fn issue_client(&self, subject: &Subject) -> Result<Credential, PkiError> {
         self.issue(&Purpose::Client(subject))
+    }
+
+    /// The key that signs tokens of service accounts, made if there is none. As long as it is there, tokens are good that it has signed.
+    pub(crate) fn token_key(&self) -> Result<SigningKey, PkiError> {
+        let path = self.directory.join("sa.key");
+        let pem = match files::read(&path)? {
+            Some(pem) => pem,
+            None => {
+                let made = KeyPair::generate();
+                let subject = "tokens of service accounts".to_owned();
+                let pem = made.map_err(|source| PkiError::Issue { subject, source })?.serialize_pem();
+                files::write(&path, pem.as_bytes())?;
+                pem
+            }
+        };
+        SigningKey::from_pem(&pem).map_err(|source| PkiError::TokenKey { path, source })
     }
 
     fn kept(&self, file: &str, purpose: &Purpose<'_>) -> Result<Credential, PkiError> {

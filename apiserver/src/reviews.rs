@@ -23,7 +23,7 @@ pub(crate) fn review(api: &Api, call: &Call, body: &Received) -> Result<Answer, 
     let mut review = checked.value;
     let status = match call.kind.plural {
         "selfsubjectreviews" => json!({ "userInfo": call.user.to_object() }),
-        "tokenreviews" => token(api, &review),
+        "tokenreviews" => token(api, &review)?,
         "selfsubjectrulesreviews" => rules(api, call, &review)?,
         "selfsubjectaccessreviews" => access(api, call, &call.user, &review)?,
         "localsubjectaccessreviews" => {
@@ -91,11 +91,20 @@ fn access(api: &Api, call: &Call, user: &User, review: &Value) -> Result<Value, 
     Ok(status)
 }
 
-fn token(api: &Api, review: &Value) -> Value {
-    match api.user_of_token(text(review, "/spec/token")) {
-        Some(user) => json!({ "authenticated": true, "user": user.to_object() }),
-        None => json!({ "user": {}, "error": "invalid bearer token" }),
+fn token(api: &Api, review: &Value) -> Result<Value, ApiError> {
+    let token = text(review, "/spec/token");
+    if token.is_empty() {
+        return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
     }
+    let asked = items(review.get("spec").unwrap_or(&Value::Null), "audiences");
+    let asked: Vec<String> = asked.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let wanted = if asked.is_empty() { &api.issuer.settings.audiences } else { &asked };
+    Ok(match api.user_of_token(token, wanted) {
+        Ok((user, audiences)) => {
+            json!({ "authenticated": true, "user": user.to_object(), "audiences": audiences })
+        }
+        Err(why) => json!({ "user": {}, "error": why }),
+    })
 }
 
 fn rules(api: &Api, call: &Call, review: &Value) -> Result<Value, ApiError> {

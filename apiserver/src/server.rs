@@ -17,12 +17,16 @@ use crate::bootstrap::{bootstrap, first_address};
 use crate::cache::{Cache, Limits};
 use crate::certificates::Settings;
 use crate::connect::Streams;
-use crate::flags::{Credentials, Options};
+use crate::flags::{Accounts, Credentials, Options};
 use crate::listener::{ListenError, Listener};
 use crate::pki::{FileError, KUBELET_CLIENT, Kubeconfig, Pki, PkiError, Subject};
 use crate::status::ApiError;
 use crate::store::{Embedded, OpenError, ReadError};
-use crate::{aggregation, bootstrap_tokens, budgets, certificates, cluster_info, expiry, namespaces};
+use crate::tokens::{self, Issuer};
+use crate::{
+    accounts, aggregation, bootstrap_tokens, budgets, certificates, claims, cluster_info, expiry, garbage,
+    namespaces, node_lifecycle, pod_garbage, taint_evictions,
+};
 
 const STORE_FILE: &str = "store.redb";
 const ADMIN: &str = "kubernetes-admin";
@@ -95,6 +99,7 @@ impl Server {
         };
         let server = pki.server(&server_names(options))?;
         let kubelet_client = pki.client("kubelet-client", &Subject::new(KUBELET_CLIENT, &[]))?;
+        let issuer = Issuer { key: pki.token_key()?, settings: token_settings(&options.accounts) };
         let address = SocketAddr::new(options.bind_address, options.secure_port);
         let listener = Listener::bind(address, &server, pki.ca_pem()).await?;
         let address = listener.address();
@@ -109,6 +114,8 @@ impl Server {
             authorizer: Authorizer::new(cache.clone()),
             cache,
             tokens,
+            issuer,
+            disabled_plugins: options.disable_admission_plugins.clone(),
             pki,
             certificates: Settings {
                 duration: options.cluster_signing_duration,
@@ -125,15 +132,22 @@ impl Server {
             allocation: Mutex::default(),
             stop: stop.clone(),
         });
-        bootstrap(&api, address.port()).await?;
+        bootstrap(&api, SocketAddr::new(advertised(options, address.ip()), address.port())).await?;
         let mut tasks = JoinSet::new();
+        tasks.spawn(accounts::run(api.clone()));
         tasks.spawn(namespaces::run(api.clone()));
         tasks.spawn(expiry::run(api.clone()));
+        tasks.spawn(garbage::run(api.clone()));
         tasks.spawn(aggregation::run(api.clone()));
         tasks.spawn(bootstrap_tokens::run(api.clone()));
         tasks.spawn(budgets::run(api.clone()));
         tasks.spawn(certificates::run(api.clone()));
         tasks.spawn(cluster_info::run(api.clone()));
+        tasks.spawn(claims::run(api.clone()));
+        tasks.spawn(claims::protection::run(api.clone()));
+        tasks.spawn(node_lifecycle::run(api.clone(), options.nodes.clone()));
+        tasks.spawn(taint_evictions::run(api.clone()));
+        tasks.spawn(pod_garbage::run(api.clone(), options.nodes.ended_pods));
         tasks.spawn(listener.run(api));
         tracing::info!(%address, data_dir = %options.data_dir.display(), "serving");
         Ok(Self { address, data_dir: options.data_dir.clone(), stop, tasks })
@@ -172,12 +186,28 @@ fn server_names(options: &Options) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = SERVER_NAMES.iter().map(|n| (*n).to_owned()).collect();
     names.insert(first_address(options.service_cluster_ip_range).to_string());
     names.extend(options.tls_sans.iter().cloned());
+    names.extend(options.advertise_address.map(|address| address.to_string()));
     let endpoint = options.control_plane_endpoint.as_deref().and_then(|e| e.rsplit_once(':'));
     names.extend(endpoint.map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
     if !options.bind_address.is_unspecified() {
         names.insert(options.bind_address.to_string());
     }
     names
+}
+
+fn token_settings(accounts: &Accounts) -> tokens::Settings {
+    let Accounts { issuer, audiences, extend_expiration, longest } = accounts.clone();
+    let audiences = if audiences.is_empty() { vec![issuer.clone()] } else { audiences };
+    let longest = longest.map(|longest| i64::try_from(longest.as_secs()).unwrap_or(i64::MAX));
+    tokens::Settings { issuer, audiences, extend: extend_expiration, longest }
+}
+
+/// Where pods reach the server, as far as that can be known.
+fn advertised(options: &Options, bound: IpAddr) -> IpAddr {
+    let endpoint = options.control_plane_endpoint.as_deref().and_then(|e| e.rsplit_once(':'));
+    let named = endpoint.and_then(|(host, _)| host.trim_matches(['[', ']']).parse().ok());
+    let here = || if bound.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { bound };
+    options.advertise_address.or(named).unwrap_or_else(here)
 }
 
 /// How clients on this machine reach the server.

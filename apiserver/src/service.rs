@@ -26,7 +26,7 @@ use crate::schema::Syntax;
 use crate::selector::FieldSelector;
 use crate::status::ApiError;
 use crate::verbs::{PATCH_TYPES, is_watch};
-use crate::{bindings, connect, discovery, evictions, logs, namespaces, reviews, verbs};
+use crate::{bindings, connect, discovery, evictions, logs, namespaces, reviews, tokens, verbs};
 
 /// Largest body that is read, in bytes (as upstream).
 pub(crate) const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
     let errors_as = Accepted::negotiate_error(accept.as_deref());
     let result = async {
         let caller = authenticate(certificate.as_deref(), &head.headers, Timestamp::now(), |token| {
-            api.user_of_token(token)
+            api.user_of_token(token, &api.issuer.settings.audiences).ok().map(|(user, _)| user)
         })?;
         let user = impersonate(caller, &head.headers, &api.authorizer)?;
         if head.uri.path_and_query().is_some_and(|p| p.as_str().len() > URI_LIMIT_BYTES) {
@@ -278,6 +278,7 @@ async fn carry_out(
         ("pods", Some("log")) => logs::logs(api, call).await,
         ("pods", Some("binding")) | ("bindings", None) => bindings::bind(api, call, body).await,
         ("pods", Some("eviction")) => evictions::evict(api, call, body).await,
+        ("serviceaccounts", Some("token")) => tokens::request::create(api, call, body).await,
         ("namespaces", Some("finalize")) => namespaces::finalize(api, call, body).await,
         (_, None) if REVIEW_GROUPS.contains(&call.kind.body.group) => reviews::review(api, call, body),
         (_, subresource) if Part::of(subresource).is_some() => match patch_type {
@@ -311,7 +312,10 @@ fn other(
                 if query.flag("verbose").unwrap_or(false) { health_report(trimmed) } else { "ok".to_owned() };
             Ok(response(200, whole(text), "text/plain; charset=utf-8"))
         }
-        _ => discovery::serve(trimmed, query, accept),
+        _ => match tokens::discovery::serve(api, trimmed) {
+            Some(document) => Ok(document),
+            None => discovery::serve(trimmed, query, accept),
+        },
     }
 }
 

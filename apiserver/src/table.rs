@@ -16,6 +16,7 @@ pub(crate) mod nodes;
 pub(crate) mod pods;
 pub(crate) mod rbac;
 pub(crate) mod services;
+pub(crate) mod volumes;
 
 /// One column. Those with a priority above 0 appear in wide output only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::NodeAddress;
-use lifecycle::{PullLimits, Settings as PodSettings, Supported};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use lifecycle::{Facts, PullLimits, Settings as PodSettings, Supported};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -23,6 +24,7 @@ use crate::credentials::{self, CredentialsError, Keeper};
 use crate::events::{Rates, Recorder};
 use crate::explain;
 use crate::flags::{self, Flags};
+use crate::followed::Followed;
 use crate::health as wellness;
 use crate::images::{self, Images};
 use crate::kubeconfig::Clients;
@@ -31,9 +33,17 @@ use crate::lock::{self, Lock};
 use crate::log_rotation;
 use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
+use crate::objects::Objects;
 use crate::oom_score;
+use crate::open_files;
+use crate::pod_volumes::PodVolumes;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
-use crate::runtime::{DnsSettings, Executor, Place, Watcher, health, log_files};
+use crate::probes::Probing;
+use crate::runtime::{
+    DnsSettings, Executor, Place, SecuritySettings, ServiceAddress, Supplies, Users, Watcher,
+    check_resolv_conf, health, log_files,
+};
+use crate::server::Subjects;
 use crate::sources::mirror::Mirrors;
 use crate::sources::{self, Source, UPDATE_QUEUE, files, url};
 use crate::stop::stopped;
@@ -130,6 +140,10 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     if let Err(error) = oom_score::take(config.oom_score_adj) {
         // Whoever may not lower it runs on as likely a victim as before.
         tracing::warn!(error = chain(&error), "oomScoreAdj cannot be carried out");
+    }
+    if let Err(error) = open_files::allow(config.max_open_files) {
+        // What the machine gives is mostly enough.
+        tracing::warn!(error = chain(&error), "maxOpenFiles cannot be carried out");
     }
     let config = Arc::new(config);
     let node_name = name::node_name(flags.hostname_override.as_deref())?;
@@ -230,8 +244,16 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
             cluster_dns: config.cluster_dns.clone(),
             cluster_domain: config.cluster_domain.clone(),
             resolv_conf: (!config.resolv_conf.is_empty()).then(|| PathBuf::from(&config.resolv_conf)),
+            overrides: config.gate("HostnameOverride"),
         },
+        security: SecuritySettings::new(Path::new("/"), &flags.root_dir, config.seccomp_default),
+        stop_signals: config.gate("ContainerStopSignals"),
+        env_files: config.gate("EnvFiles"),
+        users: users(&flags, &config),
     };
+    if let Some(problem) = check_resolv_conf(&place.dns) {
+        recorder.node_event(true, "CheckLimitsForResolvConf", problem);
+    }
     for dir in [&place.pod_logs, &place.container_logs] {
         std::fs::create_dir_all(dir)
             .map_err(|e| StartError::RootDir(format!("making {}: {e}", dir.display())))?;
@@ -249,14 +271,36 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     };
     let (verdicts, verdict) = watch::channel(Ok(()));
     let seen = verdict.clone();
-    crate::server::start(server, cri.clone(), shown.clone(), metrics.clone(), seen, &stop, &mut tasks)
-        .await?;
+    let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
+    tasks.spawn(prober.run(stop.clone()));
+    let subjects = Subjects {
+        cri: cri.clone(),
+        pods: shown.clone(),
+        metrics: metrics.clone(),
+        probing: probing.clone(),
+        health: seen,
+    };
+    crate::server::start(server, subjects, &stop, &mut tasks).await?;
     if let Some(policy) = log_rotation::Policy::of(&config) {
         let pod_logs = place.pod_logs.clone();
         tasks.spawn(log_rotation::run(policy, cri.clone(), shown.clone(), pod_logs, stop.clone()));
     }
-    let executor =
-        Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, images);
+    let dirs = Arc::new(dirs);
+    let volumes = PodVolumes::new(
+        Arc::clone(&dirs),
+        Objects::new(general.clone()),
+        general.clone(),
+        side.facts.clone(),
+    );
+    let executor = Executor::new(
+        cri.clone(),
+        dirs,
+        place,
+        host_ips.clone(),
+        recorder.clone(),
+        runtime_state,
+        supplies(&flags.root_dir, general.as_ref(), (images, volumes), side.facts.clone(), &stop),
+    );
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
     let grace = groups.iter().map(|group| group.period).sum::<Duration>();
     if !grace.is_zero() {
@@ -267,7 +311,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     }
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
-    let parts = Parts { executor, publisher, shown, ledger, node: side, metrics };
+    let parts = Parts { executor, publisher, shown, ledger, node: side, metrics, probing };
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(
         &config,
@@ -320,6 +364,42 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     }
     tracing::info!("nodelet has ended; the pods go on running");
     Ok(())
+}
+
+fn users(flags: &Flags, config: &Config) -> Users {
+    let per_pod = config.user_namespaces.as_ref().and_then(|namespaces| namespaces.ids_per_pod);
+    Users::new(&flags.root_dir, per_pod, config.max_pods)
+}
+
+/// What starts of pods need; what the API server has said of it is kept below the root directory.
+fn supplies(
+    root_dir: &Path,
+    client: Option<&kube::Client>,
+    (images, volumes): (Images, PodVolumes),
+    facts: watch::Receiver<Arc<Facts>>,
+    stop: &watch::Receiver<bool>,
+) -> Supplies {
+    let kept = root_dir.join("nodelet/kept");
+    let handler = |class: &RuntimeClass| Some(class.handler.clone());
+    Supplies {
+        images,
+        volumes,
+        services: Followed::new(
+            client.cloned(),
+            "services",
+            ServiceAddress::of,
+            kept.join("services"),
+            stop.clone(),
+        ),
+        classes: Followed::new(
+            client.cloned(),
+            "runtime classes",
+            handler,
+            kept.join("runtimeclasses"),
+            stop.clone(),
+        ),
+        facts,
+    }
 }
 
 /// Until a signal comes, another daemon asks for the lock, or a part of this one has broken.
@@ -530,7 +610,7 @@ async fn run_pods(
             .max_container_restart_period
             .map_or(MAX_RESTART_PERIOD, |period| period.to_std()),
         runtime_name,
-        supported: Supported { pod_cgroups: config.cgroups_per_qos, ..Supported::default() },
+        supported: Supported { pod_cgroups: config.cgroups_per_qos, volumes: true },
         limited_swap: config.memory_swap.swap_behavior == "LimitedSwap",
     };
     let mut parts = parts;

@@ -19,6 +19,12 @@ use table::{MIRRORS, REMOVED, Syntax};
 /// The Kubernetes version that the node reports; the minor version tells the API server which fields it may send.
 pub const KUBERNETES_VERSION: &str = "v1.36.2";
 
+/// `1.36`: the version without its patch, as requests of probes and hooks name it.
+pub(crate) fn minor_version() -> &'static str {
+    let version = KUBERNETES_VERSION.trim_start_matches('v');
+    version.rsplit_once('.').map_or(version, |(minor, _)| minor)
+}
+
 /// What is given at start and stands in no configuration file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flags {

@@ -47,7 +47,7 @@ use crate::cause::chain;
 use crate::config::Config;
 use crate::events::Recorder;
 use crate::stop::stopped;
-use accounts::Accounts;
+pub(crate) use accounts::{AccountError, Accounts};
 use credential::{Candidate, Source};
 use node_config::NodeConfig;
 pub use plugins::PluginConfigError;
@@ -57,6 +57,7 @@ use policy::{Policy, Verdict, presented};
 use records::{PullSecret, PullServiceAccount, PulledWith, Pulling, Records};
 use reference::repository;
 use secrets::Secrets;
+pub(crate) use turns::Turns;
 
 /// Between two attempts to list the runtime's images after a start.
 const SETTLE_AGAIN: Duration = Duration::from_secs(5);

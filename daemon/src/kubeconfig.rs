@@ -19,6 +19,7 @@ use crate::config::Origin;
 use crate::credentials::Identity;
 use crate::flags::KUBERNETES_VERSION;
 
+mod any_certificate;
 pub(crate) mod link;
 pub(crate) mod tls;
 pub(crate) use link::{Line, LineError, Link, line};

@@ -30,6 +30,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+#[cfg(test)]
+pub(crate) use mailbox::Letter;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use node_task::NodeSide;
 pub(crate) use publisher::Publisher;
@@ -41,6 +43,7 @@ use crate::explain::Question;
 use crate::health::Ping;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::probes::Probing;
 use crate::runtime::{Executor, Found, RuntimeEvent};
 use crate::sources::{self, Source, Update};
 use crate::stop::stopped;
@@ -94,6 +97,7 @@ pub(crate) struct Parts {
     pub(crate) ledger: Ledger,
     pub(crate) node: NodeSide,
     pub(crate) metrics: Metrics,
+    pub(crate) probing: Probing,
 }
 
 /// The supervisor; see the module's page.
@@ -124,10 +128,18 @@ impl Pods {
     /// Makes the supervisor and the node task.
     pub(crate) fn new(settings: Settings, pulls: PullLimits, parts: Parts, inputs: &Inputs) -> Self {
         let (node, asks) = mpsc::channel(NODE_QUEUE);
-        let Parts { executor, publisher, shown, ledger, node: side, metrics } = parts;
+        let Parts { executor, publisher, shown, ledger, node: side, metrics, probing } = parts;
         tokio::spawn(node_task::run(asks, pulls, side, publisher.clone(), metrics.clone()));
         Self {
-            shared: Shared { settings: Arc::new(settings), executor, publisher, node, shown, ledger },
+            shared: Shared {
+                settings: Arc::new(settings),
+                executor,
+                publisher,
+                node,
+                shown,
+                ledger,
+                probing,
+            },
             handles: HashMap::new(),
             tasks: JoinSet::new(),
             awaited: inputs.sources.iter().copied().collect(),

@@ -72,6 +72,7 @@ use crate::credentials::{SERVER, Store};
 use crate::health::Verdict;
 use crate::metrics::Metrics;
 use crate::pods::Shown;
+use crate::probes::Probing;
 
 /// A kubelet's directory of the node's own logs.
 const NODE_LOGS: &str = "/var/log";
@@ -135,6 +136,15 @@ impl Settings {
 /// A request; whoever answers it may take over its connection.
 type Asked = Request<BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
 
+/// What answers are taken from.
+pub(crate) struct Subjects {
+    pub(crate) cri: Client,
+    pub(crate) pods: Shown,
+    pub(crate) metrics: Metrics,
+    pub(crate) probing: Probing,
+    pub(crate) health: watch::Receiver<Verdict>,
+}
+
 /// What a request is answered from.
 #[derive(Clone, Debug)]
 struct Context {
@@ -143,6 +153,7 @@ struct Context {
     cri: Client,
     pods: Shown,
     metrics: Metrics,
+    probing: Probing,
     health: watch::Receiver<Verdict>,
     places: Places,
     about: Arc<About>,
@@ -169,13 +180,11 @@ struct About {
 /// See [`ServerError`].
 pub(crate) async fn start(
     settings: Settings,
-    cri: Client,
-    pods: Shown,
-    metrics: Metrics,
-    health: watch::Receiver<Verdict>,
+    subjects: Subjects,
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), ServerError> {
+    let Subjects { cri, pods, metrics, probing, health } = subjects;
     let config = Arc::clone(&settings.config);
     let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
     let about = Arc::new(About {
@@ -187,7 +196,7 @@ pub(crate) async fn start(
     });
     let places = Places::new();
     let sessions = Sessions::new(stop.clone());
-    let context = Context { access, config, cri, pods, metrics, health, places, about, sessions };
+    let context = Context { access, config, cri, pods, metrics, probing, health, places, about, sessions };
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     if config.healthz_port != 0 {
         let setting = "healthzBindAddress and healthzPort";

@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Binding, ObjectReference};
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::Request;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::cause::chain;
 use crate::core::{BindEnd, Report, ReportReason};
 use crate::pod::{PodRef, SCHEDULER_NAME};
+use crate::storage::Pick;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the API server to bind claims to the volumes that name them.
+const VOLUMES_TIMEOUT: Duration = Duration::from_secs(30);
+const VOLUMES_LOOK: Duration = Duration::from_millis(50);
 /// The API's bound for an event's text.
 const MOST_NOTE: usize = 1024;
 
@@ -29,6 +33,8 @@ enum CallError {
     Api(#[from] kube::Error),
     #[error("the request could not be made: {0}")]
     Request(String),
+    #[error("the claim {0} was not bound within {VOLUMES_TIMEOUT:?}")]
+    Unbound(String),
 }
 
 /// Writes to one API server.
@@ -50,9 +56,16 @@ impl Writer {
         Self { client, instance: format!("{SCHEDULER_NAME}-{host}").into() }
     }
 
-    /// Binds a pod; the UID keeps a pod of the same name from being meant.
-    pub(crate) async fn bind(&self, pod: &PodRef, node: &str) -> BindEnd {
-        let ended = self.post_binding(pod, node).await;
+    /// Binds a pod and before it its claims; the UID keeps a pod of the same name from being meant.
+    pub(crate) async fn bind(&self, pod: &PodRef, node: &str, volumes: &[Pick]) -> BindEnd {
+        let ended = match self.bind_volumes(volumes).await {
+            Ok(()) => self.post_binding(pod, node).await,
+            // Whoever took a volume has changed it: the pod is decided upon again.
+            Err(error) => {
+                tracing::warn!(pod = %format_args!("{}/{}", pod.namespace, pod.name), error = chain(&error), "its volumes were not bound; tried again");
+                return BindEnd::Unavailable;
+            }
+        };
         let Err(error) = ended else { return BindEnd::Bound };
         let end = bind_end(&error);
         let pod = format_args!("{}/{}", pod.namespace, pod.name);
@@ -61,6 +74,30 @@ impl Writer {
             _ => tracing::warn!(%pod, node, error = chain(&error), "not bound; tried again"),
         }
         end
+    }
+
+    /// Has volumes name their claims, and waits until the claims are bound.
+    async fn bind_volumes(&self, volumes: &[Pick]) -> Result<(), CallError> {
+        let api: Api<PersistentVolume> = Api::all(self.client.clone());
+        for pick in volumes {
+            let patch = Patch::Merge(claimed(pick));
+            deadline(api.patch(&pick.volume, &PatchParams::default(), &patch)).await?;
+        }
+        let begun = Instant::now();
+        for Pick { claim: (namespace, name), .. } in volumes {
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+            loop {
+                let claim = deadline(claims.get(name)).await?;
+                if claim.status.and_then(|s| s.phase).as_deref() == Some("Bound") {
+                    break;
+                }
+                if begun.elapsed() > VOLUMES_TIMEOUT {
+                    return Err(CallError::Unbound(name.to_string()));
+                }
+                sleep(VOLUMES_LOOK).await;
+            }
+        }
+        Ok(())
     }
 
     async fn post_binding(&self, pod: &PodRef, node: &str) -> Result<(), CallError> {
@@ -135,8 +172,25 @@ fn bind_end(error: &CallError) -> BindEnd {
             _ => BindEnd::Refused(status.message.clone()),
         },
         CallError::Request(why) => BindEnd::Refused(why.clone()),
-        CallError::NoAnswer | CallError::Api(_) => BindEnd::Unavailable,
+        CallError::NoAnswer | CallError::Api(_) | CallError::Unbound(_) => BindEnd::Unavailable,
     }
+}
+
+/// The patch by which a volume names its claim, of the version that was looked at.
+fn claimed(pick: &Pick) -> Value {
+    json!({
+        "metadata": {
+            "resourceVersion": &*pick.version,
+            "annotations": { "pv.kubernetes.io/bound-by-controller": "yes" },
+        },
+        "spec": { "claimRef": {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "namespace": &*pick.claim.0,
+            "name": &*pick.claim.1,
+            "uid": &*pick.claim_uid,
+        } },
+    })
 }
 
 /// The patch that sets PodScheduled to false.

@@ -18,11 +18,12 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decision::{Decision, Unfit, decide};
+use crate::decision::{Decision, Unfit, decide, nowhere};
 use crate::node::{NodeInfo, Usage};
 use crate::plugins::Candidate;
 use crate::pod::{Load, PodInfo, PodRef, Standing, Wish};
 use crate::queue::{FLUSH, Queue};
+use crate::storage::{ClaimInfo, ClaimKey, ClassInfo, Pick, PodVolumes, Storage, VolumeInfo};
 
 /// What happened.
 #[derive(Debug)]
@@ -35,6 +36,14 @@ pub(crate) enum Input {
     Pods(Vec<PodInfo>),
     Pod(PodInfo),
     PodGone(Arc<str>),
+    /// All volumes, claims and classes that there are.
+    Volumes(Vec<VolumeInfo>),
+    Claims(Vec<ClaimInfo>),
+    Classes(Vec<ClassInfo>),
+    /// One as it is now; `None` if it is gone.
+    Volume(Arc<str>, Option<VolumeInfo>),
+    Claim(ClaimKey, Option<ClaimInfo>),
+    Class(Arc<str>, Option<ClassInfo>),
     /// A binding ended.
     BindEnded(Arc<str>, BindEnd),
     /// The report on a pod was written, or could not be.
@@ -55,7 +64,12 @@ pub(crate) enum BindEnd {
 /// What is to be done.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
-    Bind { pod: PodRef, node: Arc<str> },
+    /// The volumes first.
+    Bind {
+        pod: PodRef,
+        node: Arc<str>,
+        volumes: Vec<Pick>,
+    },
     Report(Report),
 }
 
@@ -124,6 +138,7 @@ pub(crate) struct Core {
     usage: HashMap<Arc<str>, Usage>,
     pods: HashMap<Arc<str>, Entry>,
     queue: Queue,
+    storage: Storage,
     /// Reports that an input gave rise to.
     reports: VecDeque<Effect>,
     rotation: usize,
@@ -170,9 +185,21 @@ impl Core {
             }
             Input::Pod(pod) => self.pod(pod, now),
             Input::PodGone(uid) => self.remove(&uid, now),
+            Input::Volumes(all) => self.stored(now, |s| s.set_volumes(all)),
+            Input::Claims(all) => self.stored(now, |s| s.set_claims(all)),
+            Input::Classes(all) => self.stored(now, |s| s.set_classes(all)),
+            Input::Volume(name, volume) => self.stored(now, |s| s.volume(name, volume)),
+            Input::Claim(key, claim) => self.stored(now, |s| s.claim(key, claim)),
+            Input::Class(name, class) => self.stored(now, |s| s.class(name, class)),
             Input::BindEnded(uid, end) => self.bind_ended(&uid, end, now),
             Input::ReportEnded(uid, written) => self.report_ended(&uid, written, now),
         }
+    }
+
+    /// Volumes, claims or classes have changed, which may help a pod.
+    fn stored(&mut self, now: Duration, change: impl FnOnce(&mut Storage)) {
+        change(&mut self.storage);
+        self.queue.move_all(now);
     }
 
     /// Decides on pods that are due, as many as give at most `room` effects.
@@ -198,11 +225,28 @@ impl Core {
         let idle = Usage::default();
         let nodes = self.nodes.values().map(|node| (node, self.usage.get(&node.name).unwrap_or(&idle)));
         self.rotation = self.rotation.wrapping_add(1);
-        match decide(Candidate { wish, load }, nodes, self.rotation) {
+        if !wish.claims.is_empty() && !self.storage.listed() {
+            // Their lists come, and bring the pod back.
+            self.queue.park(uid, now);
+            return None;
+        }
+        let volumes = if wish.claims.is_empty() {
+            Ok(PodVolumes::NONE)
+        } else {
+            self.storage.of_pod(&reference.namespace, &wish.claims)
+        };
+        let decision = match &volumes {
+            Ok(volumes) => decide(Candidate { wish, load, volumes }, nodes, self.rotation),
+            Err(why) => nowhere(why, self.nodes.len(), wish.preempts),
+        };
+        match decision {
             Decision::Fits(node) => {
                 let pod = reference.clone();
+                let picked = volumes.ok().zip(self.nodes.get(&node)).and_then(|(v, node)| v.on(node).ok());
+                let volumes = picked.unwrap_or_default();
+                self.storage.pick(uid, &volumes);
                 self.place(uid, Place::Binding(node.clone()));
-                Some(Effect::Bind { pod, node })
+                Some(Effect::Bind { pod, node, volumes })
             }
             Decision::Nowhere(unfit) => {
                 explain(reference, &unfit);
@@ -308,6 +352,7 @@ impl Core {
     fn bind_ended(&mut self, uid: &Arc<str>, end: BindEnd, now: Duration) {
         let Some(Entry { place: Place::Binding(node), .. }) = self.pods.get(uid) else { return };
         let node = node.clone();
+        self.storage.release(uid);
         if end == BindEnd::Bound {
             self.place(uid, Place::Assumed(node));
             self.queue.remove(uid);

@@ -75,6 +75,20 @@ pub(crate) fn decide<'a>(
     Decision::Nowhere(Unfit { message, detail })
 }
 
+/// Why a pod cannot be placed anywhere, whatever the nodes are like.
+pub(crate) fn nowhere(why: &str, nodes: usize, preempts: bool) -> Decision {
+    let preemption = if preempts {
+        format!("0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling")
+    } else {
+        "not eligible due to preemptionPolicy=Never".to_owned()
+    };
+    let message = match nodes {
+        0 => "no nodes available to schedule pods".to_owned(),
+        _ => format!("0/{nodes} nodes are available: {why}. preemption: {preemption}."),
+    };
+    Decision::Nowhere(Unfit { message, detail: Vec::new() })
+}
+
 /// Why a node that one plugin objects to gets no room by preemption. Pods are not preempted yet, which matters only where a pod
 /// of lower priority is in the way.
 fn without_preemption(pod: Candidate<'_>, target: Target<'_>, objecting: &Filter) -> &'static str {

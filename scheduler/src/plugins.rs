@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use crate::node::{NodeInfo, Usage};
 use crate::pod::{Load, Wish};
+use crate::storage::PodVolumes;
 
 mod balanced_allocation;
 mod least_allocated;
@@ -17,12 +18,16 @@ mod node_ports;
 mod node_resources_fit;
 mod node_unschedulable;
 mod taint_toleration;
+mod volume_binding;
+
+pub(crate) use node_affinity::matches_term;
 
 /// A pod to place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate<'a> {
     pub(crate) wish: &'a Wish,
     pub(crate) load: &'a Load,
+    pub(crate) volumes: &'a PodVolumes<'a>,
 }
 
 /// A node where it may go.
@@ -63,12 +68,13 @@ pub(crate) enum Normalize {
 
 pub(crate) const MAX_SCORE: i64 = 100;
 
-pub(crate) const FILTERS: [Filter; 5] = [
+pub(crate) const FILTERS: [Filter; 6] = [
     node_unschedulable::FILTER,
     taint_toleration::FILTER,
     node_affinity::FILTER,
     node_ports::FILTER,
     node_resources_fit::FILTER,
+    volume_binding::FILTER,
 ];
 
 pub(crate) const SCORES: [Score; 4] =

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{NodeSelector, Pod, PodSpec, PreferredScheduling
 use podspec::{ContainerKind, HostPort, QosClass};
 
 use crate::amounts::Amounts;
+use crate::storage::Wanted;
 
 /// The name by which pods ask for this scheduler.
 pub const SCHEDULER_NAME: &str = "default-scheduler";
@@ -67,6 +68,8 @@ pub(crate) struct Wish {
     pub(crate) required: Option<NodeSelector>,
     pub(crate) preferred: Vec<PreferredSchedulingTerm>,
     pub(crate) tolerations: Vec<Toleration>,
+    /// The claims of its volumes.
+    pub(crate) claims: Vec<Wanted>,
     /// A field that would be broken if the pod was bound, because no plugin carries it out.
     pub(crate) unsupported: Option<&'static str>,
     /// The message of its condition, so that the same is not written twice.
@@ -128,6 +131,7 @@ fn wish(pod: &Pod, spec: &PodSpec) -> Wish {
             .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.clone())
             .unwrap_or_default(),
         tolerations: spec.tolerations.clone().unwrap_or_default(),
+        claims: claims(pod, spec),
         unsupported: unsupported(spec),
         reported: reported(pod),
     }
@@ -151,9 +155,20 @@ fn unsupported(spec: &PodSpec) -> Option<&'static str> {
     if spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty()) {
         return Some("spec.resourceClaims");
     }
-    let claimed =
-        |v: &k8s_openapi::api::core::v1::Volume| v.persistent_volume_claim.is_some() || v.ephemeral.is_some();
-    spec.volumes.iter().flatten().any(claimed).then_some("spec.volumes[].persistentVolumeClaim")
+    None
+}
+
+fn claims(pod: &Pod, spec: &PodSpec) -> Vec<Wanted> {
+    let own = pod.metadata.name.as_deref().unwrap_or_default();
+    let volumes = spec.volumes.iter().flatten();
+    let claim = |volume: &k8s_openapi::api::core::v1::Volume| {
+        if let Some(claim) = &volume.persistent_volume_claim {
+            return Some(Wanted { name: claim.claim_name.as_str().into(), ephemeral: false });
+        }
+        volume.ephemeral.as_ref()?;
+        Some(Wanted { name: format!("{own}-{}", volume.name).into(), ephemeral: true })
+    };
+    volumes.filter_map(claim).collect()
 }
 
 fn reported(pod: &Pod) -> Option<Box<str>> {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::net::TcpListener;
@@ -71,7 +72,10 @@ pub async fn run(flags: Flags, stop: impl Future<Output = ()>) -> Result<(), Sta
     }
     let (sender, inputs) = mpsc::channel(INBOX);
     side.spawn(watching::follow(Api::<Node>::all(client.clone()), sender.clone()));
-    side.spawn(watching::follow(Api::<Pod>::all(client.clone()), sender));
+    side.spawn(watching::follow(Api::<Pod>::all(client.clone()), sender.clone()));
+    side.spawn(watching::follow(Api::<PersistentVolume>::all(client.clone()), sender.clone()));
+    side.spawn(watching::follow(Api::<PersistentVolumeClaim>::all(client.clone()), sender.clone()));
+    side.spawn(watching::follow(Api::<StorageClass>::all(client.clone()), sender));
     schedule(Writer::new(client, &host()), inputs, ready, stop).await;
     Ok(())
 }
@@ -138,8 +142,8 @@ async fn schedule(
 /// wait for it.
 async fn carry_out(writer: Writer, effect: Effect, done: mpsc::Sender<Input>) {
     match effect {
-        Effect::Bind { pod, node } => {
-            let end = writer.bind(&pod, &node).await;
+        Effect::Bind { pod, node, volumes } => {
+            let end = writer.bind(&pod, &node, &volumes).await;
             let bound = end == crate::core::BindEnd::Bound;
             if done.send(Input::BindEnded(Arc::clone(&pod.uid), end)).await.is_ok() && bound {
                 tracing::info!(pod = %format_args!("{}/{}", pod.namespace, pod.name), %node, "bound");

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -24,6 +25,7 @@ use crate::cause::chain;
 use crate::core::Input;
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::storage::{ClaimInfo, ClassInfo, VolumeInfo};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const PAGE: u32 = 500;
@@ -87,6 +89,69 @@ impl Followed for Pod {
 
     fn gone(&self) -> Input {
         Input::PodGone(Arc::from(self.metadata.uid.as_deref().unwrap_or_default()))
+    }
+}
+
+impl Followed for PersistentVolume {
+    const WHAT: &'static str = "persistent volumes";
+    type Kept = VolumeInfo;
+
+    fn keep(&self) -> VolumeInfo {
+        VolumeInfo::of(self)
+    }
+
+    fn listed(all: Vec<VolumeInfo>) -> Input {
+        Input::Volumes(all)
+    }
+
+    fn applied(kept: VolumeInfo) -> Input {
+        Input::Volume(kept.name.clone(), Some(kept))
+    }
+
+    fn gone(&self) -> Input {
+        Input::Volume(VolumeInfo::of(self).name, None)
+    }
+}
+
+impl Followed for PersistentVolumeClaim {
+    const WHAT: &'static str = "persistent volume claims";
+    type Kept = ClaimInfo;
+
+    fn keep(&self) -> ClaimInfo {
+        ClaimInfo::of(self)
+    }
+
+    fn listed(all: Vec<ClaimInfo>) -> Input {
+        Input::Claims(all)
+    }
+
+    fn applied(kept: ClaimInfo) -> Input {
+        Input::Claim(kept.key.clone(), Some(kept))
+    }
+
+    fn gone(&self) -> Input {
+        Input::Claim(ClaimInfo::of(self).key, None)
+    }
+}
+
+impl Followed for StorageClass {
+    const WHAT: &'static str = "storage classes";
+    type Kept = ClassInfo;
+
+    fn keep(&self) -> ClassInfo {
+        ClassInfo::of(self)
+    }
+
+    fn listed(all: Vec<ClassInfo>) -> Input {
+        Input::Classes(all)
+    }
+
+    fn applied(kept: ClassInfo) -> Input {
+        Input::Class(kept.name.clone(), Some(kept))
+    }
+
+    fn gone(&self) -> Input {
+        Input::Class(ClassInfo::of(self).name, None)
     }
 }
 

@@ -167,6 +167,8 @@ pub struct ClusterOptions {
     pub kubelet: Map<String, Value>,
     /// Flags of each node's daemon beside those that it always gets.
     pub flags: Vec<OsString>,
+    /// Flags of the API server beside those that it always gets.
+    pub apiserver_flags: Vec<OsString>,
     /// Images beside pause and busybox.
     pub images: Vec<Archive>,
     /// Verbosity of the components' logs.
@@ -189,6 +191,7 @@ impl ClusterOptions {
             resume: false,
             kubelet: Map::new(),
             flags: Vec::new(),
+            apiserver_flags: Vec::new(),
             images: Vec::new(),
             verbosity: 2,
             progress: Progress::test(),
@@ -213,6 +216,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn flag(mut self, flag: &str, value: &Path) -> Self {
         self.flags.extend([flag.into(), value.into()]);
+        self
+    }
+
+    /// With this flag on the command line of the API server.
+    #[must_use]
+    pub fn apiserver_flag(mut self, flag: &str) -> Self {
+        self.apiserver_flags.push(flag.into());
         self
     }
 

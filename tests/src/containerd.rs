@@ -204,6 +204,11 @@ impl Containerd {
         }
     }
 
+    /// Frees what a node's daemon has mounted below its root directory for pods that are still there.
+    pub(crate) fn free_volumes(root: &Path) -> Result<(), ContainerdError> {
+        Ok(leftovers::unmount(&[root])?)
+    }
+
     /// Where it logs to.
     #[must_use]
     pub fn log(&self) -> PathBuf {

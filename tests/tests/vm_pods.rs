@@ -478,3 +478,88 @@ spec:
     })
     .await;
 }
+
+#[tokio::test]
+async fn pods_have_users_and_profiles_of_their_own() {
+    scenario(bed!("pods-rights"), async |bed| {
+        let agent = Agent::install(bed, CONFIGURATION).await;
+        let node = agent.node;
+        let profile =
+            "profile guarded flags=(attach_disconnected) { file, capability, signal, deny /etc/passwd r, }\n";
+        node.write("/etc/apparmor.d/guarded", "0644", profile.as_bytes()).await.unwrap();
+        node.sh("apparmor_parser -r /etc/apparmor.d/guarded").await.unwrap();
+        let mut pods = Vec::new();
+        for name in ["users-one", "users-two"] {
+            let script =
+                "id -u; cat /proc/self/uid_map; touch /dev/termination-log && echo written; exec sleep 1000";
+            pods.push((name, manifest(name, "hostUsers: false", "", script)));
+        }
+        let own = "securityContext: { appArmorProfile: { type: Localhost, localhostProfile: guarded } }";
+        let script =
+            "cat /proc/self/attr/current; cat /etc/passwd >/dev/null 2>&1 || echo denied; exec sleep 1000";
+        pods.push(("guarded", manifest("guarded", "hostPID: false", own, script)));
+        for (name, manifest) in &pods {
+            node.write(&format!("{MANIFESTS}/{name}.yaml"), "0644", manifest.as_bytes()).await.unwrap();
+        }
+        let said = async |name: &str, last: &str| {
+            let running = agent.running(name).await;
+            let log = format!("/var/log/pods/default_{name}-{}_{}/c/0.log", node.name(), running.uid);
+            let look = || async {
+                let said = node.sh(&format!("cat {log}")).await.unwrap();
+                let words: Vec<String> =
+                    said.lines().filter_map(|line| Some(line.split_once(" F ")?.1.to_owned())).collect();
+                if words.iter().any(|line| line == last) { Look::There(words) } else { Look::NotYet(said) }
+            };
+            (running.uid, wait::until(&format!("{name} to say {last}"), LIMIT, look).await.unwrap())
+        };
+        let mut firsts = Vec::new();
+        for name in ["users-one", "users-two"] {
+            let (uid, lines) = said(name, "written").await;
+            assert_eq!(lines[0], "0", "root inside");
+            let map: Vec<u32> = lines[1].split_whitespace().map(|word| word.parse().unwrap()).collect();
+            assert_eq!((map[0], map[1] % 65_536, map[2]), (0, 0, 65_536), "{lines:?}");
+            assert!(map[1] >= 65_536);
+            let kept = node.sh(&format!("cat /var/lib/kubelet/pods/{uid}/userns")).await.unwrap();
+            assert!(kept.contains(&format!("\"hostId\":{}", map[1])), "{kept}");
+            firsts.push(map[1]);
+        }
+        assert_ne!(firsts[0], firsts[1]);
+        let owners = "for p in $(pgrep -xf 'sleep 1000'); do stat -c %u /proc/$p; done | sort -n";
+        let owners = node.sh(owners).await.unwrap();
+        for first in &firsts {
+            assert!(owners.lines().any(|uid| uid == first.to_string()), "{first} in {owners}");
+        }
+        let (_, lines) = said("guarded", "denied").await;
+        assert_eq!(lines[0], "guarded (enforce)");
+
+        // What a pod has had is its own after the daemon's end, and nobody else's.
+        node.sh("systemctl restart nodelet.service").await.unwrap();
+        let script = "cat /proc/self/uid_map; echo written; exec sleep 1000";
+        let third = manifest("users-three", "hostUsers: false", "", script);
+        node.write(&format!("{MANIFESTS}/users-three.yaml"), "0644", third.as_bytes()).await.unwrap();
+        let (_, lines) = said("users-three", "written").await;
+        let first: u32 = lines[0].split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(!firsts.contains(&first), "{first} is in {firsts:?}");
+    })
+    .await;
+}
+
+/// A pod of one container; `field` is one of its spec, `own` one of its container.
+fn manifest(name: &str, field: &str, own: &str, script: &str) -> String {
+    let script = serde_json::to_string(script).unwrap();
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{ name: {name}, namespace: default }}
+spec:
+  terminationGracePeriodSeconds: 1
+  {field}
+  containers:
+  - name: c
+    image: "nodelet.dev/busybox:1"
+    command: [sh, -c, {script}]
+    {own}
+"#
+    )
+}

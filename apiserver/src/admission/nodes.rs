@@ -9,6 +9,7 @@ use super::{Operation, Write};
 use crate::authorize::node_of;
 use crate::authorize::nodes::LEASE_NAMESPACE;
 use crate::authorize::references;
+use crate::kinds::field::quote;
 use crate::kinds::nodes::NODES;
 use crate::kinds::pods::PODS;
 use crate::kinds::values::{entries, is_true, items, string};
@@ -37,8 +38,15 @@ const OWN_LABEL_DOMAINS: &[&str] = &["kubelet.kubernetes.io", "node.kubernetes.i
 /// The domain that is for others to say what a node is.
 const RESTRICTED_DOMAIN: &str = "node-restriction.kubernetes.io";
 
+/// Whether somebody was given the right to ask for tokens for an audience.
+type MayAsk<'a> = &'a dyn Fn(&str) -> bool;
+
 /// Refuses what is not the node's. Who is no node is not restricted.
-pub(super) fn restrict(write: &Write<'_>, cluster: &dyn Cluster) -> Result<(), ApiError> {
+pub(super) fn restrict(
+    write: &Write<'_>,
+    cluster: &dyn Cluster,
+    may_ask: MayAsk<'_>,
+) -> Result<(), ApiError> {
     let Some(node) = node_of(write.user) else { return Ok(()) };
     let outcome = match (write.kind.body.group, write.kind.plural, write.subresource) {
         ("", "pods", None) => pod(node, write, cluster),
@@ -50,7 +58,7 @@ pub(super) fn restrict(write: &Write<'_>, cluster: &dyn Cluster) -> Result<(), A
         ("", "nodes", _) => own_node(node, write),
         ("", "persistentvolumeclaims", Some("status")) => Ok(()),
         ("", "persistentvolumeclaims", _) => Err("may only update PVC status".to_owned()),
-        ("", "serviceaccounts", Some("token")) => token(node, write, cluster),
+        ("", "serviceaccounts", Some("token")) => token(node, write, cluster, may_ask),
         ("coordination.k8s.io", "leases", _) => lease(node, write),
         ("storage.k8s.io", "csinodes", _) if name_of(write) != node => {
             Err("can only access CSINode with the same name as the requesting node".to_owned())
@@ -205,7 +213,7 @@ fn lease(node: &str, write: &Write<'_>) -> Result<(), String> {
 }
 
 /// A token of a service account is for one of the node's pods.
-fn token(node: &str, write: &Write<'_>, cluster: &dyn Cluster) -> Result<(), String> {
+fn token(node: &str, write: &Write<'_>, cluster: &dyn Cluster, may_ask: MayAsk<'_>) -> Result<(), String> {
     let Operation::Create(request) = write.operation else { return Ok(()) };
     let bound = request.pointer("/spec/boundObjectRef").unwrap_or(&Value::Null);
     let name = string(bound, "name");
@@ -223,10 +231,28 @@ fn token(node: &str, write: &Write<'_>, cluster: &dyn Cluster) -> Result<(), Str
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         ));
     }
-    if bound_to(&pod, node) {
+    if !bound_to(&pod, node) {
+        return Err("node requested token bound to a pod scheduled on a different node".to_owned());
+    }
+    audience(request, &pod, may_ask)
+}
+
+/// The token is for an audience that a volume of the pod names, where none stands for this server, or that the node was given.
+fn audience(request: &Value, pod: &Value, may_ask: MayAsk<'_>) -> Result<(), String> {
+    let spec = |object: &Value, list: &str| items(object.get("spec").unwrap_or(&Value::Null), list).to_vec();
+    let asked = match spec(request, "audiences").as_slice() {
+        [] => String::new(),
+        [one] => one.as_str().unwrap_or("").to_owned(),
+        _ => return Err("node may only request 0 or 1 audiences".to_owned()),
+    };
+    let named = spec(pod, "volumes").iter().filter_map(|v| v.get("projected")).any(|projected| {
+        let tokens = items(projected, "sources").iter().filter_map(|s| s.get("serviceAccountToken"));
+        tokens.into_iter().any(|token| string(token, "audience") == asked)
+    });
+    if named || may_ask(&asked) {
         Ok(())
     } else {
-        Err("node requested token bound to a pod scheduled on a different node".to_owned())
+        Err(format!("audience {} not found in pod spec volume", quote(&asked)))
     }
 }
 

@@ -10,8 +10,9 @@ use memchr::memmem::Finder;
 use super::references::{self, Referent};
 use super::rules::Rule;
 use super::{Attributes, On};
-use crate::api::prefix;
+use crate::api::{key, prefix};
 use crate::cache::{Cache, Object};
+use crate::kinds::persistentvolumes::PERSISTENTVOLUMES;
 use crate::kinds::pods::PODS;
 use crate::kinds::text;
 
@@ -69,7 +70,8 @@ pub(super) fn allows(node: &str, attributes: &Attributes<'_>, cache: &Cache) -> 
         ("", "secrets") => request.read(Referent::Secret),
         ("", "configmaps") => request.read(Referent::ConfigMap),
         ("", "persistentvolumeclaims") => request.claim(),
-        ("", "persistentvolumes") | (STORAGE, "volumeattachments") => request.get(None),
+        ("", "persistentvolumes") => request.volume(),
+        (STORAGE, "volumeattachments") => request.get(None),
         ("", "serviceaccounts") => request.service_account(),
         ("", "nodes") => request.node(),
         ("", "pods") => request.pod(),
@@ -139,6 +141,16 @@ impl Request<'_> {
             (Some("status"), _) => no("can only get/update/patch this type"),
             _ => self.get(Some(Referent::Claim)),
         }
+    }
+
+    /// A volume is reached by the claim that it is bound to.
+    fn volume(&self) -> Verdict {
+        let found = self.cache.get_cached(&key(&PERSISTENTVOLUMES, "", self.name)).map(|v| v.value());
+        let Some(volume) = found.filter(|_| self.verb() == "get") else { return self.get(None) };
+        let (namespace, name) =
+            (text(&volume, "/spec/claimRef/namespace"), text(&volume, "/spec/claimRef/name"));
+        let claim = Request { namespace, name, ..*self };
+        claim.get(Some(Referent::Claim))
     }
 
     fn service_account(&self) -> Verdict {

@@ -6,6 +6,7 @@ use crate::authorize::nodes;
 use crate::kinds::Kind;
 use crate::kinds::rbac::{CLUSTERROLEBINDINGS, CLUSTERROLES, GROUP, ROLEBINDINGS, ROLES};
 use crate::pki::KUBELET_CLIENT;
+use crate::tokens::discovery::{CONFIGURATION, KEYS};
 
 /// Marks what comes with the server.
 const LABEL: &str = "kubernetes.io/bootstrapping";
@@ -21,6 +22,8 @@ const AUTHENTICATION: &str = "authentication.k8s.io";
 const COORDINATION: &str = "coordination.k8s.io";
 const EVENTS: &str = "events.k8s.io";
 const POLICY: &str = "policy";
+const DISCOVERY: &str = "discovery.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
 
 fn rule(verbs: &[&str], group: &str, resources: &[&str]) -> Value {
     json!({ "verbs": verbs, "apiGroups": [group], "resources": resources })
@@ -123,6 +126,11 @@ fn cluster_roles() -> Vec<Value> {
     roles.extend(node_roles());
     roles.extend(signer_roles());
     roles.push(scheduler());
+    roles.push(cluster_role(
+        "system:service-account-issuer-discovery",
+        vec![paths(&[CONFIGURATION, &format!("{CONFIGURATION}/"), KEYS, &format!("{KEYS}/")])],
+    ));
+    roles.push(volume_scheduler());
     roles.extend(people());
     roles
 }
@@ -211,6 +219,17 @@ fn scheduler() -> Value {
     cluster_role("system:kube-scheduler", rules)
 }
 
+/// What binding volumes with the pods that use them needs.
+fn volume_scheduler() -> Value {
+    let write = [READ, &["patch", "update"]].concat();
+    let rules = vec![
+        rule(&write, "", &["persistentvolumes"]),
+        rule(READ, STORAGE, &["storageclasses"]),
+        rule(&write, "", &["persistentvolumeclaims"]),
+    ];
+    cluster_role("system:volume-scheduler", rules)
+}
+
 /// Roles that are given to people, for a namespace or for all.
 fn people() -> Vec<Value> {
     vec![
@@ -240,6 +259,7 @@ fn people() -> Vec<Value> {
                         "services/status",
                     ],
                 ),
+                rule(READ, DISCOVERY, &["endpointslices"]),
                 rule(READ, EVENTS, &["events"]),
                 rule(READ, POLICY, &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
             ],
@@ -328,6 +348,11 @@ fn cluster_role_bindings() -> Vec<Value> {
         default_binding("system:public-info-viewer", &everybody),
         default_binding("system:monitoring", &subjects("Group", &["system:monitoring"])),
         default_binding("system:kube-scheduler", &subjects("User", &["system:kube-scheduler"])),
+        default_binding("system:volume-scheduler", &subjects("User", &["system:kube-scheduler"])),
+        default_binding(
+            "system:service-account-issuer-discovery",
+            &subjects("Group", &["system:serviceaccounts"]),
+        ),
         // As upstream: there, but given to nobody. What a node may do, the Node authorizer says.
         default_binding("system:node", &json!([])),
         default_binding("system:kubelet-api-admin", &subjects("User", &[KUBELET_CLIENT])),

@@ -1,6 +1,7 @@
 //! Pods: the kind with the most rules.
 //!
-//! `pods/defaults.rs` fills in what is left out, `pods/admission.rs` what depends on other objects, `pods/validation.rs` and what is
+//! `pods/defaults.rs` fills in what is left out, `pods/admission.rs` what depends on other objects, `pods/accounts.rs` what comes
+//! with the service account, `pods/validation.rs` and what is
 //! below it checks. What may change later is said by `pods/update.rs`, and for the sub-resources by `pods/status.rs`,
 //! `pods/ephemeral.rs` and `pods/resize.rs`.
 
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::table::pods::COLUMNS;
 
+mod accounts;
 mod admission;
 mod defaults;
 mod ephemeral;
@@ -27,6 +29,7 @@ mod status;
 mod update;
 mod validation;
 
+pub(crate) use accounts::{DEFAULT_ACCOUNT, PLUGIN as ACCOUNTS_PLUGIN, ROOT_CERTIFICATE};
 pub(crate) use update::is_mirror;
 
 const POD: Body = Body { group: "", version: "v1", kind: "Pod", define: define::<Pod> };

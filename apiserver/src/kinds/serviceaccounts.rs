@@ -1,9 +1,18 @@
-//! Service accounts.
+//! Service accounts: whom the programs in pods are to the API.
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 
-use super::{ALL_VERBS, Body, Kind, NameRule, Plain, Scope, Storage, define};
+use super::{ALL_VERBS, Body, CREATE_ONLY, Kind, NameRule, Plain, Scope, Storage, Subresource, define};
 use crate::table::{AGE, Column, Columns, NAME, cells};
+
+/// The body of `serviceaccounts/token`.
+pub(crate) const TOKEN_REQUEST: Body = Body {
+    group: "authentication.k8s.io",
+    version: "v1",
+    kind: "TokenRequest",
+    define: define::<TokenRequest>,
+};
 
 pub(crate) static SERVICEACCOUNTS: Kind = Kind {
     body: Body { group: "", version: "v1", kind: "ServiceAccount", define: define::<ServiceAccount> },
@@ -13,7 +22,7 @@ pub(crate) static SERVICEACCOUNTS: Kind = Kind {
     categories: &[],
     scope: Scope::Namespaced,
     verbs: ALL_VERBS,
-    subresources: &[],
+    subresources: &[Subresource { name: "token", body: TOKEN_REQUEST, verbs: CREATE_ONLY }],
     storage: Storage::Own,
     name_rule: NameRule::Subdomain,
     generation: false,

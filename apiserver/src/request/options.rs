@@ -195,6 +195,17 @@ fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<FieldErro
     all
 }
 
+/// What becomes of the objects that an object owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    /// They stay, and forget it.
+    Orphan,
+    /// They are deleted after it.
+    Background,
+    /// They are deleted before it.
+    Foreground,
+}
+
 /// Options of delete and deletecollection: in the query, or as a body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct DeleteOptions {
@@ -203,6 +214,8 @@ pub(crate) struct DeleteOptions {
     pub(crate) uid: Option<String>,
     pub(crate) resource_version: Option<String>,
     pub(crate) dry_run: bool,
+    /// As the object's finalizers say, if not given.
+    pub(crate) propagation: Option<Propagation>,
 }
 
 impl DeleteOptions {
@@ -214,7 +227,7 @@ impl DeleteOptions {
             ..Self::default()
         };
         let policy = query.text("propagationPolicy");
-        options.checked(policy, query.flag("orphanDependents").is_some(), errors)
+        options.checked(policy, query.flag("orphanDependents"), errors)
     }
 
     /// Reads a `DeleteOptions` object whose types have been checked.
@@ -227,23 +240,30 @@ impl DeleteOptions {
             uid: text("/preconditions/uid"),
             resource_version: text("/preconditions/resourceVersion"),
             dry_run: dry_run(dry_runs, &mut errors),
+            propagation: None,
         };
-        options.checked(body["propagationPolicy"].as_str(), !body["orphanDependents"].is_null(), errors)
+        options.checked(body["propagationPolicy"].as_str(), body["orphanDependents"].as_bool(), errors)
     }
 
     fn checked(
-        self,
+        mut self,
         policy: Option<&str>,
-        orphan: bool,
+        orphan: Option<bool>,
         mut errors: Vec<FieldError>,
     ) -> Result<Self, ApiError> {
         let path = Path::new("propagationPolicy");
         match policy {
-            Some(_) if orphan => {
+            Some(_) if orphan.is_some() => {
                 let detail = "orphanDependents and deletionPropagation cannot be both set";
                 errors.push(FieldError::invalid(&path, policy.unwrap_or_default(), detail));
             }
-            None | Some("Foreground" | "Background" | "Orphan") => {}
+            None => {
+                let older = |orphan| if orphan { Propagation::Orphan } else { Propagation::Background };
+                self.propagation = orphan.map(older);
+            }
+            Some("Foreground") => self.propagation = Some(Propagation::Foreground),
+            Some("Background") => self.propagation = Some(Propagation::Background),
+            Some("Orphan") => self.propagation = Some(Propagation::Orphan),
             Some(other) => {
                 let known = &["Foreground", "Background", "Orphan", "nil"];
                 errors.push(FieldError::not_supported(&path, other, known));

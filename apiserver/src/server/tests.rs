@@ -16,23 +16,31 @@ use crate::backend::Reach;
 use crate::cache::Limits;
 use crate::flags::{Credentials, Options};
 
+mod accounts;
 mod backends;
 mod callers;
 mod deletion;
 mod evictions;
+mod garbage;
 mod joining;
 mod lists;
+mod nodes;
 mod parts;
 mod proxies;
 mod rights;
 mod streams;
+mod volumes;
 mod watches;
 mod writes;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at something that cannot be watched for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
+/// The config map that every namespace has.
+const ROOT: &str = "kube-root-ca.crt";
 
 /// A server with its data in a directory of its own.
 struct World {
@@ -119,6 +127,20 @@ impl World {
 
     async fn get(&self, path: &str) -> Reply {
         self.send(request(Method::GET, path, "", "")).await
+    }
+
+    /// Asks until the answer is as wanted.
+    async fn until(&self, path: &str, wanted: impl Fn(&Reply) -> bool) -> Reply {
+        let look = async {
+            loop {
+                let reply = self.get(path).await;
+                if wanted(&reply) {
+                    return reply;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{path} does not become so"))
     }
 
     async fn post(&self, path: &str, object: &Value) -> Reply {

@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{read_body, settle_namespace};
+use crate::accounts;
 use crate::admission::{self, Operation, Write};
 use crate::answer::{Answer, Content};
 use crate::api::{Api, Call, Received, key, timestamp};
 use crate::kinds::metadata;
 use crate::kinds::namespaces::NAMESPACES;
+use crate::kinds::pods::ACCOUNTS_PLUGIN;
 use crate::kinds::{Cluster, Kind, text};
 use crate::random;
 use crate::request::options::WriteOptions;
@@ -35,6 +37,10 @@ pub(crate) async fn create(api: &Api, call: &Call, body: &Received) -> Result<An
         operation: Operation::Create(&object),
     };
     admission::admit(api, &write)?;
+    if call.kind.plural == "pods" && api.admits(ACCOUNTS_PLUGIN) && !options.dry_run {
+        // Refusals are for the pod itself to meet.
+        let _ = accounts::default_account(api, call.namespace()).await;
+    }
     let content = insert(api, call.kind, object, options.dry_run).await?;
     Ok(Answer { code: 201, content, warnings: checked.warnings })
 }

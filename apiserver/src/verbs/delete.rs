@@ -11,8 +11,10 @@ use crate::answer::{Answer, Content};
 use crate::api::{Api, Call, Received, in_form_of};
 use crate::authenticate::User;
 use crate::cache::{Listing, Object};
+use crate::garbage::graph::{FOREGROUND, ORPHAN};
+use crate::kinds::values::items;
 use crate::kinds::{Body, Deletion, Kind, define, metadata, text};
-use crate::request::options::{DeleteOptions, ListOptions};
+use crate::request::options::{DeleteOptions, ListOptions, Propagation};
 use crate::status::{ApiError, deleted};
 use crate::store::WriteError;
 
@@ -90,12 +92,34 @@ pub(crate) async fn delete_one(
         if let Deletion::Never(why) = deletion {
             return Err(ApiError::forbidden(kind, name, why));
         }
+        let object = with_propagation(object, options.propagation);
         match delete_version(api, kind, &current, object, deletion, options.dry_run).await {
             Ok(outcome) => return Ok(outcome),
             Err(WriteError::Conflict { .. }) if attempts > 0 => {}
             Err(error) => return Err(ApiError::of_write(error, kind, name)),
         }
     }
+}
+
+/// The object with the finalizer that holds it until its dependents are dealt with, if they are to be dealt with before. What is not said
+/// stays as it was.
+fn with_propagation(mut object: Value, propagation: Option<Propagation>) -> Value {
+    let Some(propagation) = propagation else { return object };
+    let wanted = match propagation {
+        Propagation::Orphan => Some(ORPHAN),
+        Propagation::Foreground => Some(FOREGROUND),
+        Propagation::Background => None,
+    };
+    let before = items(&object["metadata"], "finalizers");
+    let mut after: Vec<Value> = before.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
+    after.extend(wanted.map(Value::from));
+    let fields = metadata::of(&mut object);
+    if after.is_empty() {
+        fields.remove("finalizers");
+    } else {
+        fields.insert("finalizers".to_owned(), after.into());
+    }
+    object
 }
 
 /// Refuses what is not the object, or not the version of it, that the caller has in mind.
@@ -149,7 +173,7 @@ async fn delete_version(
                 .insert("phase".to_owned(), "Terminating".into());
         }
     }
-    if dry_run || marked == object {
+    if dry_run || marked == in_form_of(kind, current) {
         return Ok(Outcome::Waiting(Content::Object(marked)));
     }
     store(api, kind, current, marked).await.map(Outcome::Waiting)

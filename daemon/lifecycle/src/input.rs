@@ -97,6 +97,11 @@ pub enum Answer {
         /// Its size in bytes, 0 where unknown.
         size_bytes: u64,
     },
+    /// Of [`crate::Call::MountVolumes`].
+    Mounted {
+        /// When the call is to be made again, `None` where nothing in the volumes grows old.
+        refresh_after: Option<Duration>,
+    },
     /// Of all others.
     Done,
 }
@@ -180,6 +185,8 @@ pub enum Input {
         /// The object does not exist, or is another one of that name.
         gone: bool,
     },
+    /// A config map, secret or runtime class that the pod refers to has changed, has appeared or has gone; also that it may be read at last.
+    ObjectsChanged,
     /// The node's addresses, the primary family first.
     HostIps(Vec<String>),
     /// A deadline has come.

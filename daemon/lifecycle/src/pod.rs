@@ -154,6 +154,9 @@ pub struct Pod {
     /// Sandboxes that the runtime has acknowledged as stopped.
     stopped: BTreeSet<String>,
     volumes: Volumes,
+    /// Whether something that files are made of has changed since their making was last begun.
+    #[serde(default)]
+    volumes_stale: bool,
     /// By the container's name.
     /// Boxed: a map of few entries makes room for many.
     slots: BTreeMap<String, Box<Slot>>,
@@ -211,6 +214,7 @@ impl Pod {
             sandbox_failures: 0,
             stopped: BTreeSet::new(),
             volumes: Volumes::default(),
+            volumes_stale: false,
             slots: BTreeMap::new(),
             stops: BTreeMap::new(),
             kills: BTreeMap::new(),
@@ -291,6 +295,7 @@ impl Pod {
 
     fn take_spec(&mut self, pod: Arc<ApiPod>) {
         self.unsupported = unsupported::unsupported_fields(&pod, self.settings.supported);
+        self.metadata_changed(&pod);
         self.resize.spec_changed(&self.pod, &pod);
         for (_, spec) in container::specs(&pod) {
             let key = container::restart_key(&spec);
@@ -337,6 +342,7 @@ impl Pod {
                 self.acknowledged = self.acknowledged.max(version);
                 self.gone |= gone;
             }
+            Input::ObjectsChanged => self.objects_changed(),
             Input::HostIps(ips) => self.host_ips = ips,
             Input::Probed { id, kind, success } => self.probe_told(id, kind, success, now),
             Input::Resized(verdict) => self.resize_told(verdict, out),
@@ -624,13 +630,6 @@ impl Pod {
 
     fn restart_curve(&self) -> Curve {
         Curve::restart(self.settings.max_restart_period)
-    }
-
-    /// `name_namespace(uid)`, as messages name a pod.
-    fn long_name(&self) -> String {
-        let meta = &self.pod.metadata;
-        let part = |s: &Option<String>| s.clone().unwrap_or_default();
-        format!("{}_{}({})", part(&meta.name), part(&meta.namespace), part(&meta.uid))
     }
 
     /// Whether the pod's state in the runtime is being read.

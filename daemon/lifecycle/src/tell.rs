@@ -37,6 +37,7 @@ pub(crate) fn input(input: &Input) -> Option<String> {
         }
         Input::Published { gone: true, .. } => "the API server has the pod no more".to_owned(),
         Input::Published { version, .. } => format!("the API server has status {version}"),
+        Input::ObjectsChanged => "a config map, secret or runtime class has changed".to_owned(),
         Input::HostIps(ips) => format!("the node's addresses are {}", ips.join(", ")),
         Input::Tick => "a deadline has come".to_owned(),
     })
@@ -63,6 +64,7 @@ fn told(answer: &Answer) -> String {
         Answer::Image { id: Some(_) } => "the image is there".to_owned(),
         Answer::Image { id: None } => "the image is not there".to_owned(),
         Answer::Pulled { size_bytes, .. } => format!("the image is pulled, {size_bytes} bytes"),
+        Answer::Mounted { .. } => "the volumes are there".to_owned(),
         Answer::Done => "it is done".to_owned(),
     }
 }

@@ -1,16 +1,14 @@
 //! Fields of a pod that this version does not carry out.
 //!
 //! Such a pod is not started without them: it waits and names the field. Each entry goes away with the issue that
-//! brings it.
+//! brings it; SPECIFICATION.md lists them with their reasons.
 
-use k8s_openapi::api::core::v1::{Container, Pod as ApiPod, PodSpec, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, Pod as ApiPod, PodSpec, Volume};
 use serde::{Deserialize, Serialize};
 
 /// Which of the parts around the machine there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supported {
-    /// Somebody probes.
-    pub probes: bool,
     /// Somebody makes volumes.
     pub volumes: bool,
     /// Pods have cgroups of their own, which give them their resources as a whole.
@@ -54,27 +52,44 @@ fn pod_fields(spec: &PodSpec, supported: Supported) -> Vec<String> {
             found.push(path.to_owned());
         }
     };
-    let security = spec.security_context.clone().unwrap_or_default();
-    note(security != Default::default(), "securityContext");
-    note(spec.host_ipc == Some(true), "hostIPC");
-    note(spec.host_pid == Some(true), "hostPID");
-    note(spec.host_users == Some(false), "hostUsers");
-    note(spec.share_process_namespace == Some(true), "shareProcessNamespace");
-    note(spec.runtime_class_name.is_some(), "runtimeClassName");
-    note(spec.overhead.as_ref().is_some_and(|o| !o.is_empty()), "overhead");
     note(spec.resources.is_some() && !supported.pod_cgroups, "resources");
     note(set(&spec.resource_claims), "resourceClaims");
-    note(set(&spec.host_aliases), "hostAliases");
-    note(spec.dns_config.is_some(), "dnsConfig");
-    note(spec.dns_policy.as_deref() == Some("None"), "dnsPolicy");
-    note(spec.hostname_override.is_some(), "hostnameOverride");
-    note(spec.set_hostname_as_fqdn == Some(true), "setHostnameAsFQDN");
-    note(spec.subdomain.is_some(), "subdomain");
-    note(spec.os.as_ref().is_some_and(|os| os.name != "linux"), "os");
     for (i, volume) in spec.volumes.iter().flatten().enumerate() {
-        note(!supported.volumes && volume.image.is_none(), &format!("volumes[{i}]"));
+        match volume_field(volume) {
+            _ if volume.image.is_some() => {}
+            _ if !supported.volumes => note(true, &format!("volumes[{i}]")),
+            Some(field) => note(true, &format!("volumes[{i}].{field}")),
+            None => {}
+        }
     }
     found
+}
+
+/// The part of a volume that nobody makes.
+fn volume_field(volume: &Volume) -> Option<String> {
+    let made = volume.empty_dir.is_some()
+        || volume.host_path.is_some()
+        || volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.persistent_volume_claim.is_some();
+    if made {
+        return None;
+    }
+    let Some(projected) = &volume.projected else {
+        // By the name that the API gives it.
+        let fields = serde_json::to_value(volume).ok()?;
+        let kind = fields.as_object()?.keys().find(|key| *key != "name").cloned();
+        return Some(kind.unwrap_or_else(|| "name".to_owned()));
+    };
+    projected.sources.iter().flatten().enumerate().find_map(|(i, source)| {
+        let kind = match () {
+            () if source.cluster_trust_bundle.is_some() => "clusterTrustBundle",
+            () if source.pod_certificate.is_some() => "podCertificate",
+            () => return None,
+        };
+        Some(format!("projected.sources[{i}].{kind}"))
+    })
 }
 
 fn container_fields(spec: &PodSpec, container: &Container, supported: Supported) -> Vec<String> {
@@ -88,32 +103,18 @@ fn container_fields(spec: &PodSpec, container: &Container, supported: Supported)
             found.push(path.to_owned());
         }
     };
-    let stop_signal = container.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some());
-    note(stop_signal, "lifecycle.stopSignal");
-    note(container.liveness_probe.is_some() && !supported.probes, "livenessProbe");
-    note(container.readiness_probe.is_some() && !supported.probes, "readinessProbe");
-    note(container.startup_probe.is_some() && !supported.probes, "startupProbe");
-    note(set(&container.env_from), "envFrom");
     note(set(&container.volume_mounts) && !supported.volumes && !only_images, "volumeMounts");
     note(set(&container.volume_devices), "volumeDevices");
-    let security = container.security_context.clone().unwrap_or_default();
-    // Capabilities are passed on; kubectl debug asks for some.
-    let beyond = SecurityContext { capabilities: None, ..security };
-    note(beyond != SecurityContext::default(), "securityContext");
     if let Some(resources) = &container.resources {
         note(set(&resources.claims), "resources.claims");
-        let extended = |name: &String| !matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage");
+        let is_known = |name: &str| {
+            matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-")
+        };
+        let extended = |name: &String| !is_known(name);
         let names = resources.limits.iter().chain(resources.requests.iter()).flat_map(|m| m.keys());
         for name in names.filter(|n| extended(n)) {
             note(true, &format!("resources.limits[{name}]"));
         }
-    }
-    for (i, env) in container.env.iter().flatten().enumerate() {
-        let Some(source) = &env.value_from else { continue };
-        note(source.config_map_key_ref.is_some(), &format!("env[{i}].valueFrom.configMapKeyRef"));
-        note(source.secret_key_ref.is_some(), &format!("env[{i}].valueFrom.secretKeyRef"));
-        note(source.resource_field_ref.is_some(), &format!("env[{i}].valueFrom.resourceFieldRef"));
-        note(source.file_key_ref.is_some(), &format!("env[{i}].valueFrom.fileKeyRef"));
     }
     found
 }

@@ -13,3 +13,10 @@ pub fn log_dir_name(pod: &Pod) -> String {
     let part = |s: &Option<String>| s.clone().unwrap_or_default();
     format!("{}_{}_{}", part(&pod.metadata.namespace), part(&pod.metadata.name), part(&pod.metadata.uid))
 }
+
+/// `name_namespace(uid)`, as a kubelet's messages name a pod.
+pub fn long_pod_name(pod: &Pod) -> String {
+    let part = |s: &Option<String>| s.clone().unwrap_or_default();
+    let meta = &pod.metadata;
+    format!("{}_{}({})", part(&meta.name), part(&meta.namespace), part(&meta.uid))
+}

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 
 /// Whether `nodeSelector` and the required node affinity both let the pod be on the node `name` with these labels.
 pub fn may_be_on_node(spec: &PodSpec, name: &str, labels: &BTreeMap<String, String>) -> bool {
     let selected = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|r| r.node_selector_terms.iter().any(|t| term_holds(t, name, labels)))
+    selected && required.is_none_or(|required| node_selector_holds(required, name, labels))
+}
+
+/// Whether one of the terms selects the node `name` with these labels.
+pub fn node_selector_holds(selector: &NodeSelector, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    selector.node_selector_terms.iter().any(|term| term_holds(term, name, labels))
 }
 
 /// All requirements of a term hold; a term without any matches nothing.

@@ -104,7 +104,7 @@ fn raise(total: &mut ResourceList, other: &ResourceList) {
     }
 }
 
-fn list(api: Option<&BTreeMap<String, ApiQuantity>>) -> ResourceList {
+pub(crate) fn list(api: Option<&BTreeMap<String, ApiQuantity>>) -> ResourceList {
     api.into_iter().flatten().filter_map(|(name, q)| Some((name.clone(), q.0.parse().ok()?))).collect()
 }
 

@@ -255,7 +255,7 @@ settings! {
     later keep reserved_memory "reservedMemory": Vec<MemoryReservation> = Vec::new();
     now keep enable_profiling_handler "enableProfilingHandler": bool = true;
     now keep enable_debug_flags_handler "enableDebugFlagsHandler": bool = true;
-    later keep seccomp_default "seccompDefault": bool = false;
+    now keep seccomp_default "seccompDefault": bool = false;
     now keep memory_throttling_factor "memoryThrottlingFactor": f64 = 0.9;
     now zero memory_reservation_policy "memoryReservationPolicy": String = text("None");
     now keep register_with_taints "registerWithTaints": Vec<NodeTaint> = Vec::new();
@@ -265,7 +265,7 @@ settings! {
     now zero container_runtime_endpoint "containerRuntimeEndpoint": String = text("unix:///run/containerd/containerd.sock");
     now keep image_service_endpoint "imageServiceEndpoint": String = text("");
     now keep fail_cgroup_v1 "failCgroupV1": bool = true;
-    later keep user_namespaces "userNamespaces": Option<UserNamespaces> = None;
+    now keep user_namespaces "userNamespaces": Option<UserNamespaces> = None;
 }
 
 /// behaviour.md 29.2.

@@ -31,12 +31,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 const KEPT: usize = 1_000;
 /// A token is not used longer than that, however long it lasts.
 const OLDEST: SignedDuration = SignedDuration::from_hours(24);
+/// A token that is due and cannot be renewed is not asked for more often than that.
+const SOONEST: Duration = Duration::from_secs(10);
 /// Tokens that were made together are not renewed together.
 const MOST_JITTER: u32 = 10;
 
 /// Why there is no account or no token of it.
 #[derive(Debug, Error)]
-pub(super) enum AccountError {
+pub(crate) enum AccountError {
     #[error("there is no API server")]
     NoServer,
     #[error("{0:?} is no name of a service account")]
@@ -73,7 +75,7 @@ pub(super) struct Account {
 type Key = (String, String);
 
 /// Reads accounts and gets tokens for all pods.
-pub(super) struct Accounts {
+pub(crate) struct Accounts {
     client: Option<kube::Client>,
     reads: Mutex<HashMap<Key, (Instant, Arc<ServiceAccount>)>>,
     tokens: Mutex<HashMap<Bound, Token>>,
@@ -92,7 +94,10 @@ impl fmt::Debug for Accounts {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Bound {
     account: AccountName,
+    /// Empty for the API server's own.
     audience: String,
+    /// How many seconds it is to last, where that is not left to the API server.
+    seconds: Option<i64>,
     pod: String,
     pod_uid: String,
 }
@@ -134,7 +139,7 @@ pub(super) fn account_of(pod: &Pod) -> Option<&str> {
 
 impl Accounts {
     /// Without a client there are no accounts.
-    pub(super) fn new(client: Option<kube::Client>) -> Self {
+    pub(crate) fn new(client: Option<kube::Client>) -> Self {
         Self {
             client,
             reads: Mutex::default(),
@@ -207,26 +212,42 @@ impl Accounts {
         pod: &Pod,
         audience: &str,
     ) -> Result<Hidden, AccountError> {
-        let part = |text: &Option<String>| text.clone().unwrap_or_default();
-        let bound = Bound {
-            account: account.clone(),
-            audience: audience.to_owned(),
-            pod: part(&pod.metadata.name),
-            pod_uid: part(&pod.metadata.uid),
+        Ok(self.bound(Bound::new(account.clone(), audience, None, pod)).await?.text)
+    }
+
+    /// A token of the pod's own account for a file of the pod, and after how long it is to be asked for again.
+    pub(crate) async fn projected(
+        &self,
+        pod: &Pod,
+        audience: &str,
+        seconds: i64,
+    ) -> Result<(Hidden, Duration), AccountError> {
+        let account = AccountName {
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            name: account_of(pod).unwrap_or("default").to_owned(),
+            uid: String::new(),
         };
+        let bound = Bound::new(account, audience, Some(seconds), pod);
+        let jitter = bound.jitter();
+        let token = self.bound(bound).await?;
+        let due = token.due(jitter).duration_since(Timestamp::now());
+        Ok((token.text, Duration::try_from(due).unwrap_or_default().max(SOONEST)))
+    }
+
+    async fn bound(&self, bound: Bound) -> Result<Token, AccountError> {
         let _turn = self.token_turns.take(bound.clone()).await;
         let kept = self.kept(&bound);
         if let Some(token) = kept.as_ref().filter(|token| !token.is_due(Timestamp::now(), bound.jitter())) {
-            return Ok(token.text.clone());
+            return Ok(token.clone());
         }
         match self.request(&bound).await {
             Ok(token) => {
                 self.keep(bound, token.clone());
-                Ok(token.text)
+                Ok(token)
             }
             Err(error) => match kept.filter(|token| Timestamp::now() < token.expires) {
                 Some(token) => {
-                    let AccountName { namespace, name, .. } = account;
+                    let AccountName { namespace, name, .. } = &bound.account;
                     let error = chain(&error);
                     tracing::warn!(
                         namespace,
@@ -234,7 +255,7 @@ impl Accounts {
                         error,
                         "the token of a service account cannot be renewed yet"
                     );
-                    Ok(token.text)
+                    Ok(token)
                 }
                 None => Err(error),
             },
@@ -258,16 +279,24 @@ impl Accounts {
         let client = self.client.clone().ok_or(AccountError::NoServer)?;
         let AccountName { namespace, name, uid } = &bound.account;
         check_names(namespace, name)?;
-        // How long it lasts is left to the API server.
-        let body = json!({
+        let mut body = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
-            "metadata": {"uid": uid},
+            "metadata": {},
             "spec": {
-                "audiences": [bound.audience],
+                "audiences": [],
                 "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": bound.pod, "uid": bound.pod_uid},
             },
         });
+        if !uid.is_empty() {
+            body["metadata"]["uid"] = json!(uid);
+        }
+        if !bound.audience.is_empty() {
+            body["spec"]["audiences"] = json!([bound.audience]);
+        }
+        if let Some(seconds) = bound.seconds {
+            body["spec"]["expirationSeconds"] = json!(seconds);
+        }
         let (namespace, name) = (namespace.clone(), name.clone());
         let request = Request::post(format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"))
             .header(http::header::CONTENT_TYPE, "application/json")
@@ -299,6 +328,17 @@ fn token(text: &str, asked: Timestamp) -> Result<Token, (usize, usize)> {
 }
 
 impl Bound {
+    fn new(account: AccountName, audience: &str, seconds: Option<i64>, pod: &Pod) -> Self {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        Self {
+            account,
+            audience: audience.to_owned(),
+            seconds,
+            pod: part(&pod.metadata.name),
+            pod_uid: part(&pod.metadata.uid),
+        }
+    }
+
     /// The same for each look at one token.
     fn jitter(&self) -> SignedDuration {
         let spread = podspec::deep_hash32(format!("{self:?}").as_bytes()) % MOST_JITTER;
@@ -307,6 +347,12 @@ impl Bound {
 }
 
 impl Token {
+    /// When it is to be renewed.
+    fn due(&self, jitter: SignedDuration) -> Timestamp {
+        let old = self.lifetime.saturating_sub(OLDEST).max(self.lifetime / 5);
+        self.expires.saturating_sub(old.saturating_add(jitter)).unwrap_or(self.expires)
+    }
+
     /// Whether it is to be renewed: four fifths of its life are over, or it is a day old, or the clock was set back to before
     /// its beginning.
     fn is_due(&self, now: Timestamp, jitter: SignedDuration) -> bool {

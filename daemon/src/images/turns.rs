@@ -8,7 +8,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 /// Holds a lock for each key that somebody waits for or has, and none for others.
 #[derive(Debug)]
-pub(super) struct Turns<K>(Mutex<HashMap<K, Weak<AsyncMutex<()>>>>);
+pub(crate) struct Turns<K>(Mutex<HashMap<K, Weak<AsyncMutex<()>>>>);
 
 impl<K> Default for Turns<K> {
     fn default() -> Self {
@@ -18,7 +18,7 @@ impl<K> Default for Turns<K> {
 
 impl<K: Hash + Eq> Turns<K> {
     /// Waits for the turn of `key`, which lasts until the guard is dropped.
-    pub(super) async fn take(&self, key: K) -> OwnedMutexGuard<()> {
+    pub(crate) async fn take(&self, key: K) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| turn.strong_count() > 0);

@@ -10,8 +10,8 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{ConfigBuilder, RootCertStore};
 
+use super::any_certificate::AnyCertificate;
 use crate::credentials::Identity;
-use crate::runtime::AnyCertificate;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lifecycle::{Assignment, Input, OpId, Recording, ResizeVerdict};
+use lifecycle::{Assignment, Input, OpId, ProbeKind, Recording, ResizeVerdict};
 use tokio::sync::{Notify, mpsc};
 
 use crate::runtime::News;
@@ -40,6 +40,8 @@ struct Letters {
     explain: Option<mpsc::Sender<Recording>>,
     kill: Option<Input>,
     resized: Option<ResizeVerdict>,
+    /// At most one for each probe of each container that is probed.
+    verdicts: Vec<(String, ProbeKind, bool)>,
     answers: VecDeque<Input>,
 }
 
@@ -128,6 +130,14 @@ impl Mailbox {
         self.post(|l| l.resized = Some(verdict));
     }
 
+    /// The verdict of a probe of the container with this id of the runtime's; replaces an earlier one of the same probe.
+    pub(crate) fn probed(&self, id: &str, kind: ProbeKind, success: bool) {
+        self.post(|l| match l.verdicts.iter_mut().find(|(of, k, _)| of == id && *k == kind) {
+            Some((_, _, verdict)) => *verdict = success,
+            None => l.verdicts.push((id.to_owned(), kind, success)),
+        });
+    }
+
     /// A start slot that the pod asked for is free.
     pub(crate) fn slot(&self, op: OpId) {
         self.post(|l| l.answers.push_back(Input::Slot { op }));
@@ -167,6 +177,10 @@ impl Mailbox {
         if let Some(verdict) = l.resized.take() {
             return Some(Letter::Input(Input::Resized(verdict)));
         }
+        if !l.verdicts.is_empty() {
+            let (id, kind, success) = l.verdicts.remove(0);
+            return Some(Letter::Input(Input::Probed { id, kind, success }));
+        }
         l.answers.pop_front().map(Letter::Input)
     }
 
@@ -196,6 +210,20 @@ mod tests {
         assert!(matches!(mailbox.next().await, Letter::Input(Input::Slot { op: OpId(1) })));
         assert!(matches!(mailbox.next().await, Letter::Input(Input::Slot { op: OpId(2) })));
         assert!(mailbox.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn of_two_verdicts_of_one_probe_the_newer_counts() {
+        let mailbox = Mailbox::default();
+        mailbox.probed("a", ProbeKind::Readiness, true);
+        mailbox.probed("a", ProbeKind::Liveness, false);
+        mailbox.probed("a", ProbeKind::Readiness, false);
+        let mut told = Vec::new();
+        while let Some(letter) = mailbox.take() {
+            let Letter::Input(Input::Probed { kind, success, .. }) = letter else { panic!("a verdict") };
+            told.push((kind, success));
+        }
+        assert_eq!(told, [(ProbeKind::Readiness, false), (ProbeKind::Liveness, false)]);
     }
 
     #[tokio::test]

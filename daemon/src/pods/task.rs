@@ -11,8 +11,10 @@ use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
-use lifecycle::{Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, Recording, Settings};
-use tokio::sync::mpsc;
+use lifecycle::{
+    Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, ProbeTarget, Recording, Settings,
+};
+use tokio::sync::{mpsc, watch};
 
 use super::mailbox::{Letter, Mailbox};
 use super::node_task::{Ask, Question};
@@ -20,7 +22,10 @@ use super::publisher::{Publisher, Sent, Turn};
 use super::urgency::{PATIENCE, Urgency, urgency};
 use super::view::Shown;
 use crate::clock;
+use crate::followed::Known;
 use crate::ledger::Ledger;
+use crate::objects::Registration;
+use crate::probes::{Probing, Wanted};
 use crate::runtime::{Executor, News};
 
 /// Events that wait for a look.
@@ -35,6 +40,33 @@ pub(super) struct Shared {
     pub(super) node: mpsc::Sender<Ask>,
     pub(super) shown: Shown,
     pub(super) ledger: Ledger,
+    pub(super) probing: Probing,
+}
+
+/// What is to be probed, as the machine said last, and what the prober was told.
+#[derive(Debug, Default)]
+struct Probes {
+    targets: Vec<ProbeTarget>,
+    /// The address that the prober knows.
+    pod_ip: Option<String>,
+    changed: bool,
+}
+
+impl Probes {
+    fn replace(&mut self, targets: Vec<ProbeTarget>) {
+        self.targets = targets;
+        self.changed = true;
+    }
+
+    /// What the prober does not know yet.
+    fn news(&mut self, pod_ip: Option<&str>) -> Option<Vec<ProbeTarget>> {
+        let moved = !self.targets.is_empty() && self.pod_ip.as_deref() != pod_ip;
+        if !std::mem::take(&mut self.changed) && !moved {
+            return None;
+        }
+        self.pod_ip = pod_ip.map(str::to_owned);
+        Some(self.targets.clone())
+    }
 }
 
 type Answered = (OpId, Result<Answer, Failure>);
@@ -68,6 +100,11 @@ pub(super) struct PodTask {
     send_after: Option<Duration>,
     /// Events of the runtime that the next look may show.
     news: Vec<News>,
+    /// Keeps the objects that the pod refers to; none is needed once nothing of the pod can run any more.
+    objects: Option<Registration>,
+    /// The runtime classes, of a pod that has one.
+    classes: Option<watch::Receiver<Known<String>>>,
+    probes: Probes,
     /// Whether the node was told that nothing runs, and that the volumes are unmounted.
     freed: bool,
     settled: bool,
@@ -82,6 +119,9 @@ impl PodTask {
         unknown_to_runtime: bool,
     ) -> Self {
         let uid = assignment.pod.metadata.uid.clone().unwrap_or_default();
+        let objects = shared.executor.objects().register(&assignment.pod);
+        let has_class = assignment.pod.spec.as_ref().is_some_and(|s| s.runtime_class_name.is_some());
+        let classes = has_class.then(|| shared.executor.classes().news());
         let machine = Pod::new(Arc::clone(&shared.settings), assignment, host_ips);
         Self {
             shared,
@@ -97,6 +137,9 @@ impl PodTask {
             sending: None,
             send_after: None,
             news: Vec::new(),
+            objects,
+            classes,
+            probes: Probes::default(),
             freed: false,
             settled: false,
         }
@@ -110,6 +153,7 @@ impl PodTask {
             }
         }
         self.shared.shown.remove(&self.uid);
+        self.shared.probing.forget(&self.uid);
         self.shared.publisher.ended(self.machine.spec());
         self.free().await;
         self.settle().await;
@@ -164,6 +208,10 @@ impl PodTask {
                 }
                 None
             }
+            // Cancel-safe: a level.
+            () = changed(&mut self.objects), if self.objects.is_some() => Some(Input::ObjectsChanged),
+            // Cancel-safe: a level.
+            () = other_classes(&mut self.classes), if self.classes.is_some() => Some(Input::ObjectsChanged),
             () = sleep_until(deadline), if deadline.is_some() => Some(Input::Tick),
         }
     }
@@ -202,6 +250,11 @@ impl PodTask {
         let assigned = matches!(&input, Input::Assigned(_));
         if let Input::Assigned(assignment) = &input {
             self.shared.publisher.seen(&assignment.pod);
+            match &self.objects {
+                Some(objects) => objects.renew(&assignment.pod),
+                None if self.machine.is_terminated() => {}
+                None => self.objects = self.shared.executor.objects().register(&assignment.pod),
+            }
         }
         let now = clock::now();
         let effects = self.machine.step(input.clone(), now);
@@ -209,15 +262,28 @@ impl PodTask {
         for effect in effects {
             self.carry_out(effect).await;
         }
+        self.tell_probes();
         if assigned {
             self.put_right();
         }
         self.shared.shown.update(&self.uid, &self.machine);
         if self.machine.is_terminated() {
+            self.objects = None;
+            self.classes = None;
             self.free().await;
         }
         if self.machine.is_settled() {
             self.settle().await;
+        }
+    }
+
+    /// Tells what is to be probed where that, or where to find it, has changed.
+    fn tell_probes(&mut self) {
+        let pod_ip = self.machine.status().and_then(|status| status.pod_ip.as_deref());
+        if let Some(targets) = self.probes.news(pod_ip) {
+            let (pod, mailbox) = (Arc::clone(self.machine.spec()), self.mailbox.clone());
+            let wanted = Wanted { pod, pod_ip: pod_ip.map(str::to_owned), targets, mailbox };
+            self.shared.probing.probe(&self.uid, wanted);
         }
     }
 
@@ -252,8 +318,7 @@ impl PodTask {
                 self.shared.ledger.told(&self.uid, &status);
                 self.next_status(version, status);
             }
-            // Nothing is probed yet: pods with probes are not let this far.
-            Effect::Probe(_) => {}
+            Effect::Probe(targets) => self.probes.replace(targets),
             Effect::AskResize => {
                 let pod = Arc::clone(self.machine.spec());
                 self.ask_node(Question::Resize { pod }).await;
@@ -366,6 +431,25 @@ async fn come(turn: &mut Option<(Urgency, BoxFuture<'static, Option<Turn>>)>) ->
     match turn {
         Some((_, future)) => future.await,
         None => std::future::pending().await,
+    }
+}
+
+async fn changed(objects: &mut Option<Registration>) {
+    match objects {
+        Some(objects) => objects.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn other_classes(classes: &mut Option<watch::Receiver<Known<String>>>) {
+    let ended = match classes {
+        Some(known) => known.changed().await.is_err(),
+        None => true,
+    };
+    if ended {
+        // Never while the executor lives.
+        *classes = None;
+        std::future::pending().await
     }
 }
 

@@ -13,11 +13,14 @@ use super::*;
 use crate::cgroups::Limits;
 use crate::config::Config;
 use crate::events::{Rates, Recorder};
+use crate::followed::Followed;
 use crate::images::{self, Images};
 use crate::kubeconfig::fake::{FakeApi, api};
 use crate::metrics::Metrics;
 use crate::node::RuntimeState;
-use crate::runtime::{DnsSettings, Place, Watcher};
+use crate::objects::Objects;
+use crate::pod_volumes::PodVolumes;
+use crate::runtime::{DnsSettings, Place, SecuritySettings, ServiceAddress, Supplies, Users, Watcher};
 use crate::sources::mirror::Mirrors;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -57,24 +60,32 @@ fn node() -> (Node, Pods, Inputs) {
             policy: cgroups::Policy::default(),
             hierarchy: cgroups::Hierarchy::V1,
         }),
-        dns: DnsSettings { cluster_dns: Vec::new(), cluster_domain: String::new(), resolv_conf: None },
+        dns: DnsSettings::default(),
+        security: SecuritySettings::default(),
+        stop_signals: false,
+        env_files: true,
+        users: Users::new(root.path(), None, 110),
     };
     for dir in [&place.pod_logs, &place.container_logs] {
         fs::create_dir(dir).expect("made");
     }
     let (host_ips_in, host_ips) = watch::channel(vec!["192.0.2.2".to_owned()]);
-    let dirs = PodDirs::new(root.path()).expect("made");
-    let (runtime_state, _) = watch::channel(RuntimeState::default());
-    let executor = Executor::new(
-        cri.clone(),
-        dirs,
-        place,
-        host_ips.clone(),
-        recorder.clone(),
-        runtime_state,
-        images.expect("usable"),
-    );
+    let dirs = Arc::new(PodDirs::new(root.path()).expect("made"));
     let (facts, known) = watch::channel(Arc::new(Facts::default()));
+    let volumes = PodVolumes::new(Arc::clone(&dirs), Objects::new(None), None, known.clone());
+    let (runtime_state, _) = watch::channel(RuntimeState::default());
+    let nowhere = || root.path().join("kept");
+    let supplies = Supplies {
+        images: images.expect("usable"),
+        volumes,
+        services: Followed::new(None, "services", ServiceAddress::of, nowhere(), stop.subscribe()),
+        classes: Followed::new(None, "runtime classes", |_| None, nowhere(), stop.subscribe()),
+        facts: known.clone(),
+    };
+    let executor =
+        Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, supplies);
+    let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
+    tokio::spawn(prober.run(stop.subscribe()));
     let parts = Parts {
         executor,
         publisher: Publisher::new(None, recorder, Mirrors::new(), metrics.clone()),
@@ -82,6 +93,7 @@ fn node() -> (Node, Pods, Inputs) {
         ledger: Ledger::open(root.path(), "boot".to_owned()).expect("opened"),
         node: NodeSide { facts: known, groups: Vec::new(), over: watch::Sender::new(0), reader: None },
         metrics: metrics.clone(),
+        probing,
     };
     let (updates, updates_out) = mpsc::channel(16);
     let (runtime_events, runtime_out) = mpsc::channel(16);

@@ -9,9 +9,11 @@ use cri_client::v1;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde_json::json;
 
-use super::environment::{self, Addresses, EnvironmentError};
+use super::environment::{self, Value, Variables};
 use super::sandbox_config;
+use super::security::{self, ImageUser, SecurityError};
 use crate::cgroups::Limits;
+use crate::pod_volumes::Mounts;
 
 pub(crate) const HASH: &str = "io.kubernetes.container.hash";
 pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
@@ -21,34 +23,29 @@ pub(crate) const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
 pub(crate) const PORTS: &str = "io.kubernetes.container.ports";
 pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
 
-const MASKED: [&str; 12] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const ETC_HOSTS: &str = "/etc/hosts";
 
 /// What a container's configuration needs beside the pod.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
     pub(crate) restart_count: u32,
     pub(crate) image_id: &'a str,
-    pub(crate) addresses: Addresses<'a>,
+    /// Whom the image runs as.
+    pub(crate) image_user: &'a ImageUser,
+    pub(crate) variables: &'a Variables,
+    /// The pod's user namespace.
+    pub(crate) users: v1::UserNamespace,
+    pub(crate) security: &'a security::Settings,
+    /// The gate `ContainerStopSignals`.
+    pub(crate) stop_signals: bool,
     /// The pod's hosts file on the node, where the container is to see it.
     pub(crate) etc_hosts: Option<PathBuf>,
     /// The file that takes the container's termination message, where it has one.
     pub(crate) termination_log: Option<PathBuf>,
     /// What containers of this node are held to.
     pub(crate) limits: &'a Limits,
+    /// What it mounts of the pod's volumes, by their place in its list.
+    pub(crate) mounts: Mounts,
     /// Ids of the images that are mounted, by the volume's name.
     pub(crate) volume_images: &'a BTreeMap<String, String>,
     /// The container whose processes this one is to see: the runtime's id.
@@ -56,15 +53,25 @@ pub(crate) struct Parts<'a> {
 }
 
 /// The configuration of `container` of `pod`.
+///
+/// # Errors
+/// The container would have rights that it must not have.
 pub(crate) fn container_config(
     pod: &Pod,
     container: &Container,
     parts: &Parts<'_>,
-) -> Result<v1::ContainerConfig, EnvironmentError> {
-    let variables = environment::variables(pod, container, parts.addresses)?;
+) -> Result<v1::ContainerConfig, SecurityError> {
     let spec = pod.spec.clone().unwrap_or_default();
     let mut labels = sandbox_config::pod_labels(pod).to_vec();
     labels.push((NAME_LABEL.to_owned(), container.name.clone()));
+    let namespaces = namespaces(&spec, parts);
+    let security = security::of_container(pod, container, namespaces, parts.image_user, parts.security)?;
+    let mut mounts = mounts(&spec, container, parts);
+    for mount in &mut mounts {
+        // What is mounted belongs to the same users inside as without a namespace.
+        mount.uid_mappings.clone_from(&parts.users.uids);
+        mount.gid_mappings.clone_from(&parts.users.gids);
+    }
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: parts.restart_count }),
         image: Some(v1::ImageSpec {
@@ -72,11 +79,11 @@ pub(crate) fn container_config(
             user_specified_image: container.image.clone().unwrap_or_default(),
             ..Default::default()
         }),
-        command: environment::expand_all(container.command.as_ref(), &variables),
-        args: environment::expand_all(container.args.as_ref(), &variables),
+        command: environment::expand_all(container.command.as_ref(), parts.variables),
+        args: environment::expand_all(container.args.as_ref(), parts.variables),
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        envs: variables.into_iter().map(|(key, value)| v1::KeyValue { key, value: value.into() }).collect(),
-        mounts: mounts(&spec, container, parts),
+        envs: variables(parts.variables),
+        mounts,
         labels: labels.into_iter().collect(),
         annotations: annotations(pod, container, parts.restart_count).into_iter().collect(),
         log_path: format!("{}/{}.log", container.name, parts.restart_count),
@@ -85,35 +92,31 @@ pub(crate) fn container_config(
         tty: container.tty.unwrap_or(false),
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(resources(pod, container, parts.limits)),
-            security_context: Some(v1::LinuxContainerSecurityContext {
-                namespace_options: Some(namespaces(&spec, parts.target_id)),
-                capabilities: capabilities(container),
-                masked_paths: MASKED.iter().map(|p| (*p).to_owned()).collect(),
-                readonly_paths: READ_ONLY.iter().map(|p| (*p).to_owned()).collect(),
-                seccomp: Some(v1::SecurityProfile {
-                    profile_type: v1::security_profile::ProfileType::Unconfined as i32,
-                    ..Default::default()
-                }),
-                ..Default::default()
-            }),
+            security_context: Some(security),
         }),
+        stop_signal: if parts.stop_signals { stop_signal(container) } else { 0 },
         ..Default::default()
     })
 }
 
-fn capabilities(container: &Container) -> Option<v1::Capability> {
-    let wanted = container.security_context.as_ref()?.capabilities.as_ref()?;
-    Some(v1::Capability {
-        add_capabilities: wanted.add.clone().unwrap_or_default(),
-        drop_capabilities: wanted.drop.clone().unwrap_or_default(),
-        ..Default::default()
-    })
+fn variables(variables: &Variables) -> Vec<v1::KeyValue> {
+    let pair =
+        |(key, value): (&String, &Value)| v1::KeyValue { key: key.clone(), value: value.as_ref().to_vec() };
+    variables.iter().map(pair).collect()
+}
+
+/// As the runtime numbers it; its own default where the spec names none.
+fn stop_signal(container: &Container) -> i32 {
+    let named = container.lifecycle.as_ref().and_then(|l| l.stop_signal.as_deref()).unwrap_or_default();
+    // SIGRTMIN+1 is SIGNAL_SIGRTMINPLUS1.
+    let name = format!("SIGNAL_{}", named.replace('+', "PLUS").replace('-', "MINUS"));
+    v1::Signal::from_str_name(&name).unwrap_or(v1::Signal::RuntimeDefault) as i32
 }
 
 /// As the sandbox's, but for the processes that an ephemeral container is to see (behaviour.md 11.13).
-fn namespaces(spec: &PodSpec, target_id: Option<&str>) -> v1::NamespaceOption {
-    let mut options = sandbox_config::namespaces(spec);
-    if let Some(id) = target_id
+fn namespaces(spec: &PodSpec, parts: &Parts<'_>) -> v1::NamespaceOption {
+    let mut options = security::namespaces(spec, parts.users.clone());
+    if let Some(id) = parts.target_id
         && options.pid == v1::NamespaceMode::Container as i32
     {
         options.pid = v1::NamespaceMode::Target as i32;
@@ -178,13 +181,18 @@ fn mounts(spec: &PodSpec, container: &Container, parts: &Parts<'_>) -> Vec<v1::M
     let bind = |container_path: &str, host_path: &PathBuf| v1::Mount {
         container_path: container_path.to_owned(),
         host_path: host_path.to_string_lossy().into_owned(),
+        selinux_relabel: parts.security.selinux,
         ..Default::default()
     };
     let mut all: Vec<v1::Mount> = container
         .volume_mounts
         .iter()
         .flatten()
-        .filter_map(|mount| {
+        .enumerate()
+        .filter_map(|(index, mount)| {
+            if let Some(mount) = parts.mounts.get(&index) {
+                return Some(mount.clone());
+            }
             // The runtime mounts images, and always read-only (behaviour.md 13.9).
             let id = parts.volume_images.get(&mount.name)?;
             let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
@@ -202,8 +210,10 @@ fn mounts(spec: &PodSpec, container: &Container, parts: &Parts<'_>) -> Vec<v1::M
             })
         })
         .collect();
-    if let Some(hosts) = &parts.etc_hosts {
-        all.push(bind("/etc/hosts", hosts));
+    // A container may bring its own (behaviour.md 8.12).
+    let brings_hosts = all.iter().any(|mount| mount.container_path == ETC_HOSTS);
+    if let Some(hosts) = parts.etc_hosts.as_ref().filter(|_| !brings_hosts) {
+        all.push(bind(ETC_HOSTS, hosts));
     }
     if let Some(file) = &parts.termination_log {
         let path = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");

@@ -3,6 +3,7 @@
 //! Calls of different pods share nothing but the connection. A call is cancelled by dropping it; the machine looks again
 //! before it relies on anything.
 
+mod create;
 mod resize;
 
 use std::borrow::Cow;
@@ -14,21 +15,28 @@ use std::sync::Arc;
 
 use cri_client::{CallError, Cause, Client, Code, v1};
 use futures::future::{join, join_all, try_join};
-use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, ResourceRequirements};
-use lifecycle::{Answer, Call, Failure, FailureKind, Hook, Observation};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, ResourceRequirements, Service};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use lifecycle::{Answer, Call, Facts, Failure, FailureKind, Hook, Observation};
 use tokio::sync::watch;
 use volumes::PodDirs;
 
-use super::container_config::{self, MESSAGE_PATH, MESSAGE_POLICY, Parts};
-use super::environment::Addresses;
+use self::create::ImageUsers;
+use super::container_config::{MESSAGE_PATH, MESSAGE_POLICY};
+use super::host_name::{self, HostName, HostNameError};
 use super::image_failure::image_failure;
 use super::kernel_log::KernelLog;
-use super::{dns, hooks, log_files, observe, restored, sandbox_config};
+use super::service_variables::ServiceAddress;
+use super::users::{self, Users};
+use super::{dns, hooks, log_files, observe, restored, sandbox_config, security};
 use crate::cause::chain;
 use crate::cgroups::{Limits, PodCgroups};
 use crate::events::Recorder;
+use crate::followed::Followed;
 use crate::images::Images;
 use crate::node::RuntimeState;
+use crate::objects::Objects;
+use crate::pod_volumes::PodVolumes;
 
 /// Where on the node things are.
 #[derive(Clone, Debug)]
@@ -41,6 +49,27 @@ pub(crate) struct Place {
     pub(crate) limits: Arc<Limits>,
     /// What the configuration says about names.
     pub(crate) dns: dns::Settings,
+    /// What it and the machine say about rights.
+    pub(crate) security: security::Settings,
+    /// The gate `ContainerStopSignals`.
+    pub(crate) stop_signals: bool,
+    /// The gate `EnvFiles`.
+    pub(crate) env_files: bool,
+    /// The ids of the node that pods with users of their own have.
+    pub(crate) users: Users,
+}
+
+/// What starts of pods need beside the runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Supplies {
+    pub(crate) images: Images,
+    pub(crate) volumes: PodVolumes,
+    /// For the variables of all pods.
+    pub(crate) services: Followed<Service, ServiceAddress>,
+    /// Handlers by the names of runtime classes.
+    pub(crate) classes: Followed<RuntimeClass, String>,
+    /// What is known of this node.
+    pub(crate) facts: watch::Receiver<Arc<Facts>>,
 }
 
 /// Shared by all pods; cheap to clone.
@@ -52,7 +81,8 @@ pub(crate) struct Executor {
     host_ips: watch::Receiver<Vec<String>>,
     recorder: Recorder,
     runtime: watch::Sender<RuntimeState>,
-    images: Images,
+    supplies: Supplies,
+    image_users: Arc<ImageUsers>,
     /// `None` where pods have no cgroups of their own.
     cgroups: Option<PodCgroups>,
     kernel_log: Arc<KernelLog>,
@@ -75,21 +105,43 @@ type Outcome = Result<Answer, Failure>;
 impl Executor {
     pub(crate) fn new(
         client: Client,
-        dirs: PodDirs,
+        dirs: Arc<PodDirs>,
         place: Place,
         host_ips: watch::Receiver<Vec<String>>,
         recorder: Recorder,
         runtime: watch::Sender<RuntimeState>,
-        images: Images,
+        supplies: Supplies,
     ) -> Self {
-        let (dirs, place) = (Arc::new(dirs), Arc::new(place));
+        let place = Arc::new(place);
         let kernel_log = Arc::new(KernelLog::new(Path::new(KERNEL_LOG)));
-        Self { client, dirs, place, host_ips, recorder, runtime, images, cgroups: None, kernel_log }
+        let image_users = Arc::default();
+        Self {
+            client,
+            dirs,
+            place,
+            host_ips,
+            recorder,
+            runtime,
+            supplies,
+            image_users,
+            cgroups: None,
+            kernel_log,
+        }
     }
 
     /// With cgroups for the pods.
     pub(crate) fn with_cgroups(self, cgroups: PodCgroups) -> Self {
         Self { cgroups: Some(cgroups), ..self }
+    }
+
+    /// What the pods of this node refer to.
+    pub(crate) fn objects(&self) -> &Objects {
+        self.supplies.volumes.objects()
+    }
+
+    /// Changes whenever there are other runtime classes.
+    pub(crate) fn classes(&self) -> &Followed<RuntimeClass, String> {
+        &self.supplies.classes
     }
 
     /// The pods' cgroups, where they have some.
@@ -99,7 +151,7 @@ impl Executor {
 
     /// Does what `call` asks for `pod`. The long ones are boxed: all calls under way would else be as large as the largest, and a
     /// thousand pods that are stopped at once set the size of the heap.
-    pub(crate) async fn carry_out(&self, pod: &Pod, call: Call) -> Outcome {
+    pub(crate) async fn carry_out(&self, pod: &Arc<Pod>, call: Call) -> Outcome {
         let done = |r: Result<(), CallError>| r.map(|()| Answer::Done).map_err(failure);
         match call {
             Call::Observe => Box::pin(self.observe(pod)).await,
@@ -109,7 +161,7 @@ impl Executor {
             Call::StopSandbox { id } => done(self.client.stop_pod_sandbox(&id).await),
             Call::RemoveSandbox { id } => done(self.client.remove_pod_sandbox(&id).await),
             Call::InspectImage { image } => {
-                let id = Box::pin(self.images.inspect(pod, &image)).await.map_err(image_failure)?;
+                let id = Box::pin(self.supplies.images.inspect(pod, &image)).await.map_err(image_failure)?;
                 Ok(Answer::Image { id })
             }
             Call::PullImage { image } => Box::pin(self.pull(pod, &image)).await,
@@ -141,8 +193,20 @@ impl Executor {
                 Ok(Answer::Done)
             }
             Call::RemoveDirs { logs } => self.remove_dirs(pod, logs).await,
-            // Pods with volumes are not let this far.
-            Call::MountVolumes | Call::UnmountVolumes => Err(refused("volumes are not carried out yet")),
+            Call::MountVolumes => match Box::pin(self.supplies.volumes.mount(pod)).await {
+                Ok(refresh_after) => Ok(Answer::Mounted { refresh_after }),
+                Err(error) => Err(Failure { kind: error.kind, message: error.message }),
+            },
+            Call::UnmountVolumes => {
+                let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                match Box::pin(self.supplies.volumes.unmount(uid)).await {
+                    Ok(()) => Ok(Answer::Done),
+                    Err(error) => {
+                        tracing::warn!(uid, %error, "the volumes of a pod cannot be taken away yet");
+                        Err(refused(&error.to_string()))
+                    }
+                }
+            }
             // Of the API server: see `pods::publisher`.
             Call::DeleteObject => Err(refused("not a call to the runtime")),
         }
@@ -229,7 +293,9 @@ impl Executor {
         self.dirs.prepare(uid).map_err(|e| refused(&e.to_string()))?;
         let logs = self.pod_logs(pod);
         fs::create_dir_all(&logs).map_err(|e| refused(&format!("making {}: {e}", logs.display())))?;
-        let mut config = self.sandbox_config(pod, attempt)?;
+        let handler = self.handler(pod).await?;
+        let users = self.users_of(pod, &handler).await?;
+        let mut config = self.sandbox_config(pod, attempt, users, true)?;
         if let Some(linux) = &mut config.linux {
             if let Some(allocated) = &allocated {
                 linux.resources = Some(resize::of_pod(allocated, &self.place.limits));
@@ -239,87 +305,89 @@ impl Executor {
                 cgroups.ensure(&pod).await.map_err(|e| refused(&chain(&e)))?;
             }
         }
-        let id = self.client.run_pod_sandbox(config, String::new()).await.map_err(failure)?;
+        let id = self.client.run_pod_sandbox(config, handler).await.map_err(failure)?;
         Ok(Answer::Made { id })
     }
 
-    fn sandbox_config(&self, pod: &Pod, attempt: u32) -> Result<v1::PodSandboxConfig, Failure> {
-        let spec = pod.spec.as_ref();
-        let policy = spec.and_then(|s| s.dns_policy.as_deref()).unwrap_or("ClusterFirst");
-        let host_network = spec.and_then(|s| s.host_network).unwrap_or(false);
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let (resolver, note) = dns::resolver(&self.place.dns, policy, namespace, host_network)
-            .map_err(|e| refused(&e.to_string()))?;
-        if let Some(note) = note {
-            self.recorder.pod_event(pod, None, true, "DNSConfigForming", note);
+    /// The runtime's name for the pod's runtime class; nothing for a pod without one.
+    async fn handler(&self, pod: &Pod) -> Result<String, Failure> {
+        let class = pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref()).unwrap_or_default();
+        if class.is_empty() {
+            return Ok(String::new());
         }
-        let logs = self.pod_logs(pod);
-        let mut config = sandbox_config::sandbox_config(pod, attempt, &logs, resolver, &self.place.limits);
+        let classes = self.supplies.classes.read().await;
+        let classes = classes.map_err(|_| {
+            refused(&format!(
+                "failed to lookup RuntimeClass {class}: the API server has not said yet which there are"
+            ))
+        })?;
+        classes
+            .get(&(String::new(), class.to_owned()))
+            .cloned()
+            .ok_or_else(|| refused(&format!("runtimeclass.node.k8s.io {class:?} not found")))
+    }
+
+    /// The user namespace of a pod that runs under this handler; its directory must be there.
+    async fn users_of(&self, pod: &Pod, handler: &str) -> Result<v1::UserNamespace, Failure> {
+        if pod.spec.as_ref().and_then(|s| s.host_users) != Some(false) {
+            return Ok(users::of_node());
+        }
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        users::check_handler(&self.runtime.borrow().handlers, handler)
+            .map_err(|e| refused(&e.to_string()))?;
+        let users = self.place.users.clone();
+        // It reads and writes files, and may run a program.
+        let given = tokio::task::spawn_blocking(move || users.of_pod(&uid)).await;
+        let given = given.map_err(|e| refused(&e.to_string()))?;
+        given.map_err(|e| refused(&e.to_string()))
+    }
+
+    /// `tells`: what had to be left out becomes an event.
+    fn sandbox_config(
+        &self,
+        pod: &Pod,
+        attempt: u32,
+        users: v1::UserNamespace,
+        tells: bool,
+    ) -> Result<v1::PodSandboxConfig, Failure> {
+        let host_ips = self.host_ips.borrow().clone();
+        let formed = dns::resolver(&self.place.dns, pod, &host_ips).map_err(|e| refused(&e.to_string()))?;
+        if tells {
+            for note in formed.left_out {
+                self.recorder.pod_event(pod, None, true, "DNSConfigForming", note);
+            }
+            if let Some(note) = formed.no_cluster {
+                self.recorder.node_event(true, "MissingClusterDNS", note.clone());
+                let note = format!("pod: {:?}. {note}", podspec::long_pod_name(pod));
+                self.recorder.pod_event(pod, None, true, "MissingClusterDNS", note);
+            }
+        }
+        let name = self.host_name(pod).map_err(|e| refused(&e.to_string()))?;
+        let parts = sandbox_config::Parts {
+            attempt,
+            log_dir: &self.pod_logs(pod),
+            resolver: formed.resolver,
+            hostname: name.kernel,
+            users,
+            limits: &self.place.limits,
+        };
+        let mut config = sandbox_config::sandbox_config(pod, parts);
         if let (Some(cgroups), Some(linux)) = (&self.cgroups, &mut config.linux) {
             linux.cgroup_parent = cgroups.path(pod).map_err(|e| refused(&chain(&e)))?;
         }
         Ok(config)
     }
 
+    fn host_name(&self, pod: &Pod) -> Result<HostName, HostNameError> {
+        host_name::host_name(pod, &self.place.dns.cluster_domain, self.place.dns.overrides)
+    }
+
     async fn pull(&self, pod: &Pod, image: &str) -> Outcome {
-        let config = self.sandbox_config(pod, 0)?;
-        let pulled = self.images.pull(pod, image, config).await.map_err(image_failure)?;
+        let config = self.sandbox_config(pod, 0, users::of_node(), false)?;
+        let pulled = self.supplies.images.pull(pod, image, config).await.map_err(image_failure)?;
         // The node's status lists the images.
         self.runtime.send_modify(|state| state.images_generation += 1);
         Ok(Answer::Pulled { id: pulled.id, size_bytes: pulled.size_bytes })
-    }
-
-    async fn create_container(&self, pod: &Pod, call: Call) -> Outcome {
-        let Call::CreateContainer {
-            name,
-            kind: _,
-            restart_count,
-            sandbox_id,
-            image_id,
-            volume_images,
-            pod_ips,
-            target_id,
-            allocated,
-        } = call
-        else {
-            return Err(refused("not a container to make"));
-        };
-        let Some(mut spec) = find(pod, &name) else { return Err(refused("no such container in the pod")) };
-        if let Some(allocated) = allocated {
-            spec.to_mut().resources = Some(*allocated);
-        }
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let config_error = |message: String| Failure { kind: FailureKind::Config, message };
-        self.dirs.prepare(uid).map_err(|e| config_error(e.to_string()))?;
-        let host_ips = self.host_ips.borrow().clone();
-        let host_network = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
-        let pod_ips = if host_network { host_ips.clone() } else { pod_ips };
-        let sandbox = self.sandbox_config(pod, 0)?;
-        let etc_hosts =
-            self.hosts(pod, uid, &sandbox.hostname, &pod_ips, host_network).map_err(config_error)?;
-        let wants_message = spec.termination_message_path.as_deref() != Some("");
-        let termination_log = if wants_message {
-            let token = token(uid, &name, restart_count);
-            Some(self.dirs.termination_log(uid, &name, token).map_err(|e| config_error(e.to_string()))?)
-        } else {
-            None
-        };
-        let dir = self.pod_logs(pod).join(&name);
-        fs::create_dir_all(&dir).map_err(|e| config_error(format!("making {}: {e}", dir.display())))?;
-        let parts = Parts {
-            restart_count,
-            image_id: &image_id,
-            addresses: Addresses { pod_ips: &pod_ips, host_ips: &host_ips },
-            etc_hosts,
-            termination_log,
-            limits: &self.place.limits,
-            target_id: target_id.as_deref(),
-            volume_images: &volume_images,
-        };
-        let config = container_config::container_config(pod, &spec, &parts)
-            .map_err(|e| config_error(e.to_string()))?;
-        let id = self.client.create_container(&sandbox_id, config, sandbox).await.map_err(failure)?;
-        Ok(Answer::Made { id })
     }
 
     async fn run_hook(&self, pod: &Pod, id: &str, name: &str, hook: Hook, pod_ips: Vec<String>) -> Outcome {
@@ -359,28 +427,6 @@ impl Executor {
             );
         }
         Ok(container)
-    }
-
-    /// The pod's hosts file, unless it has no address or brings its own (behaviour.md 8.12).
-    fn hosts(
-        &self,
-        pod: &Pod,
-        uid: &str,
-        hostname: &str,
-        pod_ips: &[String],
-        host_network: bool,
-    ) -> Result<Option<PathBuf>, String> {
-        if pod_ips.is_empty() && !host_network {
-            return Ok(None);
-        }
-        let text = if host_network {
-            let node = fs::read_to_string("/etc/hosts").map_err(|e| format!("reading /etc/hosts: {e}"))?;
-            volumes::node_hosts_file(&node)
-        } else {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            volumes::hosts_file(pod_ips, if hostname.is_empty() { name } else { hostname }, None)
-        };
-        self.dirs.write_hosts(uid, &text).map(Some).map_err(|e| e.to_string())
     }
 
     /// Pods that have left directories of their own or of their logs: UID, namespace and name, the last two where they are known.
@@ -445,10 +491,14 @@ impl Executor {
         let part = |s: &Option<String>| s.clone().unwrap_or_default();
         let (uid, name) = (part(&pod.metadata.uid), part(&pod.metadata.name));
         let (namespace, dir) = (part(&pod.metadata.namespace), self.pod_logs(pod));
-        let (dirs, place) = (Arc::clone(&self.dirs), Arc::clone(&self.place));
+        let (dirs, place, users) =
+            (Arc::clone(&self.dirs), Arc::clone(&self.place), self.place.users.clone());
         let removed = tokio::task::spawn_blocking(move || {
             if !logs {
-                return dirs.remove(&uid).map_err(|e| refused(&e.to_string()));
+                dirs.remove(&uid).map_err(|e| refused(&e.to_string()))?;
+                // No file belongs to its ids any more.
+                users.release(&uid);
+                return Ok(());
             }
             log_files::remove_links(&place.container_logs, &dir, &name, &namespace);
             match fs::remove_dir_all(&dir) {
@@ -469,12 +519,6 @@ fn find<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, ContainerSpec>> {
     }
     let ephemeral = spec.ephemeral_containers.iter().flatten().find(|c| c.name == name)?;
     Some(Cow::Owned(podspec::ephemeral_as_container(ephemeral)))
-}
-
-/// Eight hex digits that no other start of this pod's containers has: time makes them differ after a lost answer.
-fn token(uid: &str, container: &str, restart_count: u32) -> u32 {
-    let boot = crate::clock::boot().as_nanos();
-    podspec::deep_hash32(format!("{uid}/{container}/{restart_count}/{boot}").as_bytes())
 }
 
 fn refused(message: &str) -> Failure {

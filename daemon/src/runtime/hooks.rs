@@ -17,8 +17,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use super::insecure_tls;
 use crate::cause::chain;
+use probes::drivers::tls;
 
 /// Of the answer's body; a hook's answer is of no interest.
 const MAX_BODY: usize = 10 * 1024;
@@ -138,15 +138,7 @@ impl Place<'_> {
                 IntOrString::String(name) => name.clone(),
             })
         };
-        let number = match port {
-            IntOrString::Int(number) => Some(*number),
-            IntOrString::String(name) => {
-                let ports = self.container.ports.as_deref().unwrap_or_default();
-                let named = ports.iter().find(|p| p.name.as_ref() == Some(name)).map(|p| p.container_port);
-                named.or_else(|| name.parse().ok())
-            }
-        };
-        number.and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0).ok_or_else(wrong)
+        probes::port(port, self.container).ok_or_else(wrong)
     }
 }
 
@@ -182,9 +174,9 @@ async fn ask(get: &HTTPGetAction, host: &str, port: u16, https: bool) -> Result<
     let request = request(get, uri, &authority).map_err(wrong)?;
     let stream = TcpStream::connect((host, port)).await.map_err(|e| away(e.to_string()))?;
     let response = if https {
-        let stream = insecure_tls::connect(host, stream)
+        let stream = tls::connect(host, stream)
             .await
-            .map_err(|e| if insecure_tls::is_not_tls(&e) { Asked::NotTls } else { away(e.to_string()) })?;
+            .map_err(|e| if tls::is_not_tls(&e) { Asked::NotTls } else { away(e.to_string()) })?;
         send(stream, request).await
     } else {
         send(stream, request).await
@@ -204,7 +196,7 @@ fn request(get: &HTTPGetAction, uri: Uri, authority: &str) -> Result<Request<Emp
         headers.append(name, value);
     }
     let defaults = [
-        (USER_AGENT, format!("kube-lifecycle/{}", minor_version())),
+        (USER_AGENT, format!("kube-lifecycle/{}", crate::flags::minor_version())),
         (ACCEPT, "*/*".to_owned()),
         (http::header::HOST, authority.to_owned()),
     ];
@@ -214,12 +206,6 @@ fn request(get: &HTTPGetAction, uri: Uri, authority: &str) -> Result<Request<Emp
         }
     }
     Ok(request)
-}
-
-/// `1.36`, of the version that this program follows.
-fn minor_version() -> &'static str {
-    let version = crate::flags::KUBERNETES_VERSION.trim_start_matches('v');
-    version.rsplit_once('.').map_or(version, |(minor, _)| minor)
 }
 
 async fn send<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<(), hyper::Error>

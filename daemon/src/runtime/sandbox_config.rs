@@ -1,5 +1,6 @@
 //! What the runtime is told about a pod's sandbox (behaviour.md 7.5 to 7.9).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -8,21 +9,28 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use podspec::ResourceList;
 
 use super::dns::Resolver;
+use super::security;
 use crate::cgroups::Limits;
 
 const SOURCE: &str = "kubernetes.io/config.source";
 const SEEN: &str = "kubernetes.io/config.seen";
-/// The kubelet cuts host names here (behaviour.md 8.13).
-const MAX_HOSTNAME: usize = 63;
 
-/// The configuration of sandbox number `attempt` of `pod`.
-pub(crate) fn sandbox_config(
-    pod: &Pod,
-    attempt: u32,
-    log_dir: &Path,
-    dns: Resolver,
-    limits: &Limits,
-) -> v1::PodSandboxConfig {
+/// What a sandbox's configuration needs beside the pod.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) attempt: u32,
+    pub(crate) log_dir: &'a Path,
+    pub(crate) resolver: Resolver,
+    /// What the kernel is to say that the pod is called.
+    pub(crate) hostname: String,
+    /// Its user namespace.
+    pub(crate) users: v1::UserNamespace,
+    /// What containers of this node are held to.
+    pub(crate) limits: &'a Limits,
+}
+
+/// The configuration of a sandbox of `pod`.
+pub(crate) fn sandbox_config(pod: &Pod, parts: Parts<'_>) -> v1::PodSandboxConfig {
     let meta = &pod.metadata;
     let part = |s: &Option<String>| s.clone().unwrap_or_default();
     let spec = pod.spec.clone().unwrap_or_default();
@@ -32,7 +40,8 @@ pub(crate) fn sandbox_config(
         meta.annotations.clone().unwrap_or_default().into_iter().collect();
     annotations.entry(SOURCE.to_owned()).or_insert_with(|| "api".to_owned());
     annotations.entry(SEEN.to_owned()).or_insert_with(|| jiff::Timestamp::now().to_string());
-    let host_network = spec.host_network.unwrap_or(false);
+    let Parts { attempt, log_dir, resolver, hostname, users, limits } = parts;
+    let period_us = limits.policy.cpu_period_us;
     v1::PodSandboxConfig {
         metadata: Some(v1::PodSandboxMetadata {
             name: part(&meta.name),
@@ -40,31 +49,50 @@ pub(crate) fn sandbox_config(
             namespace: part(&meta.namespace),
             attempt,
         }),
-        hostname: if host_network { String::new() } else { hostname(pod, &spec) },
+        hostname: if spec.host_network == Some(true) { String::new() } else { hostname },
         log_directory: log_dir.to_string_lossy().into_owned(),
         dns_config: Some(v1::DnsConfig {
-            servers: dns.servers,
-            searches: dns.searches,
-            options: dns.options,
+            servers: resolver.servers,
+            searches: resolver.searches,
+            options: resolver.options,
         }),
         port_mappings: port_mappings(&spec),
         labels: labels.into_iter().collect(),
         annotations: annotations.into_iter().collect(),
         linux: Some(v1::LinuxPodSandboxConfig {
-            security_context: Some(v1::LinuxSandboxSecurityContext {
-                namespace_options: Some(namespaces(&spec)),
-                seccomp: Some(v1::SecurityProfile::default()),
-                ..Default::default()
-            }),
-            overhead: Some(v1::LinuxContainerResources::default()),
-            resources: Some(resources(
-                &podspec::pod_requests(pod),
-                &podspec::pod_limits(pod),
-                limits.policy.cpu_period_us,
-            )),
+            security_context: Some(security::of_sandbox(pod, security::namespaces(&spec, users))),
+            sysctls: sysctls(&spec),
+            overhead: Some(overhead(&spec, period_us)),
+            resources: Some(own_resources(pod, period_us)),
             ..Default::default()
         }),
     }
+}
+
+/// Whatever the spelling, the runtime gets dots (behaviour.md 2.2).
+fn sysctls(spec: &PodSpec) -> HashMap<String, String> {
+    let all = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
+    all.map(|sysctl| (podspec::dotted_sysctl(&sysctl.name), sysctl.value.clone())).collect()
+}
+
+/// What the sandbox itself takes (behaviour.md 7.8).
+fn overhead(spec: &PodSpec, period_us: Option<u64>) -> v1::LinuxContainerResources {
+    let Some(overhead) = spec.overhead.as_ref().filter(|overhead| !overhead.is_empty()) else {
+        return v1::LinuxContainerResources::default();
+    };
+    let parsed = overhead.iter().filter_map(|(name, amount)| Some((name.clone(), amount.0.parse().ok()?)));
+    let amounts: ResourceList = parsed.collect();
+    resources(&amounts, &amounts, period_us)
+}
+
+/// What the containers take, without the overhead.
+fn own_resources(pod: &Pod, period_us: Option<u64>) -> v1::LinuxContainerResources {
+    let has_overhead = pod.spec.as_ref().is_some_and(|spec| spec.overhead.is_some());
+    let mut pod = Cow::Borrowed(pod);
+    if has_overhead && let Some(spec) = &mut pod.to_mut().spec {
+        spec.overhead = None;
+    }
+    resources(&podspec::pod_requests(&pod), &podspec::pod_limits(&pod), period_us)
 }
 
 /// The labels by which the runtime's objects are known to be of this pod.
@@ -75,32 +103,6 @@ pub(crate) fn pod_labels(pod: &Pod) -> [(String, String); 3] {
         ("io.kubernetes.pod.namespace".to_owned(), part(&pod.metadata.namespace)),
         ("io.kubernetes.pod.uid".to_owned(), part(&pod.metadata.uid)),
     ]
-}
-
-/// Network of the node or of the pod; the process namespace of each container is its own; no user namespaces.
-pub(crate) fn namespaces(spec: &PodSpec) -> v1::NamespaceOption {
-    let network =
-        if spec.host_network.unwrap_or(false) { v1::NamespaceMode::Node } else { v1::NamespaceMode::Pod };
-    v1::NamespaceOption {
-        network: network as i32,
-        pid: v1::NamespaceMode::Container as i32,
-        ipc: v1::NamespaceMode::Pod as i32,
-        userns_options: Some(v1::UserNamespace {
-            mode: v1::NamespaceMode::Node as i32,
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
-
-fn hostname(pod: &Pod, spec: &PodSpec) -> String {
-    let name = spec.hostname.clone().filter(|h| !h.is_empty()).or_else(|| pod.metadata.name.clone());
-    let mut name = name.unwrap_or_default();
-    if name.len() > MAX_HOSTNAME {
-        name.truncate(name.floor_char_boundary(MAX_HOSTNAME));
-        name.truncate(name.trim_end_matches(['-', '.']).len());
-    }
-    name
 }
 
 fn port_mappings(spec: &PodSpec) -> Vec<v1::PortMapping> {
@@ -140,3 +142,6 @@ pub(crate) fn resources(
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

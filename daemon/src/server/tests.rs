@@ -27,6 +27,7 @@ pub(super) fn context(client: Option<kube::Client>, configure: impl FnOnce(&mut 
         cri: Client::new("/nowhere".into(), None, Timeouts::default()),
         pods: Shown::default(),
         metrics: Metrics::new().unwrap(),
+        probing: Probing::default(),
         health: watch::channel(Ok(())).1,
         places: Places::new(),
         about: Arc::new(about),

@@ -35,7 +35,7 @@ pub(super) enum Event<K> {
 
 /// Why there are no more events.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EventError {
+pub(crate) enum EventError {
     #[error(transparent)]
     Call(kube::Error),
     #[error("the API server refuses: {}", .0.message)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kube::api::{Api, ListParams, WatchParams};
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::backoff::{Backoff, random};
 use super::events::{Event, EventError, Events};
@@ -44,7 +44,11 @@ pub(crate) struct Watcher<K> {
     version: Option<String>,
     events: Option<(Events<K>, Duration)>,
     backoff: Backoff,
+    /// When the next attempt may begin, after one that failed.
+    rest_until: Option<Instant>,
     failing: bool,
+    /// Whether failures are told by somebody else.
+    quiet: bool,
 }
 
 impl<K> fmt::Debug for Watcher<K> {
@@ -62,25 +66,55 @@ where
 {
     pub(crate) fn new(api: Api<K>, field_selector: String, what: &'static str) -> Self {
         let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
-        Self { api, field_selector, what, version: None, events: None, backoff, failing: false }
+        Self {
+            api,
+            field_selector,
+            what,
+            version: None,
+            events: None,
+            backoff,
+            rest_until: None,
+            failing: false,
+            quiet: false,
+        }
+    }
+
+    /// Leaves it to the caller to tell of failures.
+    pub(crate) fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
     }
 
     /// The next change. Cancel-safe: a list that was under way is made again, a watch goes on where it was.
     pub(crate) async fn next(&mut self) -> Change<K> {
         loop {
+            // A failure was told by then.
+            if let Ok(change) = self.try_next().await {
+                return change;
+            }
+        }
+    }
+
+    /// The next change, or why there is none: then the next call waits a while before it tries again. Cancel-safe as
+    /// [`Watcher::next`].
+    pub(crate) async fn try_next(&mut self) -> Result<Change<K>, WatchError> {
+        if let Some(at) = self.rest_until {
+            sleep_until(at).await;
+            self.rest_until = None;
+        }
+        loop {
             match self.attempt().await {
                 Ok(Some(change)) => {
-                    if self.failing {
+                    if self.failing && !self.quiet {
                         tracing::info!(what = self.what, "the API server answers again");
                     }
                     self.failing = false;
                     self.backoff.reset();
-                    return change;
+                    return Ok(change);
                 }
                 Ok(None) => {}
                 Err(error) => {
                     self.events = None;
-                    if !self.failing {
+                    if !self.failing && !self.quiet {
                         tracing::warn!(
                             what = self.what,
                             error = chain(&error),
@@ -88,7 +122,8 @@ where
                         );
                     }
                     self.failing = true;
-                    sleep(self.backoff.delay()).await;
+                    self.rest_until = Some(Instant::now() + self.backoff.delay());
+                    return Err(error);
                 }
             }
         }
@@ -161,8 +196,9 @@ fn stripped<K: kube::Resource>(mut object: K) -> K {
     object
 }
 
+/// Why there is no change.
 #[derive(Debug, thiserror::Error)]
-enum WatchError {
+pub(crate) enum WatchError {
     #[error("the API server did not answer in time")]
     NoAnswer,
     #[error("the list has no resourceVersion")]
@@ -171,4 +207,15 @@ enum WatchError {
     List(#[from] kube::Error),
     #[error(transparent)]
     Watch(#[from] EventError),
+}
+
+impl WatchError {
+    /// What the API server said where it refuses for want of rights.
+    pub(crate) fn forbidden(&self) -> Option<&str> {
+        match self {
+            Self::List(kube::Error::Api(status)) if status.code == 403 => Some(&status.message),
+            Self::Watch(EventError::Refused(status)) if status.code == 403 => Some(&status.message),
+            _ => None,
+        }
+    }
 }

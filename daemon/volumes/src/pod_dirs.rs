@@ -11,6 +11,8 @@ use crate::remove::{self, RemoveError};
 
 /// A termination message is at most so long (behaviour.md 17.1).
 const MAX_MESSAGE_BYTES: u64 = 4096;
+/// Of a file that variables are read from.
+const MAX_VARIABLES_BYTES: u64 = 1 << 20;
 
 /// Why something in a pod's directories could not be done.
 #[derive(Debug, Error)]
@@ -57,7 +59,7 @@ impl PodDirs {
         Ok(Self { root })
     }
 
-    fn pod(&self, uid: &str) -> Result<PathBuf, PodDirsError> {
+    pub(crate) fn pod(&self, uid: &str) -> Result<PathBuf, PodDirsError> {
         Ok(self.root.join("pods").join(checked(uid)?))
     }
 
@@ -125,6 +127,45 @@ impl PodDirs {
         Ok(path)
     }
 
+    /// What is in a file below an emptyDir of the pod; `None` where there is none. Links lead nowhere out of the volume.
+    pub fn file_in_empty_dir(
+        &self,
+        uid: &str,
+        volume: &str,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, PodDirsError> {
+        use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+        let dir = self.pod(uid)?.join("volumes/kubernetes.io~empty-dir").join(checked(volume)?);
+        let whole = dir.join(path.trim_start_matches('/'));
+        let failed = || io_error("reading", &whole);
+        let root = match OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+            .open(&dir)
+        {
+            Ok(root) => root,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(failed()(e)),
+        };
+        let how = OpenHow::new()
+            // Whatever a container has put there, opening it does not wait.
+            .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let file = match openat2(&root, path, how) {
+            Ok(file) => File::from(file),
+            Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => return Ok(None),
+            Err(e) => return Err(failed()(e.into())),
+        };
+        let meta = file.metadata().map_err(failed())?;
+        if !meta.is_file() || meta.len() > MAX_VARIABLES_BYTES {
+            let why = format!("it is no file, or longer than {MAX_VARIABLES_BYTES} bytes");
+            return Err(failed()(io::Error::other(why)));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_VARIABLES_BYTES).read_to_end(&mut bytes).map_err(failed())?;
+        Ok(Some(bytes))
+    }
+
     /// Removes the directories of a pod, once nothing is mounted below them. What is gone is removed.
     pub fn remove(&self, uid: &str) -> Result<(), RemoveError> {
         let path = self.pod(uid).map_err(|e| RemoveError::of(e.to_string()))?;
@@ -156,7 +197,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), PodDirsError> {
     }
 }
 
-fn checked(name: &str) -> Result<&str, PodDirsError> {
+pub(crate) fn checked(name: &str) -> Result<&str, PodDirsError> {
     let bad =
         name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255;
     if bad { Err(PodDirsError::Name { name: name.to_owned() }) } else { Ok(name) }
@@ -233,5 +274,36 @@ mod tests {
         dirs.write_hosts("u", "two\n").expect("written");
         assert_eq!(fs::metadata(&path).expect("there").ino(), inode);
         assert_eq!(fs::read_to_string(&path).expect("read"), "two\n");
+    }
+
+    #[test]
+    fn a_file_of_a_container_is_read_and_no_link_leads_out_of_its_volume() {
+        let (root, dirs) = dirs();
+        dirs.prepare("u").expect("prepared");
+        let volume = root.path().join("pods/u/volumes/kubernetes.io~empty-dir/v");
+        let read = |path: &str| dirs.file_in_empty_dir("u", "v", path).map_err(|e| e.to_string());
+        assert_eq!(read("a"), Ok(None), "no volume yet");
+        fs::create_dir_all(volume.join("sub")).expect("made");
+        fs::write(volume.join("sub/a"), "A='1'").expect("written");
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, volume.join(name)).expect("linked");
+        };
+        fs::write(root.path().join("secret"), "s").expect("written");
+        link("sub/a", "inside");
+        link("/sub/a", "absolute");
+        link(root.path().join("secret").to_str().expect("text"), "outside");
+        link("../../../../../secret", "up");
+        for path in ["sub/a", "inside", "absolute", "../sub/a", "/sub/a"] {
+            assert_eq!(read(path), Ok(Some(b"A='1'".to_vec())), "{path}");
+        }
+        for path in ["b", "outside", "up", "../../../../../secret", "sub/a/b"] {
+            assert_eq!(read(path), Ok(None), "{path}");
+        }
+        for path in ["sub", "."] {
+            assert!(read(path).is_err(), "{path}");
+        }
+        fs::write(volume.join("long"), vec![b'a'; (1 << 20) + 1]).expect("written");
+        assert!(read("long").is_err());
+        assert!(dirs.file_in_empty_dir("u", "../plugins", "a").is_err());
     }
 }

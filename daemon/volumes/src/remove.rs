@@ -1,10 +1,28 @@
-//! Removal of a tree that may once have had mounts in it.
+//! Removal of a tree that may once have had mounts in it, and that containers could write to.
 
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::dir::{Dir, Type};
+use nix::fcntl::{AtFlags, OFlag, renameat};
+use nix::sys::stat::{SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use thiserror::Error;
+
+use crate::{beneath, mounts};
+
+/// Directories in directories that are open at once; what lies deeper is brought up first.
+const MOST_DEEP: usize = 64;
+/// Names of one directory that are held at once.
+const BATCH: usize = 4096;
+/// Problems that are told one by one.
+const MOST_TOLD: usize = 16;
 
 /// What could not be removed; the rest is gone.
 #[derive(Debug, Error)]
@@ -20,7 +38,8 @@ impl RemoveError {
     }
 }
 
-/// Removes `path` and all below it; nothing at all while anything is mounted there.
+/// Removes `path` and all below it; nothing at all while anything is mounted there. Links are removed and never followed, and
+/// the kernel is asked at each directory whether it is a mount: none is entered, even one that was made this moment.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), RemoveError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => {}
@@ -32,98 +51,162 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), RemoveError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(RemoveError::of(format!("looking at {}: {e}", path.display()))),
     }
-    let mounted = mounts_below(path).map_err(|e| RemoveError::of(format!("reading the mount table: {e}")))?;
+    let mounted =
+        mounts::below(path).map_err(|e| RemoveError::of(format!("reading the mount table: {e}")))?;
     if !mounted.is_empty() {
         let problems = mounted.iter().map(|m| format!("{} is still mounted", m.display())).collect();
         return Err(RemoveError { problems });
     }
-    let mut problems = Vec::new();
-    remove_dir(path, &mut problems);
-    if problems.is_empty() { Ok(()) } else { Err(RemoveError { problems }) }
+    remove_unproven(path)
 }
 
-fn mounts_below(path: &Path) -> Result<Vec<PathBuf>, procfs::ProcError> {
-    let table = procfs::process::Process::myself()?.mountinfo()?;
-    Ok(table.into_iter().map(|m| m.mount_point).filter(|m| m.starts_with(path)).collect())
+/// As [`remove_tree`], for a directory in which the mount table shows no mount.
+pub(crate) fn remove_unproven(path: &Path) -> Result<(), RemoveError> {
+    let mut removal = Removal { problems: Vec::new() };
+    removal.clear(path);
+    if removal.problems.is_empty()
+        && let Err(e) = fs::remove_dir(path)
+    {
+        removal.note("removing", path, &e);
+    }
+    if removal.problems.is_empty() { Ok(()) } else { Err(RemoveError { problems: removal.problems }) }
 }
 
-fn remove_dir(path: &Path, problems: &mut Vec<String>) {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(e) => return note(problems, "listing", path, &e),
-    };
-    for entry in entries {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(e) => {
-                note(problems, "listing", path, &e);
+struct Removal {
+    problems: Vec<String>,
+}
+
+/// One directory on the way down.
+struct Level {
+    dir: Dir,
+    path: PathBuf,
+    /// What is to be removed in it.
+    names: VecDeque<(OsString, Option<Type>)>,
+    /// Whether there may be more than these.
+    more: bool,
+}
+
+impl Level {
+    fn read(&mut self) -> io::Result<()> {
+        self.more = false;
+        for entry in self.dir.iter() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
                 continue;
             }
-        };
-        let child = entry.path();
-        // Of the entry itself: a link to a directory is removed, not entered.
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => remove_dir(&child, problems),
-            Ok(_) => {
-                if let Err(e) = fs::remove_file(&child) {
-                    note(problems, "removing", &child, &e);
-                }
+            if self.names.len() == BATCH {
+                self.more = true;
+                break;
             }
-            Err(e) => note(problems, "looking at", &child, &e),
+            self.names.push_back((OsStr::from_bytes(name).to_owned(), entry.file_type()));
         }
-    }
-    if let Err(e) = fs::remove_dir(path) {
-        note(problems, "removing", path, &e);
+        Ok(())
     }
 }
 
-fn note(problems: &mut Vec<String>, action: &str, path: &Path, error: &io::Error) {
-    if error.kind() != io::ErrorKind::NotFound {
-        problems.push(format!("{action} {}: {error}", path.display()));
+impl Removal {
+    /// Removes what is in `top`, in passes: the first brings up what lies too deep.
+    fn clear(&mut self, top: &Path) {
+        let mut raised = 0_u64;
+        loop {
+            let before = raised;
+            self.pass(top, &mut raised);
+            if raised == before || !self.problems.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, top: &Path, raised: &mut u64) {
+        let root = match beneath::open_dir(top) {
+            Ok(root) => root,
+            Err(e) => return self.note("opening", top, &e),
+        };
+        let mut stack: Vec<Level> = Vec::new();
+        self.enter(root.as_fd().try_clone_to_owned(), top.to_owned(), &mut stack);
+        loop {
+            let depth = stack.len();
+            let Some(level) = stack.last_mut() else { return };
+            let Some((name, kind)) = level.names.pop_front() else {
+                // What cannot be removed would be read for ever.
+                if level.more && self.problems.is_empty() {
+                    if let Err(e) = level.read() {
+                        let path = level.path.clone();
+                        self.note("listing", &path, &e);
+                    }
+                    continue;
+                }
+                let done = stack.pop();
+                if let (Some(done), Some(parent)) = (done, stack.last())
+                    && let Some(name) = done.path.file_name()
+                    && let Err(e) = unlinkat(&parent.dir, name, UnlinkatFlags::RemoveDir)
+                {
+                    // Something in it could not be removed: that was told.
+                    if self.problems.is_empty() {
+                        self.note("removing", &done.path, &e.into());
+                    }
+                }
+                continue;
+            };
+            let path = level.path.join(&name);
+            if is_dir(&level.dir, &name, kind) {
+                if depth >= MOST_DEEP {
+                    *raised += 1;
+                    // Nobody can have made one of that name.
+                    let above = format!("..removed-{:x}", RandomState::new().build_hasher().finish());
+                    if let Err(e) = renameat(&level.dir, name.as_os_str(), &root, above.as_str()) {
+                        self.note("moving", &path, &e.into());
+                    }
+                    continue;
+                }
+                let opened =
+                    beneath::open_same_mount(&level.dir, &name, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
+                self.enter(opened, path, &mut stack);
+            } else if let Err(e) = unlinkat(&level.dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+                self.note("removing", &path, &e.into());
+            }
+        }
+    }
+
+    fn enter(&mut self, opened: io::Result<std::os::fd::OwnedFd>, path: PathBuf, stack: &mut Vec<Level>) {
+        let listed = opened.and_then(|fd| {
+            let mut level =
+                Level { dir: Dir::from_fd(fd)?, path: path.clone(), names: VecDeque::new(), more: false };
+            level.read()?;
+            Ok(level)
+        });
+        match listed {
+            Ok(level) => stack.push(level),
+            Err(e) if e.raw_os_error() == Some(nix::libc::EXDEV) => {
+                self.tell(format!("{} is a mount", path.display()));
+            }
+            Err(e) => self.note("listing", &path, &e),
+        }
+    }
+
+    fn note(&mut self, action: &str, path: &Path, error: &io::Error) {
+        if error.kind() != io::ErrorKind::NotFound {
+            self.tell(format!("{action} {}: {error}", path.display()));
+        }
+    }
+
+    fn tell(&mut self, problem: String) {
+        if self.problems.len() < MOST_TOLD {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// Whether the entry itself is a directory: a link to one is removed, not entered.
+fn is_dir(dir: &Dir, name: &OsStr, kind: Option<Type>) -> bool {
+    match kind {
+        Some(kind) => kind == Type::Directory,
+        None => fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+            SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR
+        }),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_in_the_place_of_a_tree_is_removed_and_not_followed() {
-        let root = tempfile::tempdir().expect("a directory");
-        let outside = root.path().join("outside");
-        fs::create_dir_all(&outside).expect("made");
-        fs::write(outside.join("kept"), "x").expect("written");
-        let link = root.path().join("link");
-        for target in [&outside, &root.path().join("nowhere")] {
-            std::os::unix::fs::symlink(target, &link).expect("linked");
-            remove_tree(&link).expect("removed");
-            assert!(fs::symlink_metadata(&link).is_err());
-        }
-        assert!(outside.join("kept").exists());
-        fs::write(&link, "a file").expect("written");
-        remove_tree(&link).expect("removed");
-        remove_tree(&link).expect("removed twice");
-    }
-
-    #[test]
-    fn what_is_mounted_below_a_path_is_known() {
-        let mounted = mounts_below(Path::new("/proc")).expect("read");
-        assert!(mounted.contains(&PathBuf::from("/proc")), "{mounted:?}");
-        let root = tempfile::tempdir().expect("a directory");
-        assert!(mounts_below(root.path()).expect("read").is_empty());
-    }
-
-    #[test]
-    fn a_link_out_of_the_tree_is_removed_and_not_followed() {
-        let root = tempfile::tempdir().expect("a directory");
-        let outside = root.path().join("outside");
-        let tree = root.path().join("tree/sub");
-        fs::create_dir_all(&outside).expect("made");
-        fs::create_dir_all(&tree).expect("made");
-        fs::write(outside.join("kept"), "x").expect("written");
-        std::os::unix::fs::symlink(&outside, tree.join("link")).expect("linked");
-        remove_tree(&root.path().join("tree")).expect("removed");
-        assert!(outside.join("kept").exists());
-        assert!(!root.path().join("tree").exists());
-    }
-}
+mod tests;

@@ -34,7 +34,7 @@ fn core(nodes: Vec<NodeInfo>, pods: Vec<PodInfo>) -> Core {
 
 fn bound(effect: &Effect) -> (&str, &str) {
     match effect {
-        Effect::Bind { pod, node } => (&*pod.name, &**node),
+        Effect::Bind { pod, node, .. } => (&*pod.name, &**node),
         other => panic!("{other:?}"),
     }
 }
@@ -195,4 +195,73 @@ proptest! {
     ) {
         world::World::new(seed).run(steps);
     }
+}
+
+fn with_claim(name: &str) -> PodInfo {
+    let volume = json!({"name": "d", "persistentVolumeClaim": {"claimName": "c"}});
+    let pod = json!({
+        "metadata": {"name": name, "namespace": "ns", "uid": name},
+        "spec": {"containers": [{"name": "c"}], "volumes": [volume]},
+    });
+    PodInfo::of(&serde_json::from_value::<Pod>(pod).expect("a pod"))
+}
+
+fn claim() -> ClaimInfo {
+    let claim = json!({
+        "metadata": {"name": "c", "namespace": "ns", "uid": "claim"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "lazy"},
+    });
+    ClaimInfo::of(&serde_json::from_value(claim).expect("a claim"))
+}
+
+fn lazy() -> ClassInfo {
+    let class = json!({"metadata": {"name": "lazy"}, "provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer"});
+    ClassInfo::of(&serde_json::from_value(class).expect("a class"))
+}
+
+fn volume() -> VolumeInfo {
+    let volume = json!({
+        "metadata": {"name": "v", "resourceVersion": "7"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "lazy"},
+        "status": {"phase": "Available"},
+    });
+    VolumeInfo::of(&serde_json::from_value(volume).expect("a volume"))
+}
+
+#[test]
+fn a_pod_with_a_claim_waits_for_the_lists_and_gets_a_volume_with_its_node() {
+    let mut core = core(vec![node("n", 1000)], vec![with_claim("a")]);
+    assert!(core.decide(9, secs(0)).is_empty(), "what is not listed is not known to be missing");
+    core.step(Input::Volumes(vec![]), secs(1));
+    core.step(Input::Classes(vec![lazy()]), secs(1));
+    assert!(core.decide(9, secs(1)).is_empty());
+    core.step(Input::Claims(vec![]), secs(2));
+    let said = "0/1 nodes are available: persistentvolumeclaim \"c\" not found. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    assert_eq!(message(&core.decide(9, secs(100))[0]), said);
+    core.step(Input::ReportEnded(u("a"), true), secs(100));
+    core.step(Input::Claim(claim().key, Some(claim())), secs(200));
+    let said = message(&core.decide(9, secs(200))[0]).to_owned();
+    assert!(said.contains("1 node(s) didn't find available persistent volumes to bind"), "{said}");
+    core.step(Input::ReportEnded(u("a"), true), secs(200));
+    core.step(Input::Volume("v".into(), Some(volume())), secs(300));
+    let effects = core.decide(9, secs(300));
+    let Effect::Bind { pod, volumes, .. } = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!((&*pod.name, &*volumes[0].volume, &*volumes[0].version), ("a", "v", "7"));
+    assert_eq!(&*volumes[0].claim_uid, "claim");
+}
+
+#[test]
+fn two_pods_do_not_get_one_volume() {
+    let mut core = core(vec![node("n", 1000)], vec![with_claim("a"), with_claim("b")]);
+    core.step(Input::Volumes(vec![volume()]), secs(0));
+    core.step(Input::Classes(vec![lazy()]), secs(0));
+    core.step(Input::Claims(vec![claim()]), secs(0));
+    let effects = core.decide(9, secs(100));
+    assert!(matches!(&effects[0], Effect::Bind { volumes, .. } if volumes.len() == 1), "{effects:?}");
+    assert!(message(&effects[1]).contains("didn't find available persistent volumes to bind"));
+    // The first was too late: somebody else has the volume, and gives it back.
+    core.step(Input::BindEnded(u("a"), BindEnd::Unavailable), secs(101));
+    core.step(Input::ReportEnded(u("b"), true), secs(101));
+    let effects = core.decide(9, secs(300));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Bind { .. })), "{effects:?}");
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::pod::{PodInfo, Standing};
+use crate::storage::PodVolumes;
 
 fn node(name: &str, cpu: &str, spec: Value) -> (NodeInfo, Usage) {
     let value = json!({
@@ -26,7 +27,11 @@ fn with_cpu(cpu: &str) -> PodInfo {
 
 fn decided(pod: &PodInfo, nodes: &[(NodeInfo, Usage)], rotation: usize) -> Decision {
     let Standing::Waiting(wish) = &pod.standing else { panic!("it has no node") };
-    decide(Candidate { wish, load: &pod.load }, nodes.iter().map(|(n, u)| (n, u)), rotation)
+    decide(
+        Candidate { wish, load: &pod.load, volumes: &PodVolumes::NONE },
+        nodes.iter().map(|(n, u)| (n, u)),
+        rotation,
+    )
 }
 
 fn message(pod: &PodInfo, nodes: &[(NodeInfo, Usage)]) -> String {

@@ -25,7 +25,7 @@ fn score(pod: Candidate<'_>, target: Target<'_>) -> i64 {
 }
 
 /// All requirements of a term hold; a term without any matches nothing.
-fn matches_term(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
+pub(crate) fn matches_term(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
     let labels = term.match_expressions.as_deref().unwrap_or_default();
     let fields = term.match_fields.as_deref().unwrap_or_default();
     if labels.is_empty() && fields.is_empty() {

@@ -36,7 +36,7 @@ fn pod(spec: Value) -> (Wish, Load) {
 /// What objects to the pod, and how.
 fn objections(spec: Value, node: &NodeInfo, usage: &Usage) -> Option<(&'static str, Vec<Reason>)> {
     let (wish, load) = pod(spec);
-    let candidate = Candidate { wish: &wish, load: &load };
+    let candidate = Candidate { wish: &wish, load: &load, volumes: &PodVolumes::NONE };
     let target = Target { node, usage };
     FILTERS.iter().map(|f| (f.name, (f.filter)(candidate, target))).find(|(_, reasons)| !reasons.is_empty())
 }

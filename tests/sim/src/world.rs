@@ -200,7 +200,7 @@ impl World {
         let settings = Settings {
             max_restart_period: Duration::from_secs(mood.pick(&[1, 10, 300])),
             runtime_name: "containerd".to_owned(),
-            supported: Supported { probes: true, volumes: true, pod_cgroups: true },
+            supported: Supported { volumes: true, pod_cgroups: true },
             limited_swap: false,
         };
         let mut world = Self {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::layout::Layout;
 use super::record::Record;
 use super::{ClusterError, node};
+use crate::containerd::Containerd;
 use crate::machine;
 use crate::network::Network;
 use crate::supervise::end_recorded;
@@ -27,6 +28,9 @@ pub(super) async fn clear(layout: &Layout, record: &Record) -> Result<(), Cluste
     for index in 0..record.nodes {
         end_recorded(&records, &format!("containerd-{index}"), GRACE).await;
         if let Err(error) = layout.containerd(index).clear().await {
+            errors.push(chain(&error));
+        }
+        if let Err(error) = Containerd::free_volumes(&layout.node(index).join("root")) {
             errors.push(chain(&error));
         }
     }

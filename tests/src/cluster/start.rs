@@ -196,6 +196,7 @@ fn apiserver(layout: &Layout, options: &ClusterOptions, port: u16) -> Result<Com
     let mut arguments: Vec<OsString> = vec!["--data-dir".into(), layout.apiserver().into()];
     arguments.extend(["--secure-port".into(), port.to_string().into()]);
     arguments.extend(["-v".into(), options.verbosity.to_string().into()]);
+    arguments.extend(options.apiserver_flags.iter().cloned());
     let launch = Launch {
         name: "apiserver".to_owned(),
         program: options.programs.apiserver.clone(),

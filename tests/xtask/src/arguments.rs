@@ -29,10 +29,15 @@ pub(crate) enum Command {
     Package {
         dir: Option<PathBuf>,
     },
-    /// Without parts: all of them.
-    Bench {
-        parts: Vec<String>,
-    },
+    Bench(Bench),
+}
+
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// None for all.
+    pub(crate) parts: Vec<String>,
+    /// How long probes are watched.
+    pub(crate) minutes: u64,
 }
 
 #[derive(Debug)]
@@ -106,9 +111,10 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
         }
         Some(("package", matches)) => Command::Package { dir: matches.get_one("dir").cloned() },
         Some(("vm", matches)) => Command::Vm(vm(matches)),
-        Some(("bench", matches)) => Command::Bench {
+        Some(("bench", matches)) => Command::Bench(Bench {
             parts: matches.get_many::<String>("part").into_iter().flatten().cloned().collect(),
-        },
+            minutes: one(matches, "minutes"),
+        }),
         Some(("test", matches)) => Command::Test(Test {
             suites: matches.get_many("suite").into_iter().flatten().cloned().collect(),
             threads: one(matches, "threads"),
@@ -216,8 +222,16 @@ fn command() -> clap::Command {
                 .arg(
                     Arg::new("part")
                         .num_args(0..)
-                        .value_parser(["pods", "burst", "hollow", "logs", "store", "streams"])
-                        .help("Only these: pods and bursts on containerd, the daemon alone, logs, the API server, streams"),
+                        .value_parser(["pods", "burst", "hollow", "logs", "probes", "store", "streams", "volumes"])
+                        .help("Only these: pods and bursts on containerd, the daemon alone, logs, probes, the API server, streams, volumes"),
+                )
+                .arg(
+                    Arg::new("minutes")
+                        .long("minutes")
+                        .value_name("N")
+                        .value_parser(value_parser!(u64).range(1..=600))
+                        .default_value("1")
+                        .help("How long 500 probes of a second are watched"),
                 ),
         )
         .subcommand(

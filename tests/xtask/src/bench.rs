@@ -8,15 +8,19 @@
 //! | `start` | the start and the end of a pod, beside the bare calls to the runtime |
 //! | `hollow` | the daemon alone, beside a runtime that answers at once; a thousand pods; pods that hang |
 //! | `logs` | rotation beside a container that writes without a pause; following a log |
+//! | `probes` | whether many probes keep to their time, and what they cost |
 //! | `store` | writes and watches of the API server |
 //! | `streams` | exec through port 10250, beside the runtime's own URL |
+//! | `volumes` | what ten config maps and ten secrets add to the start of a pod |
 
 mod cost;
 mod hollow;
 mod logs;
+mod probes;
 mod start;
 mod store;
 mod streams;
+mod volumes;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,7 +39,7 @@ use kube::{Client, Config};
 use serde_json::Map;
 use tokio::time::{Instant, sleep};
 
-use crate::arguments::Profile;
+use crate::arguments::{Bench, Profile};
 use crate::{EXIT_FAILED, build};
 
 const STARTS: usize = 20;
@@ -71,9 +75,9 @@ struct Subject<'a> {
 }
 
 /// Brings up a cluster of its own, measures, prints row by row, and stops it.
-pub(crate) async fn run(parts: &[String]) -> Result<ExitCode> {
+pub(crate) async fn run(bench: &Bench) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
-        return released(parts).await;
+        return released(bench).await;
     }
     let progress = Progress::stderr();
     let programs = progress.loud_step("building the programs", build::programs(Profile::Release)).await?;
@@ -84,27 +88,29 @@ pub(crate) async fn run(parts: &[String]) -> Result<ExitCode> {
         resume: false,
         kubelet: Map::new(),
         flags: Vec::new(),
+        apiserver_flags: Vec::new(),
         images: Vec::new(),
         verbosity: 0,
         progress: progress.clone(),
     };
     let cluster = Cluster::start(options).await.context("starting the cluster")?;
-    let measured =
-        measure(&cluster, &programs, |part| parts.is_empty() || parts.iter().any(|p| p == part)).await;
+    let measured = measure(&cluster, &programs, bench).await;
     cluster.stop().await.context("stopping the cluster")?;
     measured.map(|()| ExitCode::SUCCESS)
 }
 
 /// The same by this program built for release: the fake runtime and the watchers of the bench take part in what is measured.
-async fn released(parts: &[String]) -> Result<ExitCode> {
+async fn released(options: &Bench) -> Result<ExitCode> {
     let mut cargo = build::cargo();
-    cargo.args(["run", "--quiet", "--release", "--package", "xtask", "--", "bench"]).args(parts);
+    cargo.args(["run", "--quiet", "--release", "--package", "xtask", "--", "bench"]).args(&options.parts);
+    cargo.args(["--minutes", &options.minutes.to_string()]);
     let status = cargo.status().await.context("starting cargo")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(EXIT_FAILED);
     Ok(ExitCode::from(code))
 }
 
-async fn measure(cluster: &Cluster, programs: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+async fn measure(cluster: &Cluster, programs: &Path, options: &Bench) -> Result<()> {
+    let wanted = |part: &str| options.parts.is_empty() || options.parts.iter().any(|p| p == part);
     let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).context("reading the kubeconfig")?;
     let node = cluster.node(0);
     let subject = Subject {
@@ -125,11 +131,24 @@ async fn measure(cluster: &Cluster, programs: &Path, wanted: impl Fn(&str) -> bo
     if wanted("burst") {
         burst(&subject, node).await?;
     }
+    if wanted("volumes") {
+        let client = Client::try_from(subject.config.clone())?;
+        let found = volumes::measure(&client, subject.node, node.dir(), STARTS).await?;
+        row(&format!("pod start without volumes, median of {}", found.pods), &millis(found.plain));
+        row("pod start with 10 config maps and 10 secrets", &millis(found.first));
+        row("  of which another pod reads, too", &millis(found.shared));
+        row("  bare directories, tmpfs, files and links", &millis(found.writes));
+        let added = |with: Duration| millis(with.saturating_sub(found.plain).saturating_sub(found.writes));
+        row("  above plain pod and bare writes", &format!("{}, {}", added(found.first), added(found.shared)));
+    }
     if wanted("hollow") {
         hollow(cluster, &Programs::in_dir(programs)?, &subject.config).await?;
     }
     if wanted("logs") {
         logs(&subject, node).await?;
+    }
+    if wanted("probes") {
+        probes(cluster, &Programs::in_dir(programs)?, &subject.config, options.minutes).await?;
     }
     if wanted("store") {
         store(&subject).await?;
@@ -288,6 +307,26 @@ async fn hollow(cluster: &Cluster, programs: &Programs, config: &Config) -> Resu
     let begin = Instant::now();
     node.clear().await?;
     row("  all deleted and gone", &seconds(begin.elapsed()));
+    Ok(())
+}
+
+/// Probes of the daemon alone.
+async fn probes(cluster: &Cluster, programs: &Programs, config: &Config, minutes: u64) -> Result<()> {
+    let node = hollow::Hollow::start(cluster, &Client::try_from(config.clone())?, programs).await?;
+    let kept = probes::lateness(&node, MINUTE * u32::try_from(minutes).unwrap_or(u32::MAX)).await?;
+    row(&format!("{} probes of 1 s for {minutes} min", kept.probes), &format!("{} requests", kept.requests));
+    let (median, p99, most) = (millis_exact(kept.median), millis_exact(kept.p99), millis_exact(kept.most));
+    row("  late: median, p99, most", &format!("{median}, {p99}, {most}"));
+    row("  beats missed", &kept.missed.to_string());
+    row("  restarted, not ready", &format!("{}, {}", kept.restarts, kept.not_ready));
+    row("  processor", &format!("{:.3} s a minute", kept.processor.as_secs_f64()));
+    node.clear().await?;
+    let (with, without) = probes::cost_of_probes(&node).await?;
+    row(
+        "100 pods, three HTTP probes each per 10 s",
+        &format!("{:.3} s a minute", with.processor.as_secs_f64()),
+    );
+    row("  without the probes", &format!("{:.3} s a minute", without.processor.as_secs_f64()));
     Ok(())
 }
 

@@ -73,6 +73,6 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(options) => test::run(options).await,
         Command::Package { dir } => package::run(dir).await,
         Command::Vm(options) => vm::run(options).await,
-        Command::Bench { parts } => bench::run(&parts).await,
+        Command::Bench(options) => bench::run(&options).await,
     }
 }

@@ -112,6 +112,7 @@ async fn start(
         resume: true,
         kubelet: Map::new(),
         flags: Vec::new(),
+        apiserver_flags: Vec::new(),
         images: Vec::new(),
         verbosity: 2,
         progress: progress.clone(),

@@ -23,7 +23,12 @@ impl Cluster for Fixed {
     fn get(&self, kind: &Kind, _namespace: &str, name: &str) -> Option<Arc<Value>> {
         let object = match (kind.plural, name) {
             ("nodes", "n") => json!({ "metadata": { "name": "n", "uid": "node-uid" } }),
-            ("pods", "mine") => json!({ "metadata": { "uid": "1" }, "spec": { "nodeName": "n" } }),
+            ("pods", "mine") => {
+                let token = |audience: Value| json!({ "serviceAccountToken": { "audience": audience } });
+                let sources = [token(Value::Null), token("vault".into())];
+                let volumes = json!([{ "name": "v", "projected": { "sources": sources } }]);
+                json!({ "metadata": { "uid": "1" }, "spec": { "nodeName": "n", "volumes": volumes } })
+            }
             ("pods", "other") => json!({ "metadata": { "uid": "2" }, "spec": { "nodeName": "m" } }),
             _ => return None,
         };
@@ -42,7 +47,8 @@ impl Cluster for Fixed {
 fn said(kind: &Kind, subresource: Option<&str>, name: &str, operation: Operation<'_>) -> Result<(), String> {
     let groups = vec!["system:nodes".to_owned()];
     let user = User::authenticated("system:node:n".to_owned(), String::new(), groups);
-    restrict(&Write { user: &user, kind, subresource, name, operation }, &Fixed).map_err(|e| e.message)
+    let write = Write { user: &user, kind, subresource, name, operation };
+    restrict(&write, &Fixed, &|audience| audience == "granted").map_err(|e| e.message)
 }
 
 fn mirror(adjust: impl FnOnce(&mut Value)) -> Value {
@@ -181,6 +187,17 @@ fn leases_and_tokens_are_the_own() {
     let bound =
         |name: &str, uid: &str| json!({ "apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid });
     assert_eq!(token(bound("mine", "1")), Ok(()));
+    let audience = |audiences: Value| {
+        let spec = json!({ "audiences": audiences, "boundObjectRef": bound("mine", "1") });
+        let request = json!({ "metadata": { "namespace": "a" }, "spec": spec });
+        said(&SERVICEACCOUNTS, Some("token"), "s", Operation::Create(&request))
+    };
+    assert_eq!(audience(json!(["vault"])), Ok(()));
+    assert_eq!(audience(json!(["granted"])), Ok(()), "somebody has given the node the right");
+    assert!(
+        audience(json!(["other"])).unwrap_err().contains("audience \"other\" not found in pod spec volume")
+    );
+    assert!(audience(json!(["vault", "other"])).unwrap_err().contains("0 or 1 audiences"));
     for (bound, why) in [
         (Value::Null, "not bound to a pod"),
         (json!({ "apiVersion": "v1", "kind": "Secret", "name": "s", "uid": "1" }), "not bound to a pod"),

@@ -1,4 +1,4 @@
-//! What a new pod gets from other objects: priority, overhead, service account; and from the cluster's habits: tolerations.
+//! What a new pod gets from other objects: priority, overhead; and from the cluster's habits: tolerations.
 
 use serde_json::{Value, json};
 
@@ -10,26 +10,13 @@ use crate::kinds::{AdmissionError, Cluster, priorityclasses, runtimeclasses, tex
 const TOLERATION_SECONDS: i64 = 300;
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
-const SERVICE_ACCOUNT: &str = "default";
 
 pub(super) fn admit(pod: &mut Value, cluster: &dyn Cluster) -> Result<(), AdmissionError> {
-    service_account(pod);
+    super::accounts::admit(pod, cluster)?;
     priority(pod, cluster)?;
     runtime_class(pod, cluster)?;
     tolerations(pod);
     Ok(())
-}
-
-/// A mirror pod has the account that its manifest names, or none.
-fn service_account(pod: &mut Value) {
-    let mirror = super::is_mirror(pod);
-    let spec = child(pod, "spec");
-    let named = spec.get("serviceAccountName").and_then(Value::as_str).is_some_and(|a| !a.is_empty());
-    if !named && !mirror {
-        for field in ["serviceAccountName", "serviceAccount"] {
-            spec.insert(field.to_owned(), SERVICE_ACCOUNT.into());
-        }
-    }
 }
 
 fn priority(pod: &mut Value, cluster: &dyn Cluster) -> Result<(), AdmissionError> {

@@ -36,6 +36,9 @@ impl Cluster for Classes {
                 "metadata": { "name": "n", "labels": { "kubernetes.io/os": "linux" } },
                 "status": { "allocatable": { "cpu": "3500m", "memory": "1Gi" } },
             })],
+            "serviceaccounts" => {
+                vec![json!({ "metadata": { "name": "default" }, "automountServiceAccountToken": false })]
+            }
             _ => Vec::new(),
         };
         objects.into_iter().map(Arc::new).collect()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{DeleteOptions, FieldValidation, ListOptions, Match, WriteOptions};
+use super::{DeleteOptions, FieldValidation, ListOptions, Match, Propagation, WriteOptions};
 use crate::request::Query;
 use crate::status::ApiError;
 
@@ -79,8 +79,14 @@ fn delete_options_come_from_query_or_body() {
         uid: Some("u".into()),
         resource_version: None,
         dry_run: true,
+        propagation: Some(Propagation::Background),
     };
     assert_eq!(of_body.unwrap(), expected);
+    let of_query = |text: &str| DeleteOptions::of_query(&query(text)).unwrap().propagation;
+    assert_eq!(of_query(""), None);
+    assert_eq!(of_query("propagationPolicy=Foreground"), Some(Propagation::Foreground));
+    assert_eq!(of_query("orphanDependents=true"), Some(Propagation::Orphan));
+    assert_eq!(of_query("orphanDependents=false"), Some(Propagation::Background));
     assert!(DeleteOptions::of_body(&json!({ "propagationPolicy": "Elsewhere" })).is_err());
     assert!(
         DeleteOptions::of_body(&json!({ "propagationPolicy": "Orphan", "orphanDependents": true })).is_err()

@@ -153,6 +153,14 @@ async fn a_namespace_goes_with_its_contents_and_takes_nothing_new_meanwhile() {
     assert_eq!(marked.body["status"]["phase"], "Terminating");
     let refused = world.post("/api/v1/namespaces/x/configmaps", &map("b", "1")).await.expect(403);
     assert!(refused.message().contains("because it is being terminated"), "{refused:?}");
+    let said = |namespace: &Reply| {
+        let conditions = namespace.body["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let waits = |c: &&Value| c["type"] == "NamespaceFinalizersRemaining" && c["status"] == "True";
+        conditions.iter().find(waits).map(|c| c["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let waits = world.until("/api/v1/namespaces/x", |namespace| said(namespace).is_some()).await;
+    let said = said(&waits).unwrap();
+    assert!(said.ends_with("finalizers remaining: example.com/hold in 1 resource instances"), "{said}");
     let none = json!({ "metadata": { "finalizers": null } });
     world.patch("/api/v1/namespaces/x/configmaps/a", "merge", &none).await.expect(200);
     gone(&world, "/api/v1/namespaces/x").await;

@@ -36,6 +36,7 @@ async fn the_state_comes_first_and_a_bookmark_says_where_it_ends() {
     );
     let mut watch = Watch::start(&world, &path).await;
     assert_eq!(watch.next_short().await, ("ADDED".to_owned(), "a".to_owned()));
+    assert_eq!(watch.next_short().await, ("ADDED".to_owned(), ROOT.to_owned()));
     let bookmark = watch.next().await.unwrap();
     assert_eq!(bookmark["type"], "BOOKMARK");
     let metadata = &bookmark["object"]["metadata"];
@@ -88,9 +89,10 @@ async fn a_selective_watch_sees_objects_come_and_go_as_they_change() {
 #[tokio::test]
 async fn a_watch_ends_when_its_time_is_over_or_the_server_stops() {
     let mut world = World::start().await;
-    let mut watch = Watch::start(&world, &format!("{MAPS}?watch=true&timeoutSeconds=1")).await;
+    let none = "labelSelector=no%3Done";
+    let mut watch = Watch::start(&world, &format!("{MAPS}?watch=true&timeoutSeconds=1&{none}")).await;
     assert_eq!(watch.next().await, None);
-    let mut watch = Watch::start(&world, &format!("{MAPS}?watch=true")).await;
+    let mut watch = Watch::start(&world, &format!("{MAPS}?watch=true&{none}")).await;
     world.restart().await;
     assert_eq!(watch.next().await, None);
 }

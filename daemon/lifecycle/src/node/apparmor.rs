@@ -3,14 +3,12 @@
 //! Whether a profile is loaded is left to the runtime: a kubelet has not looked since 1.21.
 
 use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod as ApiPod, PodSpec};
+use podspec::{APP_ARMOR_ANNOTATION, app_armor_profile};
 
 use super::facts::Facts;
 use super::refusal::Refusal;
 
-/// Where profiles stood before they had a field; static pods may still have them there.
-const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 const UNCONFINED: &str = "unconfined";
-const LOCALHOST: &str = "localhost/";
 
 pub(super) fn check(pod: &ApiPod, facts: &Facts) -> Option<Refusal> {
     let spec = pod.spec.as_ref()?;
@@ -26,7 +24,7 @@ pub(super) fn check(pod: &ApiPod, facts: &Facts) -> Option<Refusal> {
     let nameless = |p: &AppArmorProfile| {
         p.type_ == "Localhost" && p.localhost_profile.as_deref().is_none_or(|name| name.trim().is_empty())
     };
-    if all(spec).iter().filter_map(|c| profile(pod, spec, c)).any(|p| nameless(&p)) {
+    if all(spec).iter().filter_map(|c| app_armor_profile(pod, c)).any(|p| nameless(&p)) {
         return cannot("invalid empty AppArmor profile name");
     }
     None
@@ -46,29 +44,9 @@ fn is_wanted(pod: &ApiPod, spec: &PodSpec) -> bool {
             .annotations
             .iter()
             .flatten()
-            .any(|(key, value)| key.starts_with(ANNOTATION) && value != UNCONFINED)
+            .any(|(key, value)| key.starts_with(APP_ARMOR_ANNOTATION) && value != UNCONFINED)
 }
 
 fn own(container: &Container) -> Option<&AppArmorProfile> {
     container.security_context.as_ref().and_then(|s| s.app_armor_profile.as_ref())
-}
-
-/// What is in force for a container: its own, else the annotation's, else the pod's.
-fn profile(pod: &ApiPod, spec: &PodSpec, container: &Container) -> Option<AppArmorProfile> {
-    own(container)
-        .cloned()
-        .or_else(|| annotated(pod, &container.name))
-        .or_else(|| spec.security_context.as_ref().and_then(|s| s.app_armor_profile.clone()))
-}
-
-fn annotated(pod: &ApiPod, container: &str) -> Option<AppArmorProfile> {
-    let value = pod.metadata.annotations.as_ref()?.get(&format!("{ANNOTATION}{container}"))?;
-    let of = |kind: &str, name: Option<&str>| {
-        Some(AppArmorProfile { type_: kind.to_owned(), localhost_profile: name.map(str::to_owned) })
-    };
-    match value.as_str() {
-        "runtime/default" => of("RuntimeDefault", None),
-        UNCONFINED => of("Unconfined", None),
-        local => of("Localhost", Some(local.strip_prefix(LOCALHOST)?)),
-    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
+use podspec::dotted_sysctl;
 
 use super::facts::Facts;
 use super::refusal::Refusal;
@@ -43,7 +44,7 @@ pub(super) fn check(pod: &ApiPod, facts: &Facts) -> Option<Refusal> {
     let spec = pod.spec.as_ref()?;
     let sysctls = spec.security_context.as_ref()?.sysctls.as_deref()?;
     sysctls.iter().find_map(|sysctl| {
-        let name = dotted(&sysctl.name);
+        let name = dotted_sysctl(&sysctl.name);
         if !is_safe(&name, &facts.kernel_version) && !is_allowed(&name, &facts.allowed_unsafe_sysctls) {
             return Some(forbidden(format!("{name:?} not allowlisted")));
         }
@@ -62,21 +63,6 @@ fn forbidden(why: String) -> Refusal {
     Refusal::new("SysctlForbidden", format!("forbidden sysctl: {why}"))
 }
 
-/// `net/ipv4/conf/eth0.1/x` as `net.ipv4.conf.eth0/1.x`: the first separator tells which spelling it is.
-fn dotted(name: &str) -> String {
-    match name.find(['.', '/']) {
-        Some(at) if name.as_bytes()[at] == b'/' => {
-            let swap = |c| match c {
-                '.' => '/',
-                '/' => '.',
-                other => other,
-            };
-            name.chars().map(swap).collect()
-        }
-        _ => name.to_owned(),
-    }
-}
-
 fn is_safe(name: &str, kernel_version: &str) -> bool {
     let kernel = version(kernel_version);
     SAFE.iter().any(|(safe, since)| *safe == name && kernel.unwrap_or_default() >= *since)
@@ -84,11 +70,11 @@ fn is_safe(name: &str, kernel_version: &str) -> bool {
 
 /// A pattern of parameters that the whole node has allows nothing: a pod cannot set them for itself.
 fn is_allowed(name: &str, patterns: &[String]) -> bool {
-    patterns.iter().map(|p| dotted(p)).filter(|p| namespace(p).is_some()).any(|pattern| {
-        match pattern.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => name == pattern,
-        }
+    patterns.iter().map(|p| dotted_sysctl(p)).filter(|p| namespace(p).is_some()).any(|pattern| match pattern
+        .strip_suffix('*')
+    {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Probe};
 
 use super::{Pod, Stage};
-use crate::container::{self, Verdicts};
+use crate::container::{self, ContainerKind, Verdicts};
 use crate::effect::{Effect, ProbeKind, ProbeTarget};
 use crate::now::Now;
 use crate::observation::{Container, ContainerState};
@@ -31,8 +31,10 @@ impl Pod {
         };
         let Some(observation) = &self.observation else { return Vec::new() };
         let mut wanted = Vec::new();
-        for (_, spec) in container::specs(&self.pod) {
-            if probes_of(&spec).all(|(_, probe)| probe.is_none()) {
+        for (kind, spec) in container::specs(&self.pod) {
+            if !matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar)
+                || probes_of(&spec).all(|(_, probe)| probe.is_none())
+            {
                 continue;
             }
             let newest = observation.newest_container(&spec.name);

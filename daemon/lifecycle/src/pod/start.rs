@@ -103,7 +103,7 @@ impl Pod {
         }
         let first = slot.backoff_told.as_deref() != Some(exited);
         slot.backoff_told = Some(exited.to_owned());
-        let pod = self.long_name();
+        let pod = podspec::long_pod_name(&self.pod);
         let message = format!(
             "back-off {} restarting failed container={name} pod={pod}, next restart at {}",
             go_duration(delay),

@@ -274,14 +274,14 @@ fn a_sandbox_that_died_is_replaced_and_its_containers_start_again() {
 #[test]
 fn a_pod_that_uses_a_field_which_is_not_carried_out_waits_and_names_it() {
     let mut spec = one("Always");
-    spec["hostPID"] = json!(true);
+    spec["resourceClaims"] = json!([{"name": "gpu"}]);
     let mut world = World::new(pod(spec), 13);
     world.run(secs(5));
     assert!(!world.calls.iter().any(|c| matches!(c, Call::RunSandbox { .. })));
     let waiting = world.last().container_statuses.as_ref().expect("containers")[0].state.clone();
     let waiting = waiting.and_then(|s| s.waiting).expect("waiting");
     assert_eq!(waiting.reason.as_deref(), Some("CreateContainerConfigError"));
-    assert!(waiting.message.is_some_and(|m| m.contains("spec.hostPID")));
+    assert!(waiting.message.is_some_and(|m| m.contains("spec.resourceClaims")));
     assert_eq!(reasons(&world), ["Failed"]);
     world.delete(30);
     world.until(secs(5), "gone", |w| w.finished);

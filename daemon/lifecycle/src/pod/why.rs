@@ -76,6 +76,9 @@ impl Pod {
                 None,
             ));
         }
+        if let Some((what, until)) = self.volumes.wait() {
+            all.push(Wait::new(what, until));
+        }
         if !self.unsupported.is_empty() {
             let paths: Vec<&str> = self.unsupported.iter().map(|(_, path)| path.as_str()).collect();
             all.push(Wait::new(format!("a version of nodelet that carries out {}", paths.join(", ")), None));

@@ -197,7 +197,9 @@ fn relative_paths_are_below_the_files_directory() {
 #[test]
 fn what_would_be_unsafe_to_ignore_is_refused() {
     assert!(
-        Files::new(&format!("{PLAIN}seccompDefault: true\n")).error().contains("k.yaml:5: seccompDefault")
+        Files::new(&format!("{PLAIN}tlsMinVersion: VersionTLS13\n"))
+            .error()
+            .contains("k.yaml:5: tlsMinVersion")
     );
 }
 

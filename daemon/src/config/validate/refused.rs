@@ -6,13 +6,6 @@ use super::{Problems, push};
 use crate::config::Config;
 
 pub(super) fn check(config: &Config, problems: &mut Problems) {
-    if config.seccomp_default {
-        push(
-            problems,
-            "seccompDefault",
-            "not carried out yet: pods would run without the profile that this promises; set it to false",
-        );
-    }
     if config.tls_min_version == "VersionTLS13" {
         push(
             problems,

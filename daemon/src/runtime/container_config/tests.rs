@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cri_client::v1;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
@@ -9,7 +10,9 @@ use cgroups::{Capacity, Hierarchy, Policy};
 
 use super::{Parts, container_config, resources};
 use crate::cgroups::Limits;
-use crate::runtime::environment::Addresses;
+use crate::runtime::environment::{self, Addresses, Sources, Variables};
+use crate::runtime::security::{ImageUser, Settings};
+use crate::runtime::users;
 
 fn pod() -> Pod {
     serde_json::from_value(json!({
@@ -67,10 +70,24 @@ fn a_container_is_described_as_a_kubelet_describes_it() {
     let container = &pod.spec.as_ref().unwrap().containers[0];
     let (host_ips, pod_ips) = (["192.0.2.2".to_owned()], ["10.88.0.20".to_owned()]);
     let limits = limits(Hierarchy::V1);
+    let security = Settings::default();
+    let sources = Sources {
+        addresses: Addresses { host_ips: &host_ips, pod_ips: &pod_ips },
+        services: &Default::default(),
+        objects: &Default::default(),
+        files: &Default::default(),
+        allocatable: &Default::default(),
+    };
+    let variables = environment::variables(&pod, container, sources).unwrap();
     let parts = Parts {
         restart_count: 2,
         image_id: "sha256:96a6",
-        addresses: Addresses { host_ips: &host_ips, pod_ips: &pod_ips },
+        image_user: &ImageUser::Id(0),
+        variables: &variables,
+        mounts: Default::default(),
+        users: users::of_node(),
+        security: &security,
+        stop_signals: false,
         etc_hosts: Some(PathBuf::from("/root/pods/u/etc-hosts")),
         termination_log: Some(PathBuf::from("/root/pods/u/containers/one/abc")),
         target_id: None,
@@ -117,4 +134,61 @@ fn a_container_is_described_as_a_kubelet_describes_it() {
     let security = linux.security_context.unwrap();
     assert_eq!((security.masked_paths.len(), security.readonly_paths.len()), (12, 5));
     assert_eq!(security.seccomp.unwrap().profile_type, 1);
+    assert_eq!(security.run_as_user.unwrap().value, 0);
+    let namespaces = security.namespace_options.unwrap();
+    assert_eq!((namespaces.pid, namespaces.userns_options.unwrap().mode), (1, 2));
+}
+
+/// `change` makes the parts of the test differ from those of a plain container.
+fn made(pod: &Pod, change: impl FnOnce(&mut Parts<'_>)) -> Result<v1::ContainerConfig, String> {
+    let (limits, security, variables) = (limits(Hierarchy::V2), Settings::default(), Variables::new());
+    let mut parts = Parts {
+        restart_count: 0,
+        image_id: "i",
+        image_user: &ImageUser::Id(0),
+        variables: &variables,
+        mounts: Default::default(),
+        users: users::of_node(),
+        security: &security,
+        stop_signals: false,
+        etc_hosts: Some(PathBuf::from("/root/pods/u/etc-hosts")),
+        termination_log: None,
+        target_id: None,
+        volume_images: &Default::default(),
+        limits: &limits,
+    };
+    change(&mut parts);
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    container_config(pod, container, &parts).map_err(|error| error.to_string())
+}
+
+#[test]
+fn row_7_10_mounts_of_a_pod_with_own_users_are_mapped_to_them() {
+    let mapping = v1::IdMapping { host_id: 131_072, container_id: 0, length: 65_536 };
+    let own = v1::UserNamespace { mode: 0, uids: vec![mapping], gids: vec![mapping] };
+    let config = made(&pod(), |parts| parts.users = own.clone()).unwrap();
+    assert!(!config.mounts.is_empty());
+    for mount in config.mounts {
+        assert_eq!((mount.uid_mappings, mount.gid_mappings), (vec![mapping], vec![mapping]));
+    }
+    let security = config.linux.unwrap().security_context.unwrap();
+    assert_eq!(security.namespace_options.unwrap().userns_options, Some(own));
+    let plain = made(&pod(), |_| {}).unwrap();
+    assert!(plain.mounts.iter().all(|mount| mount.uid_mappings.is_empty()));
+}
+
+#[test]
+fn a_stop_signal_is_passed_while_its_gate_is_on() {
+    let with = |signal: &str, stop_signals: bool| {
+        let mut pod = pod();
+        let lifecycle = serde_json::from_value(json!({ "stopSignal": signal })).unwrap();
+        pod.spec.as_mut().unwrap().containers[0].lifecycle = lifecycle;
+        made(&pod, |parts| parts.stop_signals = stop_signals).unwrap().stop_signal()
+    };
+    assert_eq!(with("SIGUSR1", true), v1::Signal::Sigusr1);
+    assert_eq!(with("SIGRTMIN+3", true), v1::Signal::Sigrtminplus3);
+    assert_eq!(with("SIGRTMAX-14", true), v1::Signal::Sigrtmaxminus14);
+    assert_eq!(with("SIGNONE", true), v1::Signal::RuntimeDefault);
+    assert_eq!(with("SIGUSR1", false), v1::Signal::RuntimeDefault);
+    assert_eq!(made(&pod(), |parts| parts.stop_signals = true).unwrap().stop_signal, 0);
 }

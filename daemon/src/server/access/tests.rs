@@ -120,7 +120,7 @@ const TABLE: &[Row] = &[
     ("/metrics/slis", "/metrics/slis", &["GET", "HEAD", "DELETE"], METRICS, 200),
     ("/metrics/cadvisor", "/metrics/cadvisor", READ, METRICS, 404),
     ("/metrics/resource", "/metrics/resource", READ, METRICS, 404),
-    ("/metrics/probes", "/metrics/probes", READ, METRICS, 404),
+    ("/metrics/probes", "/metrics/probes", READ, METRICS, 200),
     ("/stats/{path*}", "/stats/summary", BOTH, &["stats"], 404),
     ("/runningpods/", "/runningpods/", &["GET"], PODS, 500),
     ("/containerLogs/{namespace}/{pod}/{container}", "/containerLogs/ns/none/c", &["GET"], PROXY, 404),

@@ -28,6 +28,9 @@ async fn metrics_are_read_as_text_and_nothing_else_is_done_to_them() {
     assert_eq!(reply.headers()[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
     let all = text(reply).await;
     assert!(all.contains("\nkubelet_orphaned_runtime_pods_total 1\n"), "{all}");
+    let reply = ask(&context, Door::ReadWrite, None, asked(&Method::GET, "/metrics/probes")).await;
+    assert_eq!(reply.status(), StatusCode::OK);
+    assert_eq!(reply.headers()[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
     for method in [Method::POST, Method::PUT, Method::DELETE] {
         let reply = ask(&context, Door::ReadWrite, None, asked(&method, "/metrics")).await;
         assert_eq!(reply.status(), StatusCode::METHOD_NOT_ALLOWED);
@@ -59,7 +62,7 @@ async fn switched_off_debugging_is_said_or_leaves_nothing() {
     for path in ["/configz", "/statusz", "/flagz", "/checkpoint/a/b/c", "/debug/flags/v"] {
         assert_eq!(get(&context, door, path).await, (404, "404 page not found\n".to_owned()), "{path}");
     }
-    for path in ["/pods", "/healthz", "/metrics", "/metrics/slis"] {
+    for path in ["/pods", "/healthz", "/metrics", "/metrics/slis", "/metrics/probes"] {
         assert_eq!(get(&context, door, path).await.0, 200, "{path}");
     }
 }
@@ -92,7 +95,8 @@ async fn single_handlers_and_gates_are_switched_off_alone() {
 async fn the_read_only_port_has_health_pods_and_metrics_and_changes_nothing() {
     let context = context(None, |_| {});
     let door = Door::ReadOnly;
-    let served = ["/healthz", "/healthz/syncloop", "/pods", "/pods/", "/metrics", "/metrics/slis"];
+    let served =
+        ["/healthz", "/healthz/syncloop", "/pods", "/pods/", "/metrics", "/metrics/slis", "/metrics/probes"];
     for path in served {
         assert_eq!(get(&context, door, path).await.0, 200, "{path}");
     }

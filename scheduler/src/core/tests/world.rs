@@ -150,7 +150,7 @@ impl World {
         let away = self.away;
         let carried_out = !away || self.random.below(2) == 0;
         let input = match self.in_flight.swap_remove(index) {
-            Effect::Bind { pod, node } => {
+            Effect::Bind { pod, node, .. } => {
                 let free = self.pods.get(&*pod.name).is_some_and(|(_, at)| at.is_none());
                 if carried_out && free {
                     self.pods.get_mut(&*pod.name).expect("it is free").1 = Some(node.to_string());

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerResizePolicy, ContainerRestartRule, ContainerRestartRuleOnExitCodes,
-    EphemeralContainer, ExecAction, Lifecycle, LifecycleHandler, Pod as ApiPod, PodCondition,
-    PodReadinessGate, PodSpec, PodStatus, Probe, ResourceRequirements, Volume,
+    EmptyDirVolumeSource, EphemeralContainer, ExecAction, Lifecycle, LifecycleHandler, Pod as ApiPod,
+    PodCondition, PodReadinessGate, PodSpec, PodStatus, Probe, ResourceRequirements, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -47,7 +47,12 @@ pub(crate) fn pod(random: &mut Random, key: Key, name: u64, origin: Origin) -> A
             c
         })
         .collect();
-    let volumes = random.percent(40).then(|| vec![Volume { name: "v".to_owned(), ..Volume::default() }]);
+    let empty = || Volume {
+        name: "v".to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    };
+    let volumes = random.percent(40).then(|| vec![empty()]);
     let gates = (origin == Origin::Api && random.percent(6))
         .then(|| vec![PodReadinessGate { condition_type: GATE.to_owned() }]);
     let spec = PodSpec {

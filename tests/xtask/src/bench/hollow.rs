@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::cost;
 
-const NODE: &str = "hollow";
+pub(super) const NODE: &str = "hollow";
 const LIMIT: Duration = Duration::from_secs(120);
 const AT_ONCE: usize = 16;
 const HEARTBEAT: Duration = Duration::from_millis(1_100);
@@ -155,7 +155,7 @@ impl Hollow {
         Ok((ready, looked_at.duration_since(begun)))
     }
 
-    fn pid(&self) -> Result<u32> {
+    pub(super) fn pid(&self) -> Result<u32> {
         self.daemon.id().context("the hollow node's daemon has ended")
     }
 
@@ -264,7 +264,7 @@ impl Hollow {
         }
     }
 
-    fn api(&self) -> Api<Pod> {
+    pub(super) fn api(&self) -> Api<Pod> {
         Api::default_namespaced(self.client.clone())
     }
 

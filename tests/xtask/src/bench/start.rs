@@ -36,7 +36,8 @@ pub(super) struct Start {
 pub(super) async fn measure(client: &Client, cri: &Cri, node: &str, pods: usize) -> Result<Start> {
     let (mut running, mut floor, mut gone, mut stop) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for i in 0..pods {
-        let (up, down) = one_pod(client, node, &format!("bench-start-{i}")).await?;
+        let (up, down) =
+            one_pod(client, &format!("bench-start-{i}"), &pod(&format!("bench-start-{i}"), node)).await?;
         running.push(up);
         gone.push(down);
         let (up, down) = bare(cri, i).await?;
@@ -53,13 +54,13 @@ pub(super) async fn measure(client: &Client, cri: &Cri, node: &str, pods: usize)
 }
 
 /// From the write to the watch event that says Running, and from the delete to the one that says it is gone.
-async fn one_pod(client: &Client, node: &str, name: &str) -> Result<(Duration, Duration)> {
+pub(super) async fn one_pod(client: &Client, name: &str, pod: &Pod) -> Result<(Duration, Duration)> {
     let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
     let version = api.list(&Default::default()).await?.metadata.resource_version.unwrap_or_default();
     let mut events = api.watch(&params, &version).await?.boxed();
     let begin = Instant::now();
-    api.create(&PostParams::default(), &pod(name, node)).await?;
+    api.create(&PostParams::default(), pod).await?;
     let up = timeout(POD_LIMIT, async {
         loop {
             match events.try_next().await? {

@@ -1,6 +1,7 @@
 //! The rows of behaviour.md that speak of decisions about one pod, one test each, named by the row.
 
 mod resize;
+mod volumes;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::world::{Behaviour, World, pod};
 use super::{exits, one, reasons, running, secs};
-use crate::{ContainerState, Input, ProbeKind};
+use crate::{ContainerState, Failure, FailureKind, Input, ProbeKind};
 
 fn container(name: &str) -> Value {
     json!({"name": name, "image": "img"})
@@ -605,7 +606,8 @@ fn an_ephemeral_container_that_cannot_be_carried_out_holds_up_no_other() {
     let mut world = world(one("Always"));
     world.until(secs(5), "running", running);
     world.assign(|pod| {
-        let debug = json!([{"name": "e", "image": "img", "securityContext": {"privileged": true}}]);
+        let debug =
+            json!([{"name": "e", "image": "img", "volumeDevices": [{"name": "v", "devicePath": "/d"}]}]);
         pod.spec.as_mut().expect("a spec").ephemeral_containers =
             Some(serde_json::from_value(debug).expect("ephemeral containers"));
     });
@@ -620,4 +622,37 @@ fn an_ephemeral_container_that_cannot_be_carried_out_holds_up_no_other() {
     world.until(secs(5), "a second run", |w| w.starts("c") == 2);
     let told = reasons(&world).iter().filter(|r| **r == "Failed").count();
     assert_eq!(told, 1, "it is told once");
+}
+
+#[test]
+fn row_10_18_what_waits_for_an_object_is_tried_at_once_when_it_appears() {
+    let mut world = world(one("Always"));
+    let missing = || Failure { kind: FailureKind::Config, message: "configmap \"m\" not found".to_owned() };
+    world.refused_creates.extend((0..20).map(|_| missing()));
+    world.run(secs(40));
+    assert_eq!(waiting(&world, "c"), "CreateContainerConfigError");
+    let told: Vec<&str> =
+        world.events.iter().filter(|e| e.reason == "Failed").map(|e| e.message.as_str()).collect();
+    assert!((4..15).contains(&told.len()), "{told:?}");
+    assert_eq!(told[0], "Error: configmap \"m\" not found");
+    world.refused_creates.clear();
+    world.deliver(Input::ObjectsChanged);
+    world.until(Duration::from_millis(500), "running", running);
+}
+
+#[test]
+fn row_7_6_a_sandbox_that_waits_for_its_runtime_class_is_tried_at_once_when_there_is_another() {
+    let mut world = world(one("Always"));
+    let missing = || Failure {
+        kind: FailureKind::Refused,
+        message: "runtimeclass.node.k8s.io \"fast\" not found".to_owned(),
+    };
+    world.refused_sandboxes.extend((0..20).map(|_| missing()));
+    world.run(secs(40));
+    let told = world.events.iter().find(|e| e.reason == "FailedCreatePodSandBox").expect("an event");
+    assert_eq!(told.message, "Failed to create pod sandbox: runtimeclass.node.k8s.io \"fast\" not found");
+    assert_eq!(world.phase(), "Pending");
+    world.refused_sandboxes.clear();
+    world.deliver(Input::ObjectsChanged);
+    world.until(Duration::from_millis(500), "running", running);
 }

@@ -71,6 +71,11 @@ pub(super) struct World {
     pub(super) called_at: Vec<Duration>,
     /// How long a hook takes and whether it works, by the container's name; at once and well where none is given.
     pub(super) hooks: BTreeMap<(String, &'static str), (Duration, bool)>,
+    /// What the next creates of containers, and the next sandboxes, fail with.
+    pub(super) refused_creates: VecDeque<Failure>,
+    pub(super) refused_sandboxes: VecDeque<Failure>,
+    /// What the next calls to make the volumes bring; done where nothing is given.
+    pub(super) mounts: VecDeque<Result<Answer, Failure>>,
     /// What the node says to a resize.
     pub(super) resize: ResizeVerdict,
     /// What is to be probed.
@@ -96,7 +101,7 @@ pub(super) fn settings() -> Arc<Settings> {
     Arc::new(Settings {
         max_restart_period: Duration::from_secs(300),
         runtime_name: "containerd".to_owned(),
-        supported: Supported { probes: true, volumes: true, pod_cgroups: true },
+        supported: Supported { volumes: true, pod_cgroups: true },
         limited_swap: true,
     })
 }
@@ -130,6 +135,9 @@ impl World {
             calls: Vec::new(),
             called_at: Vec::new(),
             hooks: BTreeMap::new(),
+            refused_creates: VecDeque::new(),
+            refused_sandboxes: VecDeque::new(),
+            mounts: VecDeque::new(),
             resize: ResizeVerdict::Allowed,
             probed: Vec::new(),
             kept: Kept::default(),
@@ -415,6 +423,9 @@ impl World {
         Some(match call {
             Call::Observe => Ok(Answer::Observed(self.runtime.clone())),
             Call::RunSandbox { attempt, .. } => {
+                if let Some(failure) = self.refused_sandboxes.pop_front() {
+                    return Some(Err(failure));
+                }
                 if self.runtime.sandboxes.iter().any(|s| s.attempt == attempt) {
                     return Some(Err(failure(FailureKind::Reserved, "name is reserved")));
                 }
@@ -452,6 +463,9 @@ impl World {
                 Ok(Answer::Pulled { id: format!("sha256:{image}"), size_bytes: 7 })
             }
             Call::CreateContainer { name, restart_count, sandbox_id, image_id, .. } => {
+                if let Some(failure) = self.refused_creates.pop_front() {
+                    return Some(Err(failure));
+                }
                 let taken = self.runtime.containers.iter().any(|c| {
                     c.name == name && c.sandbox_id == sandbox_id && c.restart_count == restart_count
                 });
@@ -524,8 +538,8 @@ impl World {
                 }
                 Ok(Answer::Done)
             }
+            Call::MountVolumes => self.mounts.pop_front().unwrap_or(Ok(Answer::Done)),
             Call::RemoveDirs { .. }
-            | Call::MountVolumes
             | Call::UnmountVolumes
             | Call::RemoveCgroup
             | Call::UpdateResources { .. }
