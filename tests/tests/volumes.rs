@@ -408,7 +408,6 @@ async fn a_disk_that_is_full_or_read_only_is_told_and_pods_start_once_it_is_mend
         std::fs::write(disk.join("filler"), "y".repeat(2 << 20)).unwrap_err();
         apply(cluster, &[pod("full", "wc -c < /v/text", &at, &volumes)]).await;
         let events = told(cluster, "full", "No space left on device").await;
-        println!("{events}");
         assert!(events.contains("FailedMount") && events.contains("for volume \"v\""), "{events}");
         std::fs::remove_file(disk.join("filler")).unwrap();
         lines(&looked(cluster, "full").await, &["200000"]);
@@ -417,7 +416,8 @@ async fn a_disk_that_is_full_or_read_only_is_told_and_pods_start_once_it_is_mend
         read_only(MsFlags::MS_RDONLY);
         apply(cluster, &[pod("fixed", "wc -c < /v/text", &at, &volumes)]).await;
         let events = told(cluster, "fixed", "Read-only file system").await;
-        println!("{events}");
+        let wanted = "error making pod data directories: ";
+        assert!(events.contains("FailedToMakePodDataDirectories") && events.contains(wanted), "{events}");
         read_only(MsFlags::empty());
         lines(&looked(cluster, "fixed").await, &["200000"]);
         delete_all(cluster, &["fixed"]).await;
