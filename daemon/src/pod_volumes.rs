@@ -32,7 +32,7 @@ use k8s_openapi::api::core::v1::Pod;
 use lifecycle::{Facts, FailureKind};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use volumes::{Ownership, PodDirs, RemoveError, Setting, Volume};
+use volumes::{Ownership, PodDirs, PodDirsError, RemoveError, Setting, Volume};
 
 use crate::images::{Accounts, Turns};
 use crate::objects::Objects;
@@ -146,7 +146,11 @@ impl PodVolumes {
             inner.set_up(&uid, volumes, &setting, &shared)
         });
         match set_up.await {
-            Ok(more) => problems.extend(more),
+            Ok(Ok(more)) => problems.extend(more),
+            Ok(Err(error)) => {
+                let message = format!("error making pod data directories: {error}");
+                return Err(MountError { message, kind: FailureKind::Directories });
+            }
             Err(error) => {
                 return Err(MountError { message: error.to_string(), kind: FailureKind::Refused });
             }
@@ -181,11 +185,9 @@ impl Inner {
         volumes: Vec<(String, Volume)>,
         setting: &Setting,
         shared: &[String],
-    ) -> Vec<Problem> {
+    ) -> Result<Vec<Problem>, PodDirsError> {
         let mut problems = Vec::new();
-        if let Err(error) = self.dirs.prepare(uid) {
-            return vec![Problem { line: error.to_string(), soon: false }];
-        }
+        self.dirs.prepare(uid)?;
         for (name, volume) in volumes {
             let shares = shared.contains(&name);
             let done = self.dirs.set_up(uid, &volume, setting).and_then(|()| {
@@ -204,7 +206,7 @@ impl Inner {
                 Err(error) => problems.push(Problem::set_up(&volume.name, error)),
             }
         }
-        problems
+        Ok(problems)
     }
 
     fn setting(&self, pod: &Pod) -> Setting {

@@ -10,6 +10,7 @@ use harness::images::BUSYBOX;
 use harness::wait::{self, Look};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -382,6 +383,48 @@ async fn what_is_missing_is_told_in_a_kubelets_words_and_its_appearance_starts_t
         cluster.wait_ready("no-path", LIMIT).await.unwrap();
         delete_all(cluster, &["no-map", "no-secret", "no-key", "no-path", "no-two", "no-csi"]).await;
         nothing_is_left(cluster).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_or_read_only_is_told_and_pods_start_once_it_is_mended() {
+    scenario(ClusterOptions::for_test("volumes-disk").unwrap(), async |cluster| {
+        // A disk of its own below the pods' directory, part of which somebody else fills.
+        let disk = cluster.node(0).dir().join("disk");
+        let pods = cluster.node(0).dir().join("root/pods");
+        std::fs::create_dir_all(&disk).unwrap();
+        mount(Some("small"), &disk, Some("tmpfs"), MsFlags::empty(), Some("size=1m,mode=0755")).unwrap();
+        std::fs::create_dir(disk.join("pods")).unwrap();
+        mount(Some(&disk.join("pods")), &pods, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        let read_only = |flags: MsFlags| {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags;
+            mount(None::<&str>, &pods, None::<&str>, flags, None::<&str>).unwrap();
+        };
+        let at = json!([{"name": "v", "mountPath": "/v"}]);
+        let volumes = json!([{"name": "v", "configMap": {"name": "big"}}]);
+        apply(cluster, &[config_map("big", &json!({"text": "x".repeat(200_000)}))]).await;
+
+        std::fs::write(disk.join("filler"), "y".repeat(2 << 20)).unwrap_err();
+        apply(cluster, &[pod("full", "wc -c < /v/text", &at, &volumes)]).await;
+        let events = told(cluster, "full", "No space left on device").await;
+        assert!(events.contains("FailedMount") && events.contains("for volume \"v\""), "{events}");
+        std::fs::remove_file(disk.join("filler")).unwrap();
+        lines(&looked(cluster, "full").await, &["200000"]);
+        delete_all(cluster, &["full"]).await;
+
+        read_only(MsFlags::MS_RDONLY);
+        apply(cluster, &[pod("fixed", "wc -c < /v/text", &at, &volumes)]).await;
+        let events = told(cluster, "fixed", "Read-only file system").await;
+        let wanted = "error making pod data directories: ";
+        assert!(events.contains("FailedToMakePodDataDirectories") && events.contains(wanted), "{events}");
+        read_only(MsFlags::empty());
+        lines(&looked(cluster, "fixed").await, &["200000"]);
+        delete_all(cluster, &["fixed"]).await;
+
+        cluster.node(0).stop().await.unwrap();
+        umount2(&pods, MntFlags::empty()).unwrap();
+        umount2(&disk, MntFlags::empty()).unwrap();
     })
     .await;
 }

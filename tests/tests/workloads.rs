@@ -312,6 +312,14 @@ struct Expected {
     says: Vec<String>,
     /// Its last phase, where it ends.
     ends: Option<String>,
+    /// Whether it becomes ready.
+    ready: bool,
+}
+
+fn read(text: &str) -> Result<Pod, serde_saphyr::Error> {
+    let mut options = serde_saphyr::Options::default();
+    options.legacy_octal_numbers = true;
+    serde_saphyr::from_str_with_options(text, options)
 }
 
 fn expected() -> Vec<(String, Vec<Expected>)> {
@@ -321,8 +329,7 @@ fn expected() -> Vec<(String, Vec<Expected>)> {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
         let pods = text.split("\n---\n").filter(|part| part.contains("kind: Pod\n"));
-        let pods =
-            pods.map(|part| serde_saphyr::from_str::<Pod>(part).unwrap_or_else(|e| panic!("{path:?}: {e}")));
+        let pods = pods.map(|part| read(part).unwrap_or_else(|e| panic!("{path:?}: {e}")));
         let pods = pods.map(|pod| {
             let annotations = pod.metadata.annotations.unwrap_or_default();
             let of = |key: &str| annotations.get(key).cloned();
@@ -332,6 +339,7 @@ fn expected() -> Vec<(String, Vec<Expected>)> {
                 container: of("check/container").unwrap_or_else(first),
                 says: of("check/says").unwrap_or_default().lines().map(str::to_owned).collect(),
                 ends: of("check/ends"),
+                ready: of("check/ready").is_some(),
             }
         });
         let pods = pods.collect();
@@ -348,12 +356,17 @@ async fn manifests_from_the_wild_do_what_they_say() {
         for (text, _) in &all {
             cluster.apply(text).await.unwrap();
         }
-        for Expected { name, container, says, ends } in all.iter().flat_map(|(_, pods)| pods) {
+        for Expected { name, container, says, ends, ready } in all.iter().flat_map(|(_, pods)| pods) {
             if let Some(last) = ends {
                 let over = |p: &Pod| matches!(phase(p), "Succeeded" | "Failed");
                 let ended = cluster.wait_for_pod(name, "over", LIMIT, over).await.unwrap();
                 let log = cluster.kubectl_ok(&["logs", name, "-c", container]).await;
                 assert_eq!(phase(&ended), last, "{name} said {log:?}: {:?}", ended.status);
+            }
+            if *ready {
+                let pod = cluster.wait_ready(name, LIMIT).await.unwrap();
+                let restarts = pod.status.unwrap().container_statuses.unwrap()[0].restart_count;
+                assert_eq!(restarts, 0, "{name}");
             }
             let look = || async {
                 // A container that has not begun has no log to read.

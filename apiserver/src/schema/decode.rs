@@ -38,6 +38,8 @@ pub(crate) fn decode(body: &[u8], syntax: Syntax) -> Result<Decoded, DecodeError
         }
         Syntax::Yaml => {
             let mut options = serde_saphyr::Options::default();
+            // A mode of 0644 is octal, as kubectl takes it.
+            options.legacy_octal_numbers = true;
             options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::PassThrough;
             serde_saphyr::from_slice_with_options(body, options)
                 .map_err(|e| DecodeError::Syntax(format!("yaml: {}", e.without_snippet())))?

@@ -54,6 +54,8 @@ pub enum FailureKind {
     Reserved,
     /// The container's configuration could not be put together.
     Config,
+    /// The pod's directories could not be made.
+    Directories,
     /// The image's name cannot be parsed.
     InvalidImageName,
     /// The image is there and this pod may not use it, as it has not shown that it could pull it.

@@ -91,6 +91,9 @@ pub struct Container {
     pub hash: Option<String>,
     /// Who it runs as, where the runtime tells.
     pub user: Option<ContainerUser>,
+    /// The signal that ends it, `SIGTERM` for example, where one was asked for and the runtime tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
     /// What it really has, where the runtime tells.
     pub resources: Option<ActualResources>,
     /// Whether a preStop handler was written beside it when it was made: it counts where the pod's spec has no such container
@@ -130,6 +133,7 @@ impl Container {
             image_id: String::new(),
             hash: None,
             user: None,
+            stop_signal: None,
             resources: None,
             pre_stop: false,
         }

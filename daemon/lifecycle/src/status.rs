@@ -482,6 +482,7 @@ fn set_running_facts(view: &View<'_>, c: &Container, spec: &ContainerSpec, statu
         requests: has.requests.filter(|r| !r.is_empty()),
         claims: None,
     });
+    status.stop_signal.clone_from(&c.stop_signal);
     status.user = c.user.as_ref().map(|user| ApiUser {
         linux: Some(LinuxContainerUser {
             uid: user.uid,

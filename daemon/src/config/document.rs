@@ -90,11 +90,15 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<Document, ParseError> {
     if text.len() > MAX_DOCUMENT_BYTES {
         return Err(ParseError::TooLarge { path: path.display().to_string() });
     }
-    let tree: Spanned<Node> = serde_saphyr::from_str(text).map_err(|error| ParseError::Syntax {
-        path: path.display().to_string(),
-        line: error.location().map_or(1, |location| location.line()),
-        message: first_line(&error.without_snippet().to_string()),
-    })?;
+    let mut options = serde_saphyr::Options::default();
+    // A mode of 0644 is octal to everybody who writes a manifest, as it is to a kubelet.
+    options.legacy_octal_numbers = true;
+    let tree: Spanned<Node> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| ParseError::Syntax {
+            path: path.display().to_string(),
+            line: error.location().map_or(1, |location| location.line()),
+            message: first_line(&error.without_snippet().to_string()),
+        })?;
     let path = Arc::new(path.to_path_buf());
     let mut origins = Origins::default();
     let value = flatten(tree.value, &mut String::new(), &path, &mut origins);

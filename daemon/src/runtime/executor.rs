@@ -241,6 +241,9 @@ impl Executor {
                     {
                         OOM_KILLED.clone_into(&mut status.reason);
                     }
+                    if !self.place.stop_signals {
+                        status.stop_signal = v1::Signal::RuntimeDefault as i32;
+                    }
                     let message = self.termination_message(&status);
                     seen.containers.push(observe::container(
                         &status,

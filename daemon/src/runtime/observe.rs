@@ -61,6 +61,7 @@ pub(crate) fn container(
             gid: u.gid,
             supplemental_groups: u.supplemental_groups.clone(),
         }),
+        stop_signal: stop_signal(status.stop_signal),
         resources: status.resources.as_ref().and_then(|r| r.linux.as_ref()).map(|r| ActualResources {
             cpu_shares: r.cpu_shares,
             cpu_quota: r.cpu_quota,
@@ -69,6 +70,13 @@ pub(crate) fn container(
         }),
         pre_stop: restored::has_pre_stop(&status.annotations),
     }
+}
+
+/// A signal as the API names it; none where it is left to the runtime.
+fn stop_signal(signal: i32) -> Option<String> {
+    let signal = v1::Signal::try_from(signal).ok().filter(|signal| *signal != v1::Signal::RuntimeDefault)?;
+    let name = signal.as_str_name().strip_prefix("SIGNAL_")?;
+    Some(name.replace("PLUS", "+").replace("MINUS", "-"))
 }
 
 fn state(state: i32) -> ContainerState {

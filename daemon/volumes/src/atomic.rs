@@ -92,17 +92,19 @@ pub(crate) fn write_with(
     }
     let name = new_name();
     let new = dir.join(&name);
-    fs::create_dir(&new).map_err(failed("making", &new))?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).map_err(failed("making", &new))?;
+    fs::create_dir(&new).map_err(failed("writing", dir))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).map_err(failed("writing", dir))?;
     if !go_on(Step::Made) {
         return Ok(true);
     }
     for (path, file) in payload.files() {
+        // Errors name what a container would see: a name of this attempt alone would make each of them a new event.
+        let shown = dir.join(path);
+        let failed = || failed("writing", &shown);
         let path = new.join(path);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed("making", parent))?;
+            fs::create_dir_all(parent).map_err(failed())?;
         }
-        let failed = || failed("writing", &path);
         let mut out = OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -522,6 +522,7 @@ impl World {
             image_id,
             hash: Some(podspec::container_hash(&spec)),
             user: None,
+            stop_signal: None,
             resources: None,
             pre_stop: false,
         });

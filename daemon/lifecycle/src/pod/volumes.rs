@@ -112,9 +112,13 @@ impl Pod {
                 Volumes::Mounted { refresh_at: refresh_after.map(|after| now.boot + after), failures: 0 }
             }
             Err(failure) => {
+                let reason = match failure.kind {
+                    FailureKind::Directories => "FailedToMakePodDataDirectories",
+                    _ => "FailedMount",
+                };
                 // One line for each volume.
                 for line in failure.message.lines() {
-                    self.event(out, EventType::Warning, "FailedMount", line.to_owned(), None);
+                    self.event(out, EventType::Warning, reason, line.to_owned(), None);
                 }
                 let failures = failures.saturating_add(1);
                 // What may come right without a word is looked at again soon; the rest as a kubelet does.

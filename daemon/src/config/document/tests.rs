@@ -37,6 +37,12 @@ fn json_is_accepted_as_well() {
 }
 
 #[test]
+fn a_mode_with_a_leading_zero_is_octal() {
+    let value = file("a: 0644\nb: 0o644\nc: \"0644\"\nd: 420\ne: 0\nf: 0.5\n").unwrap().value;
+    assert_eq!(value, json!({"a": 420, "b": 420, "c": "0644", "d": 420, "e": 0, "f": 0.5}));
+}
+
+#[test]
 fn a_key_given_twice_is_refused_with_its_line() {
     let message = file("port: 1\naddress: x\nport: 2\n").unwrap_err().to_string();
     assert!(message.starts_with("/etc/k.yaml:3: "), "{message}");

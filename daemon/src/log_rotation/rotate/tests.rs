@@ -217,10 +217,11 @@ fn rotate_until(writer: &mut Writer, kill: Kill) {
         match kill {
             Kill::HalfCompressed => std::fs::write(&temporary, &plain[..plain.len() / 2]).unwrap(),
             Kill::Compressed => {
-                let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+                // The very file, not a new one that has another time for a moment: a reader beside this would take that for a later one.
+                let kept = dir.join("kept");
+                std::fs::hard_link(&path, &kept).unwrap();
                 compress(&path).unwrap();
-                std::fs::write(&path, plain).unwrap();
-                OpenOptions::new().append(true).open(&path).unwrap().set_modified(time).unwrap();
+                std::fs::rename(&kept, &path).unwrap();
             }
             Kill::CompressedAndRemoved => compress(&path).unwrap(),
             Kill::AfterRename | Kill::AfterReopen => {}

@@ -192,3 +192,15 @@ fn a_stop_signal_is_passed_while_its_gate_is_on() {
     assert_eq!(with("SIGUSR1", false), v1::Signal::RuntimeDefault);
     assert_eq!(made(&pod(), |parts| parts.stop_signals = true).unwrap().stop_signal, 0);
 }
+
+#[test]
+fn row_5_29_the_signal_that_the_runtime_tells_is_named_as_in_the_pod() {
+    let told = |signal: v1::Signal| {
+        let status = v1::ContainerStatus { stop_signal: signal as i32, ..Default::default() };
+        super::super::observe::container(&status, String::new(), None).stop_signal
+    };
+    assert_eq!(told(v1::Signal::Sigusr1).as_deref(), Some("SIGUSR1"));
+    assert_eq!(told(v1::Signal::Sigrtminplus3).as_deref(), Some("SIGRTMIN+3"));
+    assert_eq!(told(v1::Signal::Sigrtmaxminus14).as_deref(), Some("SIGRTMAX-14"));
+    assert_eq!(told(v1::Signal::RuntimeDefault), None);
+}

@@ -496,6 +496,7 @@ impl World {
                     image_id,
                     hash,
                     user: None,
+                    stop_signal: None,
                     resources: None,
                     pre_stop,
                 });
