@@ -250,7 +250,8 @@ async fn streams(subject: &Subject<'_>, cluster: &Cluster) -> Result<()> {
     row("  of the better one", &format!("{:.2}", best.as_secs_f64() / streams.port.as_secs_f64().max(1e-9)));
     row("  processor of nodelet", &format!("{:.2} s", streams.processor.as_secs_f64()));
     row(&format!("exec of true, median of {}, port 10250", streams.starts), &millis_exact(streams.start));
-    row("  runtime's own call and URL", &millis_exact(streams.own_start));
+    row("  runtime's own call and URL, WebSocket", &millis_exact(streams.own_start));
+    row("  runtime's own call and URL, SPDY", &millis_exact(streams.own_spdy_start));
     row("  above it", &millis_exact(streams.start.saturating_sub(streams.own_start)));
     row(
         &format!("memory of an idle exec session, of {}", streams.sessions),
