@@ -41,6 +41,8 @@ pub(crate) struct Fuzz {
     pub(crate) minutes: u64,
     /// Only name them.
     pub(crate) list: bool,
+    /// Have some of the inputs kept beside the sources.
+    pub(crate) keep: bool,
 }
 
 #[derive(Debug)]
@@ -130,6 +132,7 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
             targets: matches.get_many("target").into_iter().flatten().cloned().collect(),
             minutes: one(matches, "minutes"),
             list: matches.get_flag("list"),
+            keep: matches.get_flag("keep"),
         }),
         Some(("test", matches)) => Command::Test(Test {
             suites: matches.get_many("suite").into_iter().flatten().cloned().collect(),
@@ -291,6 +294,11 @@ fn fuzz_command() -> clap::Command {
                 .help("How long each runs"),
         )
         .arg(Arg::new("list").long("list").action(ArgAction::SetTrue).help("Only list them"))
+        .arg(
+            Arg::new("keep").long("keep").action(ArgAction::SetTrue).help(
+                "Keep as few inputs as lead everywhere beside the sources, for every run of the tests",
+            ),
+        )
 }
 
 fn vm_command(profile: Arg) -> clap::Command {

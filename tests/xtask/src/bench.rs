@@ -234,7 +234,9 @@ async fn logs(subject: &Subject<'_>, node: &harness::cluster::Node) -> Result<()
         &per_gb(follow.processor, follow.bytes),
     );
     row("  plain reading of the same bytes", &per_gb(follow.plain, follow.bytes));
-    row("  while it is written at 10 MB/s, with rotation", &per_gb(follow.live, follow.live_bytes));
+    let alone = follow.live.saturating_sub(follow.rotated);
+    row("  while it is written at 10 MB/s: following alone", &per_gb(alone, follow.live_bytes));
+    row("  rotation and compression of as much", &per_gb(follow.rotated, follow.live_bytes));
     Ok(())
 }
 

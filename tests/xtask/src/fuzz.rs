@@ -14,7 +14,7 @@ mod target;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -68,11 +68,10 @@ pub(crate) async fn run(options: Fuzz) -> Result<ExitCode> {
     }
     compiler().await?;
     let programs = workspace.build(&targets).await.context("building the targets")?;
-    let each = Duration::from_secs(options.minutes * 60);
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
     println!("{} targets, {} minutes each, {at_once} at a time", targets.len(), options.minutes);
     let ran: Vec<bool> = futures::stream::iter(&targets)
-        .map(|target| workspace.fuzz(target, &programs, each))
+        .map(|target| workspace.fuzz(target, &programs, &options))
         .buffer_unordered(at_once)
         .try_collect()
         .await?;
@@ -126,6 +125,9 @@ struct Place {
     work_dir: PathBuf,
 }
 
+/// Test programs, by package.
+type Programs = BTreeMap<String, Vec<PathBuf>>;
+
 impl Package {
     fn dir(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(&self.manifest_path)
@@ -155,12 +157,8 @@ impl Workspace {
         self.target_directory.join("fuzz")
     }
 
-    fn package(&self, name: &str) -> Result<&Package> {
-        self.packages.iter().find(|package| package.name == name).context("a package has gone")
-    }
-
     /// Builds the tests of the packages that have these targets; gives the programs of each.
-    async fn build(&self, targets: &[Target]) -> Result<BTreeMap<String, Vec<PathBuf>>> {
+    async fn build(&self, targets: &[Target]) -> Result<Programs> {
         let packages: BTreeSet<&str> = targets.iter().map(|target| target.package.as_str()).collect();
         let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let mut cargo = build::cargo();
@@ -175,7 +173,7 @@ impl Workspace {
         if !done.status.success() {
             bail!("cargo test --no-run failed");
         }
-        let mut programs: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        let mut programs = Programs::new();
         for line in String::from_utf8_lossy(&done.stdout).lines() {
             let Ok(Built { executable: Some(program), manifest_path: Some(manifest) }) =
                 serde_json::from_str(line)
@@ -190,60 +188,46 @@ impl Workspace {
     }
 
     /// Leads one target for that time; whether nothing was found.
-    async fn fuzz(
-        &self,
-        target: &Target,
-        programs: &BTreeMap<String, Vec<PathBuf>>,
-        each: Duration,
-    ) -> Result<bool> {
-        let package = self.package(&target.package)?;
+    async fn fuzz(&self, target: &Target, programs: &Programs, options: &Fuzz) -> Result<bool> {
+        let package = self.packages.iter().find(|package| package.name == target.package);
+        let package = package.with_context(|| format!("there is no package {}", target.package))?;
         let (program, place) = locate(target, package, programs).await?;
-        let (corpus, findings) = (self.place("corpus", target)?, self.place("findings", target)?);
-        let log = self.place("log", target)?.join("libfuzzer");
-        // Of an earlier run; what was found is kept beside the sources.
-        fs::remove_dir_all(&findings).with_context(|| format!("removing {}", findings.display()))?;
-        fs::create_dir(&findings).with_context(|| format!("making {}", findings.display()))?;
+        let fuzzer = Fuzzer { target, package, program, logs: self.place("log", target)? };
+        let (corpus, findings) = (self.place("corpus", target)?, emptied(self.place("findings", target)?)?);
         // The first directory takes what is new.
-        let seeds = ["corpus", "crashes"].map(|name| place.work_dir.join(name));
-        let seeds = seeds.iter().filter(|dir| dir.is_dir());
-        let mut arguments: Vec<String> =
-            [&corpus].into_iter().chain(seeds).map(|dir| dir.display().to_string()).collect();
-        arguments.extend([
-            format!("-max_total_time={}", each.as_secs()),
+        let mut inputs = vec![corpus];
+        inputs.extend(
+            ["corpus", "crashes"]
+                .map(|name| place.work_dir.join(name))
+                .into_iter()
+                .filter(|dir| dir.is_dir()),
+        );
+        let limits = [
+            format!("-max_total_time={}", options.minutes * 60),
             format!("-timeout={}", HANGS.as_secs()),
             format!("-rss_limit_mb={MEMORY_MIB}"),
             format!("-artifact_prefix={}/", findings.display()),
             "-use_value_profile=1".to_owned(),
-            "-print_final_stats=1".to_owned(),
-        ]);
-        if let Some(odd) = arguments.iter().find(|argument| argument.contains(' ')) {
-            bail!("bolero parts the arguments of libFuzzer at spaces, and there is one in {odd:?}");
-        }
-        let file = fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
-        let mut fuzzer = of_target(&program, target, package);
-        fuzzer.env("BOLERO_LIBFUZZER_ARGS", arguments.join(" "));
-        fuzzer.stdout(file.try_clone().context("sharing a log")?).stderr(file);
+        ];
         let begin = Instant::now();
-        let status = fuzzer.status().await.with_context(|| format!("starting {}", program.display()))?;
-        let said =
-            String::from_utf8_lossy(&fs::read(&log).with_context(|| format!("reading {}", log.display()))?)
-                .into_owned();
+        let (status, said) = fuzzer.run("fuzzing", &limits, &inputs).await?;
         println!("{}\n  {}", target.name(), Tally::of(&said).line(begin.elapsed()));
         if status.success() {
+            if options.keep {
+                let fresh = emptied(self.place("kept", target)?)?;
+                fuzzer.keep(fresh, &inputs, &place.work_dir.join("corpus")).await?;
+            }
             return Ok(true);
         }
-        println!("  FAILED ({status}); all of it is in {}", log.display());
-        said.lines()
-            .filter(|line| !line.starts_with('#'))
-            .rev()
-            .take(SHOWN_LINES)
-            .collect::<Vec<_>>()
-            .iter()
-            .rev()
-            .for_each(|line| println!("  | {line}"));
-        for found in kept(&findings, &place.work_dir.join("crashes"))? {
+        println!("  FAILED ({status}); all of it is in {}", fuzzer.logs.display());
+        let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with('#')).collect();
+        lines[lines.len().saturating_sub(SHOWN_LINES)..].iter().for_each(|line| println!("  | {line}"));
+        // Slow inputs are none that fail.
+        for found in
+            copied(&findings, &place.work_dir.join("crashes"), |name| !name.starts_with("slow-unit-"))?
+        {
             println!(
-                "  the input is {}; mend what it shows, and commit it: it is a test from now on",
+                "  the input is {}; it is a test from now on: mend what it shows, and commit it",
                 found.display()
             );
             println!(
@@ -262,12 +246,50 @@ impl Workspace {
     }
 }
 
+/// libFuzzer in a target's program.
+struct Fuzzer<'a> {
+    target: &'a Target,
+    package: &'a Package,
+    program: PathBuf,
+    /// Where what it says goes.
+    logs: PathBuf,
+}
+
+impl Fuzzer<'_> {
+    /// How it ended, and what it said.
+    async fn run(&self, what: &str, options: &[String], inputs: &[PathBuf]) -> Result<(ExitStatus, String)> {
+        let words: Vec<String> =
+            options.iter().cloned().chain(inputs.iter().map(|dir| dir.display().to_string())).collect();
+        if let Some(odd) = words.iter().find(|word| word.contains(' ')) {
+            bail!("bolero parts the arguments of libFuzzer at spaces, and there is one in {odd:?}");
+        }
+        let path = self.logs.join(what);
+        let log = fs::File::create(&path).with_context(|| format!("making {}", path.display()))?;
+        let mut command = of_target(&self.program, self.target, self.package);
+        command.env("BOLERO_LIBFUZZER_ARGS", words.join(" "));
+        command.stdout(log.try_clone().context("sharing a log")?).stderr(log);
+        let status =
+            command.status().await.with_context(|| format!("starting {}", self.program.display()))?;
+        let said = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok((status, String::from_utf8_lossy(&said).into_owned()))
+    }
+
+    /// Keeps as few of the inputs as lead wherever all of them do.
+    async fn keep(&self, fresh: PathBuf, inputs: &[PathBuf], kept: &Path) -> Result<()> {
+        let options = ["-set_cover_merge=1", "-use_counters=0"].map(str::to_owned);
+        let all: Vec<PathBuf> = std::iter::once(fresh.clone()).chain(inputs.iter().cloned()).collect();
+        let (status, _) = self.run("choosing", &options, &all).await?;
+        if !status.success() {
+            bail!("choosing inputs of {} failed: {}", self.target.name(), self.logs.display());
+        }
+        let chosen = copied(&fresh, &emptied(kept.to_owned())?, |_| true)?;
+        println!("  {} inputs are kept in {}", chosen.len(), kept.display());
+        Ok(())
+    }
+}
+
 /// The program with a target, and where bolero keeps what belongs to it.
-async fn locate(
-    target: &Target,
-    package: &Package,
-    programs: &BTreeMap<String, Vec<PathBuf>>,
-) -> Result<(PathBuf, Place)> {
+async fn locate(target: &Target, package: &Package, programs: &Programs) -> Result<(PathBuf, Place)> {
     for program in programs.get(&target.package).into_iter().flatten() {
         let mut asked = of_target(program, target, package);
         let said = asked.env("CARGO_BOLERO_SELECT", "one").output().await;
@@ -290,20 +312,30 @@ fn of_target(program: &Path, target: &Target, package: &Package) -> Command {
     command
 }
 
-/// Keeps inputs that were found where the plain test reads them; gives their paths.
-fn kept(findings: &Path, crashes: &Path) -> Result<Vec<PathBuf>> {
-    let mut kept = Vec::new();
-    for entry in fs::read_dir(findings).with_context(|| format!("listing {}", findings.display()))? {
-        let from = entry.with_context(|| format!("listing {}", findings.display()))?.path();
-        let name = from.file_name().unwrap_or_default();
-        // Slow inputs are none that fail.
-        if name.to_string_lossy().starts_with("slow-unit-") {
-            continue;
+/// The directory, with nothing in it.
+fn emptied(dir: PathBuf) -> Result<PathBuf> {
+    match fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("removing {}", dir.display()));
         }
-        fs::create_dir_all(crashes).with_context(|| format!("making {}", crashes.display()))?;
-        let to = crashes.join(name);
-        fs::copy(&from, &to).with_context(|| format!("copying to {}", to.display()))?;
-        kept.push(to);
+        _ => {}
     }
-    Ok(kept)
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Copies the wanted files of a directory; gives the paths of the copies.
+fn copied(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+    let mut copies = Vec::new();
+    for entry in fs::read_dir(from).with_context(|| format!("listing {}", from.display()))? {
+        let entry = entry.with_context(|| format!("listing {}", from.display()))?;
+        let name = entry.file_name();
+        if wanted(&name.to_string_lossy()) {
+            let copy = to.join(&name);
+            fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
+            fs::copy(entry.path(), &copy).with_context(|| format!("copying to {}", copy.display()))?;
+            copies.push(copy);
+        }
+    }
+    Ok(copies)
 }
