@@ -32,3 +32,4 @@ pub mod server;
 pub mod sources;
 mod stop;
 mod systemd;
+mod usage;
