@@ -4,6 +4,8 @@
 //! pressure conditions need.
 #![forbid(unsafe_code)]
 
+pub mod dead_containers;
+pub mod image_gc;
 mod signal;
 mod threshold;
 
