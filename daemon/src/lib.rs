@@ -27,6 +27,7 @@ mod open_files;
 mod pod_volumes;
 mod pods;
 mod probes;
+mod reclaim;
 mod runtime;
 pub mod server;
 pub mod sources;

@@ -22,13 +22,16 @@
 //! | `message` | what is told of an eviction, and why it was this pod |
 //! | `pace` | when the node is worth another look |
 //! | `machine` | all of it in its order: [`Machine::step`] |
+//! | `image_gc`, `dead_containers` | which images and containers go |
 //! | `drivers` | the observers |
 //!
 //! All but `drivers` is pure. Nothing survives a crash: it is measured anew.
 #![forbid(unsafe_code)]
 
+pub mod dead_containers;
 #[cfg(feature = "drivers")]
 pub mod drivers;
+pub mod image_gc;
 mod local_storage;
 mod machine;
 mod message;
