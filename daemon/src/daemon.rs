@@ -22,6 +22,7 @@ use crate::cgroups::Limits;
 use crate::config::{Config, EXIT_BAD_CONFIGURATION, machine};
 use crate::credentials::{self, CredentialsError, Keeper};
 use crate::events::{Rates, Recorder};
+use crate::eviction;
 use crate::explain;
 use crate::flags::{self, Flags};
 use crate::followed::Followed;
@@ -32,7 +33,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
 use crate::log_rotation;
 use crate::metrics::Metrics;
-use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
+use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name};
 use crate::objects::Objects;
 use crate::oom_score;
 use crate::open_files;
@@ -93,6 +94,9 @@ pub enum StartError {
     /// Signals cannot be received.
     #[error("waiting for signals")]
     Signals(#[from] std::io::Error),
+    /// An eviction threshold cannot be used.
+    #[error(transparent)]
+    Threshold(#[from] ::eviction::ThresholdError),
     /// Another daemon's lock cannot be waited for.
     #[error(transparent)]
     Lock(#[from] lock::LockError),
@@ -149,7 +153,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let node_name = name::node_name(flags.hostname_override.as_deref())?;
     let facts = info::Machine::read()?;
     let dirs = PodDirs::new(&flags.root_dir).map_err(|e| StartError::RootDir(e.to_string()))?;
-    let bytes = pressure::filesystem_bytes(&flags.root_dir).map_err(StartError::RootDir)?;
+    let bytes = root_bytes(&flags.root_dir)?;
     let resources = capacity::resources(&facts, bytes, &config, flags.allocatable_ignores_eviction)?;
     let call_timeout = config
         .node_status_update_frequency
@@ -200,21 +204,25 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         root_dir: flags.root_dir.clone(),
         call_timeout,
     };
+    let place = eviction::Place {
+        proc: "/proc".into(),
+        cgroups: machine::CGROUPS.into(),
+        root_dir: flags.root_dir.clone(),
+    };
+    let eviction = eviction::Watcher::new(&config, place, flags.eviction_memory_stall, runtime.clone())?;
     let down = watch::Sender::new(false);
     let mirrors = Mirrors::new();
     let local = node::facts::local(&settings);
-    let mut pressures = None;
     let node = clients.as_ref().map(|clients| {
         let agent = NodeAgent::new(settings, runtime.clone(), Some(cri.clone()), recorder.clone());
-        let agent = agent.until_shutdown(down.subscribe());
-        pressures = Some(agent.pressures());
+        let agent = agent.until_shutdown(down.subscribe()).under(eviction.pressures());
         let node = agent.start(clients, stop.clone(), &mut tasks);
         tasks.spawn(mirrors.clone().run(clients.general.clone(), node.clone(), stop.clone()));
         node
     });
     let origins = node::facts::Origins {
         node: node.clone(),
-        pressures,
+        pressures: Some(eviction.pressures()),
         runtime: Some(runtime.clone()),
         down: Some(down.subscribe()),
     };
@@ -311,6 +319,18 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     }
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
+    let (endings_in, endings) = mpsc::channel(eviction::ENDING_QUEUE);
+    let (reclaimer, _requests) = crate::reclaim::Reclaimer::new();
+    let usage = crate::usage::Usage::default();
+    let hands = eviction::Hands {
+        shown: shown.clone(),
+        usage: Arc::new(usage.clone()),
+        reclaimer,
+        endings: endings_in,
+        recorder: recorder.clone(),
+        metrics: metrics.clone(),
+    };
+    tasks.spawn(eviction.run(hands, stop.clone()));
     let parts = Parts { executor, publisher, shown, ledger, node: side, metrics, probing };
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(
@@ -342,6 +362,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     tasks.spawn(wellness::run(period, ping, runtime.clone(), verdicts, stop.clone()));
     let inputs = Inputs {
         questions,
+        endings,
         pings,
         updates,
         runtime: runtime_events,
@@ -400,6 +421,12 @@ fn supplies(
         ),
         facts,
     }
+}
+
+/// The size of the file system that holds the root directory.
+fn root_bytes(root_dir: &Path) -> Result<u64, StartError> {
+    let measured = ::eviction::drivers::filesystem::measure(root_dir);
+    measured.map(|measured| measured.bytes.capacity).map_err(|e| StartError::RootDir(chain(&e)))
 }
 
 /// Until a signal comes, another daemon asks for the lock, or a part of this one has broken.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod credentials;
 pub mod daemon;
 pub mod events;
+mod eviction;
 pub mod explain;
 pub mod flags;
 mod followed;

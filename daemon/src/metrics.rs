@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::{
-    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 pub(crate) use self::http::{Http, Inflight, Kind};
@@ -81,6 +81,8 @@ struct Inner {
     orphans: IntCounter,
     rejections: IntCounterVec,
     preemptions: IntCounterVec,
+    evictions: IntCounterVec,
+    eviction_stats_age: HistogramVec,
     status_sync: Histogram,
     shutdown_start: Gauge,
     shutdown_end: Gauge,
@@ -174,6 +176,16 @@ impl Metrics {
             "Pods that were put out for a critical one, by the resource that it was short of.",
         );
         let preemptions = IntCounterVec::new(preemptions, &["preemption_signal"])?;
+        let evictions = Opts::new(
+            "kubelet_evictions",
+            "Pods that had to go, by the signal that was short or the limit that they exceeded.",
+        );
+        let evictions = IntCounterVec::new(evictions, &["eviction_signal"])?;
+        let eviction_stats_age = HistogramOpts::new(
+            "kubelet_eviction_stats_age_seconds",
+            "Seconds from a measurement of the node until a pod was put out because of it.",
+        );
+        let eviction_stats_age = HistogramVec::new(eviction_stats_age, &["eviction_signal"])?;
         let status_sync = HistogramOpts::new(
             "kubelet_pod_status_sync_duration_seconds",
             "Seconds from a change of a pod's status until the API server had taken it.",
@@ -192,6 +204,8 @@ impl Metrics {
         registry.register(Box::new(orphans.clone()))?;
         registry.register(Box::new(rejections.clone()))?;
         registry.register(Box::new(preemptions.clone()))?;
+        registry.register(Box::new(evictions.clone()))?;
+        registry.register(Box::new(eviction_stats_age.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
         let certificates = Certificates::new(&registry)?;
         let (http, slis) = (Http::new(&registry)?, Slis::new()?);
@@ -200,6 +214,8 @@ impl Metrics {
             orphans,
             rejections,
             preemptions,
+            evictions,
+            eviction_stats_age,
             status_sync,
             shutdown_start,
             shutdown_end,
@@ -228,6 +244,16 @@ impl Metrics {
     pub(crate) fn pod_preempted(&self, resource: &str) {
         let label = SIGNALS.iter().find(|known| **known == resource).map_or("Other", |known| known);
         self.0.preemptions.with_label_values(&[label]).inc();
+    }
+
+    /// A pod was put out; `signal` is one of the crate `eviction`'s names.
+    pub(crate) fn pod_evicted(&self, signal: &str) {
+        self.0.evictions.with_label_values(&[signal]).inc();
+    }
+
+    /// How old the measurement was because of which a pod was put out.
+    pub(crate) fn eviction_stats_age(&self, signal: &str, age: Duration) {
+        self.0.eviction_stats_age.with_label_values(&[signal]).observe(age.as_secs_f64());
     }
 
     /// The API server has taken a status, so long after the change.

@@ -14,10 +14,10 @@ use std::time::Duration;
 pub(crate) use self::figures::*;
 
 /// Answers what is in use; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Usage(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {}
 
 impl Usage {

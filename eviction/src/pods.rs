@@ -55,8 +55,6 @@ pub struct Usage {
     pub empty_dirs: BTreeMap<String, EmptyDir>,
     /// Other local volumes on the node's disk: what config maps, secrets and the like are written to.
     pub other_volumes: Disk,
-    /// The pod's other files: its hosts file.
-    pub other_files: Disk,
 }
 
 /// An emptyDir that was measured.
@@ -74,7 +72,7 @@ impl Usage {
         let containers = self.containers.values();
         let containers =
             containers.map(|c| c.layer.unwrap_or_default().plus(c.logs.unwrap_or_default()));
-        containers.fold(self.volumes().plus(self.other_files), Disk::plus)
+        containers.fold(self.volumes(), Disk::plus)
     }
 
     fn volumes(&self) -> Disk {

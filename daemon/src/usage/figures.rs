@@ -31,7 +31,7 @@ pub(crate) struct Throttling {
 }
 
 /// Memory, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Memory {
     pub(crate) time: Timestamp,
     /// What it may still take: the limit without the working set; none without a limit.

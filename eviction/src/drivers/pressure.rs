@@ -1,5 +1,6 @@
 //! The kernel's word that work waits for memory (PSI).
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -76,6 +77,12 @@ pub struct StallLimit {
     pub stall: Stall,
     /// Percent of the time, above 0 and below 100.
     pub percent: f32,
+}
+
+impl fmt::Display for StallLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.avg{}>{}", self.stall.line, self.stall.seconds, self.percent)
+    }
 }
 
 impl FromStr for StallLimit {

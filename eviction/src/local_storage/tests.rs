@@ -23,7 +23,7 @@ fn candidate() -> Candidate {
                 ("m".to_owned(), EmptyDir { used: bytes(50), in_memory: true }),
             ]
             .into(),
-            other_files: bytes(1),
+            other_volumes: bytes(1),
             ..Usage::default()
         }),
         ..Candidate::default()

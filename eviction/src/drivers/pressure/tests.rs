@@ -10,7 +10,9 @@ fn the_average_that_is_asked_for_is_read() {
     for (limit, unstalled_is, percent) in
         [("some.avg10>20", 8_766, 20.0), ("full.avg10>2.5", 9_679, 2.5), ("full.avg300>99", 10_000, 99.0)]
     {
+        let written = limit;
         let limit: StallLimit = limit.parse().unwrap();
+        assert_eq!(limit.to_string(), written);
         assert_eq!(limit.percent, percent);
         let left = unstalled(&path, limit.stall).unwrap();
         assert_eq!(left, Left { available: unstalled_is, capacity: 10_000 });
