@@ -180,7 +180,7 @@ impl Machine {
                 at = at.min(since.saturating_add(grace));
             }
         }
-        for condition in &self.conditions {
+        for condition in self.conditions.iter().filter(|condition| !self.is_met(**condition)) {
             if let Some(seen) = self.seen.get(condition) {
                 at = at.min(seen.saturating_add(self.settings.transition));
             }
@@ -215,7 +215,6 @@ impl Machine {
             }
             Input::Local(pods) => self.check_limits(&pods, &mut out),
             Input::Ended { uid } => {
-                self.limited.remove(&uid);
                 if matches!(&self.work, Work::Ending { uid: victim, .. } if *victim == uid) {
                     self.work = Work::Idle;
                 }
@@ -272,15 +271,10 @@ impl Machine {
             self.seen.insert(threshold.signal.pressure(), now);
         }
         let hold = self.settings.transition;
-        let met = |pressure: &Pressure| {
-            self.met.keys().any(|index| {
-                self.settings.thresholds.get(*index).is_some_and(|t| t.signal.pressure() == *pressure)
-            })
-        };
         let conditions: BTreeSet<Pressure> = self
             .seen
             .iter()
-            .filter(|(pressure, seen)| met(pressure) || now.saturating_sub(**seen) < hold)
+            .filter(|(pressure, seen)| self.is_met(**pressure) || now.saturating_sub(**seen) < hold)
             .map(|(pressure, _)| *pressure)
             .collect();
         self.seen.retain(|pressure, _| conditions.contains(pressure));
@@ -288,6 +282,12 @@ impl Machine {
             self.conditions.clone_from(&conditions);
             out.push(Effect::Conditions(conditions));
         }
+    }
+
+    /// Whether a threshold of this condition is met.
+    fn is_met(&self, pressure: Pressure) -> bool {
+        let of = |index: &usize| self.settings.thresholds.get(*index).map(|t| t.signal.pressure());
+        self.met.keys().any(|index| of(index) == Some(pressure))
     }
 
     /// Begins to do something about the first ripe threshold.
@@ -312,7 +312,9 @@ impl Machine {
 
     /// Puts out the first pod that may go; one at a time.
     fn choose(&mut self, index: usize, pods: &[Candidate], now: Duration, out: &mut Vec<Effect>) {
-        self.work = Work::Paused { until: now + PAUSE };
+        // A daemon that has just begun knows of no pods yet.
+        let pause = if pods.is_empty() { PAUSE / 10 } else { PAUSE };
+        self.work = Work::Paused { until: now + pause };
         let Some(threshold) = self.settings.thresholds.get(index) else { return };
         let signal = threshold.signal;
         let ranking = rank(pods, signal.resource(), self.last.layout.parts(signal));
@@ -338,6 +340,8 @@ impl Machine {
         if !self.settings.local_limits {
             return;
         }
+        // Who is not shown any more is ending.
+        self.limited.retain(|uid| pods.iter().any(|pod| pod.uid == *uid));
         for pod in pods {
             let Some((limit, message)) = local_storage::exceeded(pod, self.last.layout) else { continue };
             if self.victim() == Some(&pod.uid) || !self.limited.insert(pod.uid.clone()) {

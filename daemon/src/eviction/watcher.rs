@@ -228,8 +228,19 @@ impl Watcher {
 
 /// The pods to choose from, with what they use now.
 async fn pods(shown: Shown, usage: Arc<dyn Uses>, signal: Signal) -> Input {
-    let used = usage.pods(signal.filesystem().map(|_| DISK_AGE)).await;
-    Input::Pods(candidates(&shown.evictable(), &used))
+    Input::Pods(measured(&shown, &*usage, signal.filesystem().map(|_| DISK_AGE)).await)
+}
+
+/// The pods that ran before they were measured and are not ending after it: of one that begins in between nobody would know what it
+/// uses, and it would go first.
+async fn measured(shown: &Shown, usage: &dyn Uses, disk_age: Option<Duration>) -> Vec<Candidate> {
+    let before = shown.evictable();
+    let used = usage.pods(disk_age).await;
+    let mut candidates = candidates(&before, &used);
+    let after: BTreeSet<String> =
+        shown.evictable().into_iter().filter_map(|pod| pod.pod.metadata.uid.clone()).collect();
+    candidates.retain(|pod| after.contains(&pod.uid));
+    candidates
 }
 
 /// The pods with limits of local storage, if there are any, with what they have on disks.
@@ -239,10 +250,7 @@ fn count_limited(hands: &Hands) -> Option<Answer> {
         return None;
     }
     let (shown, usage) = (hands.shown.clone(), Arc::clone(&hands.usage));
-    Some(Box::pin(async move {
-        let used = usage.pods(Some(Duration::ZERO)).await;
-        Input::Local(candidates(&shown.evictable(), &used))
-    }))
+    Some(Box::pin(async move { Input::Local(measured(&shown, &*usage, Some(Duration::ZERO)).await) }))
 }
 
 async fn reclaim(reclaimer: Reclaimer, what: Reclaim, signal: Signal) -> Input {

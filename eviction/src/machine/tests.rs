@@ -217,6 +217,23 @@ fn who_exceeds_a_limit_goes_once_without_a_disruption() {
     let [Effect::Evict(eviction)] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!((eviction.signal, eviction.disrupts, eviction.grace), ("emptydirfs.limit", false, HARD_GRACE));
     assert_eq!(machine.step(pods(), secs(1)), []);
+    assert_eq!(machine.step(Input::Local(Vec::new()), secs(11)), []);
+    assert_eq!(machine.step(pods(), secs(20)).len(), 1, "it was not one that is ending");
+}
+
+/// A transition period of nothing is one: there is no look after look while a threshold is met.
+#[test]
+fn a_threshold_that_stays_met_is_looked_at_each_second() {
+    for transition in [0, 300] {
+        let mut machine = machine(vec![memory()]);
+        machine.settings.transition = secs(transition);
+        machine.step(memory_left(50), secs(10));
+        machine.step(hogs(&["a"]), secs(10));
+        assert_eq!(machine.next_look(secs(10)), secs(11));
+        machine.step(Input::Ended { uid: "a".to_owned() }, secs(10));
+        assert_eq!(machine.step(memory_left(900), secs(10)).is_empty(), transition > 0);
+        assert!(machine.next_look(secs(10)) > secs(11));
+    }
 }
 
 #[derive(Clone, Debug)]
