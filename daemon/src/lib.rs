@@ -35,3 +35,5 @@ pub mod sources;
 mod stop;
 mod systemd;
 mod usage;
+
+pub use usage::measure;

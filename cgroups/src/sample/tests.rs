@@ -44,7 +44,7 @@ fn a_cgroup_is_read_whole_or_its_basic_figures_alone() {
     assert_eq!((whole.memory_peak_bytes, whole.cpu_weight), (Some(9000), Some(39)));
     assert_eq!(whole.memory_events.unwrap().max, 3);
     assert_eq!((whole.swap_bytes, whole.swap_max), (Some(0), Some(Limit::At(0))));
-    assert_eq!((whole.tasks, whole.tasks_max), (Some(2), Some(Limit::At(100))));
+    assert_eq!((whole.tasks, whole.tasks_max, whole.processes), (Some(2), Some(Limit::At(100)), Some(2)));
     assert_eq!(whole.io.as_ref().unwrap().len(), 1);
     assert_eq!(whole.cpu_pressure.unwrap().some.total_us, 900);
     assert_eq!((whole.memory_pressure, whole.io_pressure), (None, None), "a kernel without them");
