@@ -22,6 +22,7 @@ use crate::cgroups::Limits;
 use crate::config::{Config, EXIT_BAD_CONFIGURATION, machine};
 use crate::credentials::{self, CredentialsError, Keeper};
 use crate::events::{Rates, Recorder};
+use crate::eviction;
 use crate::explain;
 use crate::flags::{self, Flags};
 use crate::followed::Followed;
@@ -32,7 +33,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
 use crate::log_rotation;
 use crate::metrics::Metrics;
-use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name, pressure};
+use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name};
 use crate::objects::Objects;
 use crate::oom_score;
 use crate::open_files;
@@ -48,6 +49,7 @@ use crate::sources::mirror::Mirrors;
 use crate::sources::{self, Source, UPDATE_QUEUE, files, url};
 use crate::stop::stopped;
 use crate::systemd::{self, logind, watchdog};
+use crate::usage::{self, Usage};
 
 /// What the runtime says that may wait for the supervisor.
 const RUNTIME_QUEUE: usize = 1024;
@@ -93,6 +95,9 @@ pub enum StartError {
     /// Signals cannot be received.
     #[error("waiting for signals")]
     Signals(#[from] std::io::Error),
+    /// An eviction threshold cannot be used.
+    #[error(transparent)]
+    Threshold(#[from] ::eviction::ThresholdError),
     /// Another daemon's lock cannot be waited for.
     #[error(transparent)]
     Lock(#[from] lock::LockError),
@@ -149,7 +154,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let node_name = name::node_name(flags.hostname_override.as_deref())?;
     let facts = info::Machine::read()?;
     let dirs = PodDirs::new(&flags.root_dir).map_err(|e| StartError::RootDir(e.to_string()))?;
-    let bytes = pressure::filesystem_bytes(&flags.root_dir).map_err(StartError::RootDir)?;
+    let bytes = root_bytes(&flags.root_dir)?;
     let resources = capacity::resources(&facts, bytes, &config, flags.allocatable_ignores_eviction)?;
     let call_timeout = config
         .node_status_update_frequency
@@ -161,7 +166,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         None => None,
     };
     let (clients, keeper) = clients.unzip();
-    let cri = cri_client(&config)?;
+    let cri = cri_client(&config)?.observed(Arc::new(metrics.work()));
     let (stop_sender, stop) = watch::channel(false);
     let mut tasks = JoinSet::new();
     if let Some(keeper) = keeper {
@@ -187,6 +192,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let (runtime_state, runtime) = watch::channel(RuntimeState::default());
     tasks.spawn(health::run(cri.clone(), runtime_state.clone(), stop.clone()));
 
+    let machine = Arc::new(facts.clone());
     let limits = Arc::new(Limits::new(&config, &facts, hierarchy));
     let boot_id = facts.boot_id.clone();
     let settings = node::Settings {
@@ -200,21 +206,25 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         root_dir: flags.root_dir.clone(),
         call_timeout,
     };
+    let place = eviction::Place {
+        proc: "/proc".into(),
+        cgroups: machine::CGROUPS.into(),
+        root_dir: flags.root_dir.clone(),
+    };
+    let eviction = eviction::Watcher::new(&config, place, flags.eviction_memory_stall, runtime.clone())?;
     let down = watch::Sender::new(false);
     let mirrors = Mirrors::new();
     let local = node::facts::local(&settings);
-    let mut pressures = None;
     let node = clients.as_ref().map(|clients| {
         let agent = NodeAgent::new(settings, runtime.clone(), Some(cri.clone()), recorder.clone());
-        let agent = agent.until_shutdown(down.subscribe());
-        pressures = Some(agent.pressures());
+        let agent = agent.until_shutdown(down.subscribe()).under(eviction.pressures());
         let node = agent.start(clients, stop.clone(), &mut tasks);
         tasks.spawn(mirrors.clone().run(clients.general.clone(), node.clone(), stop.clone()));
         node
     });
     let origins = node::facts::Origins {
         node: node.clone(),
-        pressures,
+        pressures: Some(eviction.pressures()),
         runtime: Some(runtime.clone()),
         down: Some(down.subscribe()),
     };
@@ -273,7 +283,17 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let seen = verdict.clone();
     let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
     tasks.spawn(prober.run(stop.clone()));
+    let usage = Usage::new(usage::Sources {
+        config: Arc::clone(&config),
+        root_dir: flags.root_dir.clone(),
+        cri: cri.clone(),
+        shown: shown.clone(),
+        client: general.clone(),
+        machine,
+        node_name: node_name.clone(),
+    });
     let subjects = Subjects {
+        usage: usage.clone(),
         cri: cri.clone(),
         pods: shown.clone(),
         metrics: metrics.clone(),
@@ -292,6 +312,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         Objects::new(general.clone()),
         general.clone(),
         side.facts.clone(),
+        metrics.work(),
     );
     let executor = Executor::new(
         cri.clone(),
@@ -301,7 +322,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         recorder.clone(),
         runtime_state,
         supplies(&flags.root_dir, general.as_ref(), (images, volumes), side.facts.clone(), &stop),
-    );
+    )
+    .with_work(metrics.work());
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
     let grace = groups.iter().map(|group| group.period).sum::<Duration>();
     if !grace.is_zero() {
@@ -312,6 +334,18 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     }
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
+    let (endings_in, endings) = mpsc::channel(eviction::ENDING_QUEUE);
+    let (reclaimer, _requests) = crate::reclaim::Reclaimer::new();
+    let hands = eviction::Hands {
+        shown: shown.clone(),
+        usage: Arc::new(usage.clone()),
+        reclaimer,
+        endings: endings_in,
+        recorder: recorder.clone(),
+        metrics: metrics.clone(),
+    };
+    tasks.spawn(eviction.run(hands, stop.clone()));
+    let work = metrics.work();
     let parts = Parts { executor, publisher, shown, ledger, node: side, metrics, probing };
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(
@@ -326,8 +360,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     );
     drop(updates_in);
     let (runtime_in, runtime_events) = mpsc::channel(RUNTIME_QUEUE);
-    let cgroups = CgroupParts { cri: cri.clone(), limits, recorder };
-    tasks.spawn(Watcher::new(cri, runtime_in).run(stop.clone()));
+    let cgroups = CgroupParts { cri: cri.clone(), limits, recorder, usage };
+    tasks.spawn(Watcher::new(cri, work, runtime_in).run(stop.clone()));
     let (ask, questions) = mpsc::channel(QUESTION_QUEUE);
     match explain::listen(&flags.root_dir) {
         Ok(listener) => drop(tasks.spawn(explain::serve(listener, ask, stop.clone()))),
@@ -343,6 +377,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     tasks.spawn(wellness::run(period, ping, runtime.clone(), verdicts, stop.clone()));
     let inputs = Inputs {
         questions,
+        endings,
         pings,
         updates,
         runtime: runtime_events,
@@ -401,6 +436,12 @@ fn supplies(
         ),
         facts,
     }
+}
+
+/// The size of the file system that holds the root directory.
+fn root_bytes(root_dir: &Path) -> Result<u64, StartError> {
+    let measured = ::eviction::drivers::filesystem::measure(root_dir);
+    measured.map(|measured| measured.bytes.capacity).map_err(|e| StartError::RootDir(chain(&e)))
 }
 
 /// Until a signal comes, another daemon asks for the lock, or a part of this one has broken.
@@ -617,13 +658,14 @@ async fn run_pods(
     let mut parts = parts;
     let mut keeping = None;
     if config.cgroups_per_qos {
-        let CgroupParts { cri, limits, recorder } = cgroups;
+        let CgroupParts { cri, limits, recorder, usage } = cgroups;
         let cgroups = tokio::select! {
             // Cancel-safe: what was made is found again.
             () = stopped(&mut stop) => return,
             cgroups = crate::cgroups::open(&cri, &config, &limits) => cgroups,
         };
         keeping = Some(tokio::spawn(crate::cgroups::keep(cgroups.clone(), recorder, stop.clone())));
+        usage.set_cgroups(cgroups.clone());
         parts.executor = parts.executor.with_cgroups(cgroups);
     }
     let pods = Pods::new(settings, pull_limits(&config), parts, &inputs);
@@ -639,6 +681,7 @@ struct CgroupParts {
     cri: cri_client::Client,
     limits: Arc<Limits>,
     recorder: Recorder,
+    usage: Usage,
 }
 
 /// Serial pulls only where the configuration asks for them; else as many as it says, or nodelet's own number.

@@ -14,6 +14,7 @@ mod backlog;
 mod correlate;
 mod sender;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +37,8 @@ pub(crate) struct Occurrence {
     pub(crate) reason: String,
     pub(crate) message: String,
     pub(crate) at: Timestamp,
+    /// Of the event's object.
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 /// Records events; cheap to clone, never waits.
@@ -80,6 +83,17 @@ impl Recorder {
         self.record(about, warning, reason.into(), message.into());
     }
 
+    /// A warning about the pod that `about` names, with annotations for programs.
+    pub(crate) fn annotated(
+        &self,
+        about: ObjectReference,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+        annotations: BTreeMap<String, String>,
+    ) {
+        self.record_annotated(about, true, reason.into(), message.into(), annotations);
+    }
+
     /// An event about this node. Its UID is the node's name, as a kubelet's is, so that `kubectl describe node` finds it.
     pub fn node_event(&self, warning: bool, reason: impl Into<String>, message: impl Into<String>) {
         self.record(
@@ -117,6 +131,17 @@ impl Recorder {
     }
 
     fn record(&self, object: ObjectReference, warning: bool, reason: String, message: String) {
+        self.record_annotated(object, warning, reason, message, BTreeMap::new());
+    }
+
+    fn record_annotated(
+        &self,
+        object: ObjectReference,
+        warning: bool,
+        reason: String,
+        message: String,
+        annotations: BTreeMap<String, String>,
+    ) {
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         let is_pod = object.kind.as_deref() == Some("Pod");
         let pod = is_pod.then(|| format!("{}/{}", text(&object.namespace), text(&object.name)));
@@ -130,7 +155,7 @@ impl Recorder {
             reason,
             "{message}"
         );
-        let occurrence = Occurrence { object, warning, reason, message, at: Timestamp::now() };
+        let occurrence = Occurrence { object, warning, reason, message, at: Timestamp::now(), annotations };
         if self.queue.try_send(occurrence).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use eviction::drivers::pressure::StallLimit;
 
 use crate::config::{self, ConfigError, FlagValue, Loaded};
 use table::{MIRRORS, REMOVED, Syntax};
@@ -50,6 +51,8 @@ pub struct Flags {
     pub exit_on_lock_contention: bool,
     /// Reserved resources and thresholds: whether allocatable ignores the hard eviction thresholds.
     pub allocatable_ignores_eviction: bool,
+    /// nodelet's own: so much of the time work may wait for memory before a pod has to go.
+    pub eviction_memory_stall: Option<StallLimit>,
     /// Flags that were given and change nothing, for the log.
     pub without_effect: Vec<&'static str>,
     mirrors: Vec<FlagValue>,
@@ -201,6 +204,10 @@ pub fn command() -> Command {
             switch("experimental-allocatable-ignore-eviction")
                 .help("Do not subtract hard eviction thresholds from allocatable"),
         )
+        .arg(value(
+            "eviction-memory-stall",
+            "Evict a pod when work waits for memory for more of the time than this, as in full.avg10>40 (nodelet's own)",
+        ))
         .arg(Arg::new("v").short('v').long("v").value_name("LEVEL").help("How much is logged, 0 to 10"));
     for flag in IGNORED {
         command = command.arg(value(flag, "Accepted, without effect").hide(true));
@@ -288,6 +295,10 @@ fn from_matches(matches: &ArgMatches) -> Result<Flags, FlagError> {
         lock_file: path("lock-file"),
         exit_on_lock_contention: matches.get_flag("exit-on-lock-contention"),
         allocatable_ignores_eviction: matches.get_flag("experimental-allocatable-ignore-eviction"),
+        eviction_memory_stall: text("eviction-memory-stall")
+            .map(|limit| limit.parse())
+            .transpose()
+            .map_err(|message| wrong("eviction-memory-stall", message))?,
         without_effect: IGNORED.iter().copied().filter(|flag| given(flag)).collect(),
         mirrors,
     })

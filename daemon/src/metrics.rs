@@ -5,7 +5,9 @@
 
 mod http;
 pub(crate) mod log_usage;
+pub(crate) mod node_page;
 mod slis;
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,11 +15,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::{
-    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 pub(crate) use self::http::{Http, Inflight, Kind};
 pub(crate) use self::slis::Slis;
+pub(crate) use self::work::{Step, Work};
 
 /// The type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -81,6 +84,8 @@ struct Inner {
     orphans: IntCounter,
     rejections: IntCounterVec,
     preemptions: IntCounterVec,
+    evictions: IntCounterVec,
+    eviction_stats_age: HistogramVec,
     status_sync: Histogram,
     websockets: IntCounterVec,
     shutdown_start: Gauge,
@@ -88,6 +93,7 @@ struct Inner {
     certificates: Certificates,
     http: Http,
     slis: Slis,
+    work: Work,
 }
 
 /// When a certificate ends, which is asked for when the series is read. Seconds since 1970.
@@ -175,6 +181,16 @@ impl Metrics {
             "Pods that were put out for a critical one, by the resource that it was short of.",
         );
         let preemptions = IntCounterVec::new(preemptions, &["preemption_signal"])?;
+        let evictions = Opts::new(
+            "kubelet_evictions",
+            "Pods that had to go, by the signal that was short or the limit that they exceeded.",
+        );
+        let evictions = IntCounterVec::new(evictions, &["eviction_signal"])?;
+        let eviction_stats_age = HistogramOpts::new(
+            "kubelet_eviction_stats_age_seconds",
+            "Seconds from a measurement of the node until a pod was put out because of it.",
+        );
+        let eviction_stats_age = HistogramVec::new(eviction_stats_age, &["eviction_signal"])?;
         let status_sync = HistogramOpts::new(
             "kubelet_pod_status_sync_duration_seconds",
             "Seconds from a change of a pod's status until the API server had taken it.",
@@ -198,15 +214,19 @@ impl Metrics {
         registry.register(Box::new(orphans.clone()))?;
         registry.register(Box::new(rejections.clone()))?;
         registry.register(Box::new(preemptions.clone()))?;
+        registry.register(Box::new(evictions.clone()))?;
+        registry.register(Box::new(eviction_stats_age.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
         registry.register(Box::new(websockets.clone()))?;
         let certificates = Certificates::new(&registry)?;
-        let (http, slis) = (Http::new(&registry)?, Slis::new()?);
+        let (http, slis, work) = (Http::new(&registry)?, Slis::new()?, Work::new(&registry)?);
         Ok(Self(Arc::new(Inner {
             registry,
             orphans,
             rejections,
             preemptions,
+            evictions,
+            eviction_stats_age,
             status_sync,
             websockets,
             shutdown_start,
@@ -214,6 +234,7 @@ impl Metrics {
             certificates,
             http,
             slis,
+            work,
         })))
     }
 
@@ -236,6 +257,16 @@ impl Metrics {
     pub(crate) fn pod_preempted(&self, resource: &str) {
         let label = SIGNALS.iter().find(|known| **known == resource).map_or("Other", |known| known);
         self.0.preemptions.with_label_values(&[label]).inc();
+    }
+
+    /// A pod was put out; `signal` is one of the crate `eviction`'s names.
+    pub(crate) fn pod_evicted(&self, signal: &str) {
+        self.0.evictions.with_label_values(&[signal]).inc();
+    }
+
+    /// How old the measurement was because of which a pod was put out.
+    pub(crate) fn eviction_stats_age(&self, signal: &str, age: Duration) {
+        self.0.eviction_stats_age.with_label_values(&[signal]).observe(age.as_secs_f64());
     }
 
     /// The API server has taken a status, so long after the change.
@@ -287,6 +318,11 @@ impl Metrics {
     /// The series of the servers.
     pub(crate) fn http(&self) -> &Http {
         &self.0.http
+    }
+
+    /// The series of what is done for pods.
+    pub(crate) fn work(&self) -> Work {
+        self.0.work.clone()
     }
 
     /// The series of the health checks, which are no part of the others.

@@ -13,7 +13,7 @@
 //! | `info` | facts about the machine, read from /proc, /sys and /etc |
 //! | `name`, `addresses` | what the node is called and where it is reached |
 //! | `capacity` | capacity and allocatable |
-//! | `pressure` | measurements against the hard eviction thresholds |
+//! | `pressure` | what the node runs short of, as `eviction` tells it |
 //! | `features` | what the node declares to carry out |
 //! | `facts` | all that decides which pods the node takes, for the node machine |
 //! | `status` | the status object from all of these; pure |
@@ -31,7 +31,7 @@ pub mod info;
 pub mod lease;
 pub mod name;
 pub(crate) mod pod_cidr;
-pub mod pressure;
+mod pressure;
 mod registration;
 pub(crate) mod shutdown;
 mod status;
@@ -90,6 +90,8 @@ pub struct RuntimeState {
     pub images_generation: u64,
     /// Where it keeps images (ImageFsInfo), so that their file system is measured too.
     pub image_filesystem: Option<PathBuf>,
+    /// Where it keeps the containers' layers, when it tells.
+    pub container_filesystem: Option<PathBuf>,
 }
 
 impl RuntimeState {
@@ -114,10 +116,12 @@ impl Default for RuntimeState {
             answered: None,
             images_generation: 0,
             image_filesystem: None,
+            container_filesystem: None,
         }
     }
 }
 
+pub use pressure::Pressures;
 pub use writer::{NodeAgent, Settings};
 
 /// What others read of the own node: `None` until the API has shown it once.

@@ -35,10 +35,11 @@ pub(crate) use mailbox::Letter;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use node_task::NodeSide;
 pub(crate) use publisher::Publisher;
-pub(crate) use view::{Running, Shown};
+pub(crate) use view::{Evictable, Running, RunningPod, Shown};
 
 use crate::cgroups::Adopted;
 use crate::clock;
+use crate::eviction::{self, Ending};
 use crate::explain::Question;
 use crate::health::Ping;
 use crate::ledger::Ledger;
@@ -82,6 +83,8 @@ pub(crate) struct Inputs {
     pub(crate) mirrors: watch::Receiver<u64>,
     /// Who wants to know what was recorded of a pod.
     pub(crate) questions: mpsc::Receiver<Question>,
+    /// Pods that the node ends because it runs short.
+    pub(crate) endings: mpsc::Receiver<Ending>,
     /// Whether the supervisor and the node task are alive.
     pub(crate) pings: mpsc::Receiver<Ping>,
     /// The sources that must have spoken before anything is taken for an orphan.
@@ -139,6 +142,7 @@ impl Pods {
                 shown,
                 ledger,
                 probing,
+                work: metrics.work(),
             },
             handles: HashMap::new(),
             tasks: JoinSet::new(),
@@ -184,6 +188,13 @@ impl Pods {
                         if handle.name == question.name && handle.namespace == question.namespace {
                             handle.mailbox.explain(question.reply.clone());
                         }
+                    }
+                }
+                // Cancel-safe: receiving takes nothing until it returns.
+                Some(ending) = inputs.endings.recv() => {
+                    let Ending { uid, message, grace, disrupts } = ending;
+                    if let Some(handle) = self.handles.get(&uid) {
+                        handle.mailbox.kill(eviction::REASON.to_owned(), message, Some(grace), disrupts);
                     }
                 }
                 Some(ping) = inputs.pings.recv() => self.tell_node(Ask::Ping(ping)).await,

@@ -6,8 +6,12 @@ use std::str::FromStr;
 /// Something that a node can run short of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Signal {
-    /// Bytes of memory that are not in the working set.
+    /// Bytes of memory that the kernel can give without taking it from anybody who uses it.
     MemoryAvailable,
+    /// The same within what all pods together may have.
+    AllocatableMemoryAvailable,
+    /// Hundredths of a percent of the time in which nobody waited for memory: nodelet's own.
+    MemoryUnstalled,
     /// Bytes free where the root directory is.
     NodefsAvailable,
     /// Inodes free where the root directory is.
@@ -24,8 +28,58 @@ pub enum Signal {
     PidAvailable,
 }
 
-const ALL: [(Signal, &str); 8] = [
+/// What a node has a condition for (behaviour.md 29.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Pressure {
+    /// `MemoryPressure`.
+    Memory,
+    /// `DiskPressure`: space or inodes.
+    Disk,
+    /// `PIDPressure`.
+    Pid,
+}
+
+/// A file system with a signal of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Filesystem {
+    /// Where the root directory is.
+    Node,
+    /// Where the images are.
+    Image,
+    /// Where the containers' layers are.
+    Container,
+}
+
+/// What pods are ranked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resource {
+    /// Bytes of memory.
+    Memory,
+    /// Bytes on a file system.
+    Storage,
+    /// Inodes of a file system.
+    Inodes,
+    /// Processes.
+    Pids,
+}
+
+impl Resource {
+    /// As messages and annotations call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Storage => "ephemeral-storage",
+            Self::Inodes => "inodes",
+            Self::Pids => "pids",
+        }
+    }
+}
+
+/// In the order in which they are acted upon: memory first (behaviour.md 29.10).
+const ALL: [(Signal, &str); 10] = [
     (Signal::MemoryAvailable, "memory.available"),
+    (Signal::AllocatableMemoryAvailable, "allocatableMemory.available"),
+    (Signal::MemoryUnstalled, "memory.unstalled"),
     (Signal::NodefsAvailable, "nodefs.available"),
     (Signal::NodefsInodesFree, "nodefs.inodesFree"),
     (Signal::ImagefsAvailable, "imagefs.available"),
@@ -39,6 +93,39 @@ impl Signal {
     /// As the configuration writes it.
     pub fn name(self) -> &'static str {
         ALL.iter().find(|(s, _)| *s == self).map_or("", |(_, name)| name)
+    }
+
+    /// What is short when it is met.
+    pub fn resource(self) -> Resource {
+        match self {
+            Self::MemoryAvailable | Self::AllocatableMemoryAvailable | Self::MemoryUnstalled => {
+                Resource::Memory
+            }
+            Self::NodefsAvailable | Self::ImagefsAvailable | Self::ContainerfsAvailable => Resource::Storage,
+            Self::NodefsInodesFree | Self::ImagefsInodesFree | Self::ContainerfsInodesFree => {
+                Resource::Inodes
+            }
+            Self::PidAvailable => Resource::Pids,
+        }
+    }
+
+    /// The node's condition that it brings.
+    pub fn pressure(self) -> Pressure {
+        match self.resource() {
+            Resource::Memory => Pressure::Memory,
+            Resource::Storage | Resource::Inodes => Pressure::Disk,
+            Resource::Pids => Pressure::Pid,
+        }
+    }
+
+    /// The file system that it is about, if any.
+    pub fn filesystem(self) -> Option<Filesystem> {
+        match self {
+            Self::NodefsAvailable | Self::NodefsInodesFree => Some(Filesystem::Node),
+            Self::ImagefsAvailable | Self::ImagefsInodesFree => Some(Filesystem::Image),
+            Self::ContainerfsAvailable | Self::ContainerfsInodesFree => Some(Filesystem::Container),
+            _ => None,
+        }
     }
 }
 

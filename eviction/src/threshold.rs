@@ -1,13 +1,17 @@
-//! Thresholds as the configuration sets them (behaviour.md 29.1 to 29.3).
+//! Thresholds as the configuration sets them (behaviour.md 29.1 to 29.4).
+//!
+//! Defaults are the configuration's business: what comes here is what is in force.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use podspec::Quantity;
 use thiserror::Error;
 
+use crate::observation::Left;
 use crate::signal::Signal;
 
-/// How little may be left.
+/// A part of what there is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Amount {
     /// So much of it.
@@ -17,11 +21,33 @@ pub enum Amount {
 }
 
 impl Amount {
-    /// The amount where there is `capacity` in all.
-    pub fn of(&self, capacity: &Quantity) -> Quantity {
+    /// `10%` or `100Mi`; `None` for what switches a threshold off: `0%`, `100%` and nothing.
+    ///
+    /// # Errors
+    /// It is neither, or less than nothing; the text says what is wrong.
+    pub fn parse(text: &str) -> Result<Option<Self>, String> {
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent: f32 = percent.parse().map_err(|_| "not a percentage".to_owned())?;
+            if percent == 0.0 || percent == 100.0 {
+                return Ok(None);
+            }
+            if !(0.0..100.0).contains(&percent) {
+                return Err("must be from 0% to 100%".to_owned());
+            }
+            return Ok(Some(Self::Percent(percent)));
+        }
+        let quantity: Quantity = text.parse().map_err(|e: podspec::QuantityError| e.to_string())?;
+        if quantity.is_negative() {
+            return Err("must not be less than nothing".to_owned());
+        }
+        Ok((!quantity.is_zero()).then_some(Self::Quantity(quantity)))
+    }
+
+    /// The amount where there is `capacity` in all. A percentage is a number of single precision, as a kubelet's is.
+    pub fn of(&self, capacity: u64) -> u64 {
         match self {
-            Self::Quantity(q) => *q,
-            Self::Percent(p) => capacity.percent(*p),
+            Self::Quantity(quantity) => u64::try_from(quantity.value()).unwrap_or(0),
+            Self::Percent(percent) => (capacity as f64 * f64::from(percent / 100.0)) as u64,
         }
     }
 }
@@ -33,6 +59,32 @@ pub struct Threshold {
     pub signal: Signal,
     /// How little may be left.
     pub amount: Amount,
+    /// How long less may be left before anything is done about it; none for a hard threshold, and one without grace is hard.
+    pub grace: Option<Duration>,
+    /// How much more has to be left before it counts as no longer met.
+    pub reclaim: Option<Amount>,
+}
+
+impl Threshold {
+    /// How much has to be left of so much; more where it has been met already.
+    pub(crate) fn demand(&self, capacity: u64, again: bool) -> u64 {
+        let least = self.amount.of(capacity);
+        let more = self.reclaim.filter(|_| again).map_or(0, |amount| amount.of(capacity));
+        least.saturating_add(more)
+    }
+
+    /// Whether too little is left.
+    pub(crate) fn is_met(&self, left: Left, again: bool) -> bool {
+        left.available < self.demand(left.capacity, again)
+    }
+
+    /// How much is demanded where there is `capacity`, in a kubelet's words.
+    pub(crate) fn told(&self, capacity: u64) -> Quantity {
+        match self.amount {
+            Amount::Quantity(quantity) => quantity,
+            Amount::Percent(_) => Quantity::from_bytes(self.amount.of(capacity)),
+        }
+    }
 }
 
 /// A threshold that cannot be used.
@@ -41,8 +93,8 @@ pub enum ThresholdError {
     /// There is no such signal.
     #[error("unknown eviction signal {0:?}")]
     UnknownSignal(String),
-    /// These follow from `nodefs` or `imagefs` and cannot be set.
-    #[error("eviction signal {0} cannot be set: it follows from nodefs or imagefs")]
+    /// These follow from others and cannot be set.
+    #[error("eviction signal {0} cannot be set")]
     NotToBeSet(Signal),
     /// Neither a quantity nor a percentage.
     #[error("eviction threshold {value:?} of {signal}: {why}")]
@@ -54,151 +106,87 @@ pub enum ThresholdError {
         /// What is wrong.
         why: String,
     },
-    /// A pair of a flag without `<`, or a signal twice.
-    #[error("eviction threshold {0:?} is not of the form signal<value, each signal once")]
-    BadPair(String),
+    /// A soft threshold for which nobody has said how long it may be met.
+    #[error("eviction signal {0} is soft and has no grace period")]
+    NoGrace(Signal),
 }
 
-const DEFAULTS: [(Signal, &str); 5] = [
-    (Signal::MemoryAvailable, "100Mi"),
-    (Signal::NodefsAvailable, "10%"),
-    (Signal::NodefsInodesFree, "5%"),
-    (Signal::ImagefsAvailable, "15%"),
-    (Signal::ImagefsInodesFree, "5%"),
-];
+/// What the configuration says, by the names of signals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Given {
+    /// `evictionHard`, defaults included where they count.
+    pub hard: BTreeMap<String, String>,
+    /// `evictionSoft`.
+    pub soft: BTreeMap<String, String>,
+    /// `evictionSoftGracePeriod`.
+    pub soft_grace: BTreeMap<String, Duration>,
+    /// `evictionMinimumReclaim`.
+    pub minimum_reclaim: BTreeMap<String, String>,
+    /// Whether what all pods together may have of memory is limited (`enforceNodeAllocatable` has `pods`): it gets the hard threshold
+    /// of memory.
+    pub pods_are_limited: bool,
+    /// Percent of the time in which work may wait for memory: nodelet's own.
+    pub most_stalled: Option<f32>,
+}
 
-/// The hard thresholds in force. Any that are set replace all the defaults, unless `merge` keeps the others; `0%` and
-/// `100%` switch one off.
-pub fn hard_thresholds(
-    set: &BTreeMap<String, String>,
-    merge: bool,
-) -> Result<Vec<Threshold>, ThresholdError> {
-    let mut wanted: BTreeMap<Signal, String> = BTreeMap::new();
-    if set.is_empty() || merge {
-        wanted.extend(DEFAULTS.iter().map(|(s, v)| (*s, (*v).to_owned())));
+/// The thresholds in force, in the order in which they are acted upon.
+///
+/// # Errors
+/// One of them cannot be used.
+pub fn thresholds(given: &Given) -> Result<Vec<Threshold>, ThresholdError> {
+    let reclaim = amounts(&given.minimum_reclaim)?;
+    let mut all = Vec::new();
+    for (signal, amount) in amounts(&given.hard)? {
+        let threshold = Threshold { signal, amount, grace: None, reclaim: reclaim.get(&signal).copied() };
+        all.push(threshold);
+        if signal == Signal::MemoryAvailable && given.pods_are_limited {
+            all.push(Threshold { signal: Signal::AllocatableMemoryAvailable, ..threshold });
+        }
     }
-    for (name, value) in set {
+    for (signal, amount) in amounts(&given.soft)? {
+        let grace = *given.soft_grace.get(signal.name()).ok_or(ThresholdError::NoGrace(signal))?;
+        let grace = Some(grace).filter(|grace| !grace.is_zero());
+        all.push(Threshold { signal, amount, grace, reclaim: reclaim.get(&signal).copied() });
+    }
+    if let Some(percent) = given.most_stalled {
+        let amount = Amount::Percent(100.0 - percent);
+        all.push(Threshold { signal: Signal::MemoryUnstalled, amount, grace: None, reclaim: None });
+    }
+    // What the containers' layers may leave of a file system of their own is not set: it is what is set for images.
+    let copies: Vec<Threshold> = all.iter().filter_map(on_container_filesystem).collect();
+    all.extend(copies);
+    all.sort_by_key(|threshold| (threshold.signal, threshold.grace.is_some()));
+    Ok(all)
+}
+
+fn on_container_filesystem(threshold: &Threshold) -> Option<Threshold> {
+    let signal = match threshold.signal {
+        Signal::ImagefsAvailable => Signal::ContainerfsAvailable,
+        Signal::ImagefsInodesFree => Signal::ContainerfsInodesFree,
+        _ => return None,
+    };
+    Some(Threshold { signal, ..*threshold })
+}
+
+fn amounts(texts: &BTreeMap<String, String>) -> Result<BTreeMap<Signal, Amount>, ThresholdError> {
+    let mut amounts = BTreeMap::new();
+    for (name, value) in texts {
         let signal: Signal = name.parse().map_err(|()| ThresholdError::UnknownSignal(name.clone()))?;
-        if matches!(signal, Signal::ContainerfsAvailable | Signal::ContainerfsInodesFree) {
+        if matches!(
+            signal,
+            Signal::ContainerfsAvailable
+                | Signal::ContainerfsInodesFree
+                | Signal::AllocatableMemoryAvailable
+                | Signal::MemoryUnstalled
+        ) {
             return Err(ThresholdError::NotToBeSet(signal));
         }
-        wanted.insert(signal, value.clone());
+        let amount = Amount::parse(value)
+            .map_err(|why| ThresholdError::BadAmount { signal, value: value.clone(), why })?;
+        amounts.extend(amount.map(|amount| (signal, amount)));
     }
-    let mut thresholds = Vec::new();
-    for (signal, value) in wanted {
-        if let Some(amount) = amount(signal, &value)? {
-            thresholds.push(Threshold { signal, amount });
-        }
-    }
-    Ok(thresholds)
-}
-
-fn amount(signal: Signal, value: &str) -> Result<Option<Amount>, ThresholdError> {
-    let bad = |why: &str| ThresholdError::BadAmount { signal, value: value.to_owned(), why: why.to_owned() };
-    if let Some(percent) = value.strip_suffix('%') {
-        let percent: f32 = percent.parse().map_err(|_| bad("not a percentage"))?;
-        if percent == 0.0 || percent == 100.0 {
-            return Ok(None);
-        }
-        if !(0.0..100.0).contains(&percent) {
-            return Err(bad("must be from 0% to 100%"));
-        }
-        return Ok(Some(Amount::Percent(percent)));
-    }
-    let quantity: Quantity = value.parse().map_err(|e: podspec::QuantityError| bad(&e.to_string()))?;
-    if quantity.is_negative() || quantity.is_zero() {
-        return Err(bad("must be more than nothing"));
-    }
-    Ok(Some(Amount::Quantity(quantity)))
-}
-
-/// The pairs of a flag: `memory.available<100Mi,nodefs.available<10%`.
-pub fn parse_pairs(text: &str) -> Result<BTreeMap<String, String>, ThresholdError> {
-    let mut pairs = BTreeMap::new();
-    for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let (signal, value) = pair.split_once('<').ok_or_else(|| ThresholdError::BadPair(pair.to_owned()))?;
-        if pairs.insert(signal.to_owned(), value.to_owned()).is_some() {
-            return Err(ThresholdError::BadPair(pair.to_owned()));
-        }
-    }
-    Ok(pairs)
-}
-
-/// What the hard thresholds take from `memory` and `ephemeral-storage` of a node with this capacity (behaviour.md 23.1).
-pub fn reserved_by_hard_thresholds(
-    thresholds: &[Threshold],
-    capacity: &BTreeMap<String, Quantity>,
-) -> BTreeMap<String, Quantity> {
-    let mut reserved = BTreeMap::new();
-    for threshold in thresholds {
-        let resource = match threshold.signal {
-            Signal::MemoryAvailable => "memory",
-            Signal::NodefsAvailable => "ephemeral-storage",
-            _ => continue,
-        };
-        if let Some(all) = capacity.get(resource) {
-            reserved.insert(resource.to_owned(), threshold.amount.of(all));
-        }
-    }
-    reserved
+    Ok(amounts)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
-    }
-
-    #[test]
-    fn any_setting_replaces_all_defaults_unless_they_are_merged() {
-        let signals = |t: Vec<Threshold>| t.into_iter().map(|t| t.signal.name()).collect::<Vec<_>>();
-        assert_eq!(hard_thresholds(&map(&[]), false).expect("defaults").len(), 5);
-        let set = map(&[("memory.available", "200Mi")]);
-        assert_eq!(signals(hard_thresholds(&set, false).expect("one")), ["memory.available"]);
-        assert_eq!(hard_thresholds(&set, true).expect("merged").len(), 5);
-        let off = map(&[("memory.available", "200Mi"), ("nodefs.available", "0%")]);
-        assert_eq!(signals(hard_thresholds(&off, false).expect("one")), ["memory.available"]);
-    }
-
-    #[test]
-    fn what_cannot_be_a_threshold_is_named() {
-        for (key, value, says) in [
-            ("memory.free", "1Gi", "unknown eviction signal \"memory.free\""),
-            ("memory.available", "x", "memory.available"),
-            ("memory.available", "-1Gi", "more than nothing"),
-            ("nodefs.available", "110%", "from 0% to 100%"),
-            ("containerfs.available", "10%", "cannot be set"),
-        ] {
-            let error = hard_thresholds(&map(&[(key, value)]), false).expect_err(key);
-            assert!(error.to_string().contains(says), "{error}");
-        }
-        assert!(parse_pairs("memory.available=1Gi").is_err());
-        assert_eq!(parse_pairs("memory.available<1Gi, pid.available<5%").expect("two").len(), 2);
-    }
-
-    /// Figures of kubelet-fixtures/node.json: 10 % of the disk and 100Mi of memory.
-    #[test]
-    fn hard_thresholds_are_taken_from_what_pods_may_have() {
-        let capacity = BTreeMap::from([
-            ("memory".to_owned(), "24684084Ki".parse().expect("a quantity")),
-            ("ephemeral-storage".to_owned(), "264212084Ki".parse().expect("a quantity")),
-        ]);
-        let thresholds = hard_thresholds(&map(&[]), false).expect("defaults");
-        let reserved = reserved_by_hard_thresholds(&thresholds, &capacity);
-        assert_eq!(capacity["memory"].minus(&reserved["memory"]).to_string(), "24581684Ki");
-        assert_eq!(
-            capacity["ephemeral-storage"].minus(&reserved["ephemeral-storage"]).value(),
-            243_497_856_212
-        );
-    }
-
-    #[test]
-    fn no_text_makes_the_parser_panic() {
-        bolero::check!().with_type::<(String, String)>().for_each(|(key, value): &(String, String)| {
-            let _ = hard_thresholds(&BTreeMap::from([(key.clone(), value.clone())]), false);
-            let _ = parse_pairs(value);
-        });
-    }
-}
+mod tests;

@@ -152,6 +152,8 @@ pub enum Input {
         message: String,
         /// Replaces the pod's own grace period where it is shorter.
         grace: Option<Duration>,
+        /// Whether it ends for others' sake and gets the condition `DisruptionTarget`; one that exceeds a limit of its own does not.
+        disrupts: bool,
     },
     /// A probe has come to a verdict: thresholds are behind it.
     Probed {

@@ -76,7 +76,7 @@ pub(crate) enum Cause {
     /// `activeDeadlineSeconds` have passed.
     DeadlineExceeded,
     /// Evicted, preempted, or the node goes down.
-    Killed { reason: String, message: String },
+    Killed { reason: String, message: String, disrupts: bool },
 }
 
 /// The way to the end of a pod.
@@ -283,6 +283,11 @@ impl Pod {
         self.finished
     }
 
+    /// Whether the pod is on its way to the end, or has come there.
+    pub fn is_ending(&self) -> bool {
+        !matches!(self.stage, Stage::Sync)
+    }
+
     /// Whether no container of the pod can run any more.
     pub fn is_terminated(&self) -> bool {
         matches!(self.stage, Stage::Terminated(_))
@@ -327,7 +332,9 @@ impl Pod {
                 let grace = grace.unwrap_or_else(|| self.own_grace());
                 self.terminate(Cause::Removed, grace, now);
             }
-            Input::Kill { reason, message, grace } => self.killed(reason, message, grace, now),
+            Input::Kill { reason, message, grace, disrupts } => {
+                self.killed(Cause::Killed { reason, message, disrupts }, grace, now);
+            }
             Input::Admitted => self.admission = Admission::Admitted,
             Input::Refused { reason, message } => {
                 self.event_about(out, EventType::Warning, reason.clone(), message.clone());
@@ -487,10 +494,10 @@ impl Pod {
     }
 
     /// Ends the pod for a reason of the node's; a pod that is ending already only ends sooner.
-    fn killed(&mut self, reason: String, message: String, grace: Option<Duration>, now: Now) {
+    fn killed(&mut self, cause: Cause, grace: Option<Duration>, now: Now) {
         let own = self.own_grace();
         let grace = grace.map_or(own, |g| g.min(own));
-        self.terminate(Cause::Killed { reason, message }, grace, now);
+        self.terminate(cause, grace, now);
     }
 
     /// Hands over what the machine after this one needs, where it has changed.

@@ -20,6 +20,8 @@ const MAX_BYTES: usize = 8 * 1024;
 const MAX_LINES: usize = 48;
 /// Of one such line.
 const MAX_LINE: usize = 160;
+/// Of one that says why the node has ended the pod: whoever asks wants to read all of it.
+const MAX_END_LINE: usize = 1_280;
 
 /// See the module's page.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -125,8 +127,9 @@ fn line(input: &Input, now: Now, effects: &[Effect]) -> Option<Line> {
     if !text.contains(" -> ") && tell::is_dull(input) {
         return None;
     }
-    if text.len() > MAX_LINE {
-        let mut end = MAX_LINE;
+    let most = if matches!(input, Input::Kill { .. }) { MAX_END_LINE } else { MAX_LINE };
+    if text.len() > most {
+        let mut end = most;
         while !text.is_char_boundary(end) {
             end -= 1;
         }

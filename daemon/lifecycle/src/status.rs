@@ -81,10 +81,10 @@ pub(crate) fn compute(view: &View<'_>) -> PodStatus {
         computed = "Failed";
     }
     let mut disrupted = None;
-    if let Some(Cause::Killed { reason, message }) = cause
+    if let Some(Cause::Killed { reason, message, disrupts }) = cause
         && terminated
     {
-        disrupted = Some(message.as_str());
+        disrupted = disrupts.then_some(message.as_str());
         // What was done when the node went down stays done; an evicted pod has failed in any case.
         if computed != "Succeeded" || reason != "Terminated" {
             computed = "Failed";

@@ -34,6 +34,6 @@ pub use qos::{
 };
 pub use quantity::{Quantity, QuantityError};
 pub use resource_field::{ResourceFieldError, resource_field};
-pub use resources::{ResourceList, container_limits, container_requests, pod_limits, pod_requests};
+pub use resources::{ResourceList, container_limits, container_requests, pod_limits, pod_requests, sum_of_limits};
 pub use sysctl::dotted_sysctl;
 pub use tolerations::tolerated;

@@ -94,6 +94,13 @@ impl Quantity {
     }
 }
 
+impl Default for Quantity {
+    /// Nothing.
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
 fn round_up(nanos: i128, unit: i128) -> i64 {
     let whole = nanos.div_euclid(unit) + i128::from(nanos.rem_euclid(unit) != 0);
     i64::try_from(whole).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })

@@ -45,6 +45,17 @@ pub fn pod_limits(pod: &Pod) -> ResourceList {
     total
 }
 
+/// The limits of a resource that containers have, together, with overhead on top; `None` where no container has one. Unlike in
+/// [`pod_limits`] those without a limit do not matter: so local storage is limited (behaviour.md 30.4).
+pub fn sum_of_limits(pod: &Pod, name: &str) -> Option<Quantity> {
+    let spec = pod.spec.as_ref()?;
+    let mut total = aggregate(spec, container_limits);
+    replace_by_pod_level(spec, &mut total, |r| r.limits.as_ref());
+    add_overhead(spec, &mut total, |of| of == name);
+    let limited = containers(spec).any(|(_, c)| container_limits(c).contains_key(name));
+    total.get(name).copied().filter(|_| limited)
+}
+
 /// What `spec` says about a resource of the pod as a whole; a limit without a request stands for it.
 pub(crate) fn pod_level_request(spec: &PodSpec, name: &str) -> Option<Quantity> {
     let level = spec.resources.as_ref()?;

@@ -38,7 +38,7 @@ impl MachineError {
 }
 
 /// Where the hierarchy is mounted.
-const CGROUPS: &str = "/sys/fs/cgroup";
+pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Runs all checks.
 ///

@@ -214,11 +214,11 @@ settings! {
     now keep serialize_image_pulls "serializeImagePulls": bool = false;
     now keep max_parallel_image_pulls "maxParallelImagePulls": Option<i32> = None;
     now keep eviction_hard "evictionHard": BTreeMap<String, String> = default_eviction_hard();
-    later keep eviction_soft "evictionSoft": BTreeMap<String, String> = BTreeMap::new();
-    later keep eviction_soft_grace_period "evictionSoftGracePeriod": BTreeMap<String, String> = BTreeMap::new();
+    now keep eviction_soft "evictionSoft": BTreeMap<String, String> = BTreeMap::new();
+    now keep eviction_soft_grace_period "evictionSoftGracePeriod": BTreeMap<String, String> = BTreeMap::new();
     now zero eviction_pressure_transition_period "evictionPressureTransitionPeriod": GoDuration = GoDuration::from_secs(300);
-    later keep eviction_max_pod_grace_period "evictionMaxPodGracePeriod": i32 = 0;
-    later keep eviction_minimum_reclaim "evictionMinimumReclaim": BTreeMap<String, String> = BTreeMap::new();
+    now keep eviction_max_pod_grace_period "evictionMaxPodGracePeriod": i32 = 0;
+    now keep eviction_minimum_reclaim "evictionMinimumReclaim": BTreeMap<String, String> = BTreeMap::new();
     now keep merge_default_eviction_settings "mergeDefaultEvictionSettings": bool = false;
     now keep pods_per_core "podsPerCore": i32 = 0;
     now keep enable_controller_attach_detach "enableControllerAttachDetach": bool = true;
@@ -261,7 +261,7 @@ settings! {
     now keep register_with_taints "registerWithTaints": Vec<NodeTaint> = Vec::new();
     now keep register_node "registerNode": bool = true;
     later keep tracing "tracing": Option<Tracing> = None;
-    later keep local_storage_capacity_isolation "localStorageCapacityIsolation": bool = true;
+    now keep local_storage_capacity_isolation "localStorageCapacityIsolation": bool = true;
     now zero container_runtime_endpoint "containerRuntimeEndpoint": String = text("unix:///run/containerd/containerd.sock");
     now keep image_service_endpoint "imageServiceEndpoint": String = text("");
     now keep fail_cgroup_v1 "failCgroupV1": bool = true;

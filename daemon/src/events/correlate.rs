@@ -160,12 +160,13 @@ impl Correlator {
 
     /// The object as a kubelet's is, field for field.
     fn event(&self, occurrence: Occurrence, name: String, count: i32, first: Timestamp) -> Event {
-        let Occurrence { object, warning, reason, message, at } = occurrence;
+        let Occurrence { object, warning, reason, message, at, annotations } = occurrence;
         let namespace = object.namespace.clone().filter(|namespace| !namespace.is_empty());
         Event {
             metadata: ObjectMeta {
                 name: Some(name),
                 namespace: Some(namespace.unwrap_or_else(|| "default".to_owned())),
+                annotations: (!annotations.is_empty()).then_some(annotations),
                 ..ObjectMeta::default()
             },
             count: Some(count),

@@ -29,6 +29,7 @@ fn occurrence(message: &str) -> Occurrence {
         reason: "Pulled".into(),
         message: message.into(),
         at: Timestamp::from_nanosecond(0x18ea_83de_0ea1_b0f4).unwrap(),
+        annotations: BTreeMap::new(),
     }
 }
 

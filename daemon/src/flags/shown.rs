@@ -30,6 +30,10 @@ pub(crate) fn shown(flags: &Flags, config: &Config) -> BTreeMap<String, String> 
         ("lock-file", path(&flags.lock_file)),
         ("exit-on-lock-contention", flags.exit_on_lock_contention.to_string()),
         ("experimental-allocatable-ignore-eviction", flags.allocatable_ignores_eviction.to_string()),
+        (
+            "eviction-memory-stall",
+            flags.eviction_memory_stall.map(|limit| limit.to_string()).unwrap_or_default(),
+        ),
         ("v", config.logging.verbosity.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use eviction::Amount;
 use podspec::Quantity;
 
 use super::info::Machine;
-use super::pressure::threshold_bytes;
 use crate::config::{Config, cpu_set_size};
 
 /// Capacity and allocatable by resource name.
@@ -70,7 +70,8 @@ pub fn resources(
         if let Some((signal, capacity)) = signal.filter(|_| !ignore_eviction)
             && let Some(threshold) = config.eviction_hard.get(signal)
         {
-            left = left.minus(&Quantity::from_bytes(threshold_bytes(threshold, capacity)));
+            let amount = Amount::parse(threshold).ok().flatten().map_or(0, |amount| amount.of(capacity));
+            left = left.minus(&Quantity::from_bytes(amount));
         }
         if name == "memory" {
             let huge = machine.huge_pages.values().sum();

@@ -17,9 +17,8 @@ use lifecycle::{Facts, Pressure};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::pressure::Pressures;
 use super::writer::Settings;
-use super::{NodeReceiver, NodeView, RuntimeState, features, info, registration, view};
+use super::{NodeReceiver, NodeView, Pressures, RuntimeState, features, info, registration, view};
 use crate::cause::chain;
 use crate::stop::stopped;
 
@@ -61,7 +60,7 @@ pub(crate) fn with_object(facts: &Facts, node: &NodeView) -> Facts {
     }
 }
 
-/// Who knows what. Without an API server there is neither an object nor anybody who measures for it.
+/// Who knows what. Without an API server there is no object.
 #[derive(Debug)]
 pub(crate) struct Origins {
     pub(crate) node: Option<NodeReceiver>,

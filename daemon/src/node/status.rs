@@ -15,8 +15,7 @@ use tokio::time::Instant;
 
 use super::capacity::Resources;
 use super::info::Machine;
-use super::pressure::Pressures;
-use super::{RuntimeHandler, RuntimeState};
+use super::{Pressures, RuntimeHandler, RuntimeState};
 use crate::flags::node_version;
 use crate::kubeconfig::go_architecture;
 

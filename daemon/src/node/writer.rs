@@ -1,7 +1,7 @@
 //! The task that keeps the node object's status true: registers, computes, and writes what has changed.
 //! behaviour.md 32.1, 32.19, 32.20.
 //!
-//! The status is computed each `nodeStatusUpdateFrequency` and at once when the runtime's state turns. It is written when
+//! The status is computed each `nodeStatusUpdateFrequency` and at once when the runtime's state turns or a pressure comes or goes. It is written when
 //! anything but heartbeats differs, or when the report frequency (give or take half of it) has passed.
 
 use std::net::IpAddr;
@@ -20,9 +20,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::capacity::Resources;
 use super::facts::changed;
 use super::info::Machine;
-use super::pressure::{Observer, Pressures};
 use super::view::SeenStatus;
-use super::{NodeReceiver, RuntimeState, addresses, features, images, lease, registration, status, view};
+use super::{NodeReceiver, Pressures, RuntimeState, addresses, features, images, lease, registration, status, view};
 use crate::cause::chain;
 use crate::config::Config;
 use crate::events::Recorder;
@@ -61,11 +60,10 @@ pub struct NodeAgent {
     runtime: watch::Receiver<RuntimeState>,
     cri: Option<cri_client::Client>,
     recorder: Recorder,
-    observer: Observer,
     /// Whether the machine goes down.
     down: Option<watch::Receiver<bool>>,
-    /// What was measured last, for whoever takes pods in.
-    pressures: watch::Sender<Pressures>,
+    /// What the node runs short of.
+    pressures: Option<watch::Receiver<Pressures>>,
     images: Vec<ContainerImage>,
     images_read: Option<(Instant, u64)>,
     addresses: Vec<NodeAddress>,
@@ -92,15 +90,13 @@ impl NodeAgent {
         cri: Option<cri_client::Client>,
         recorder: Recorder,
     ) -> Self {
-        let observer = Observer::new(&settings.config, &settings.root_dir);
         Self {
             settings,
             runtime,
             cri,
             recorder,
-            observer,
             down: None,
-            pressures: watch::Sender::new(Pressures::default()),
+            pressures: None,
             images: Vec::new(),
             images_read: None,
             addresses: Vec::new(),
@@ -116,9 +112,10 @@ impl NodeAgent {
         self
     }
 
-    /// What the node runs short of, as it was measured last.
-    pub(crate) fn pressures(&self) -> watch::Receiver<Pressures> {
-        self.pressures.subscribe()
+    /// The node's conditions of pressure are as `pressures` says.
+    pub(crate) fn under(mut self, pressures: watch::Receiver<Pressures>) -> Self {
+        self.pressures = Some(pressures);
+        self
     }
 
     /// Starts the tasks; they end at `stop`. The receiver shows the own object from the first answer on.
@@ -223,6 +220,8 @@ impl NodeAgent {
                 () = sleep_until(due) => return,
                 // Cancel-safe: a level.
                 () = changed(&mut self.down) => return,
+                // Cancel-safe: a level.
+                () = changed(&mut self.pressures) => return,
                 // Cancel-safe: a level. What only says that the runtime is still well is not worth a round.
                 changed = self.runtime.changed() => match changed {
                     Ok(()) if Turn::of(&self.runtime.borrow_and_update()) == self.turn => {}
@@ -250,8 +249,7 @@ impl NodeAgent {
         self.read_addresses().await;
         self.read_images(&runtime).await;
         let instant = Instant::now();
-        let pressures = self.observer.observe(runtime.image_filesystem.as_deref(), instant);
-        self.pressures.send_if_modified(|known| std::mem::replace(known, pressures) != pressures);
+        let pressures = self.pressures.as_mut().map(|pressures| *pressures.borrow_and_update());
         let shutting_down = self.down.as_mut().is_some_and(|down| *down.borrow_and_update());
         let declared = features::declared(&self.settings.config);
         let inputs = status::Inputs {
@@ -262,7 +260,7 @@ impl NodeAgent {
             addresses_of_cloud: self.settings.external_cloud_provider,
             resets_extended: self.resets_extended,
             images: &self.images,
-            pressures,
+            pressures: pressures.unwrap_or_default(),
             shutting_down,
             declared_features: declared.map(|names| names.into_iter().collect()),
             port: self.settings.config.port,

@@ -115,13 +115,13 @@ impl Mailbox {
     }
 
     /// The pod is to end for a reason of the node's, `grace` cutting its own grace period. The first reason counts, and the
-    /// shortest grace.
-    pub(crate) fn kill(&self, reason: String, message: String, grace: Option<Duration>) {
+    /// shortest grace. `disrupts`: it ends for others' sake.
+    pub(crate) fn kill(&self, reason: String, message: String, grace: Option<Duration>, disrupts: bool) {
         self.post(|l| match &mut l.kill {
             Some(Input::Kill { grace: before, .. }) => {
                 *before = [*before, grace].into_iter().flatten().min();
             }
-            kill => *kill = Some(Input::Kill { reason, message, grace }),
+            kill => *kill = Some(Input::Kill { reason, message, grace, disrupts }),
         });
     }
 
@@ -230,9 +230,9 @@ mod tests {
     async fn of_two_kills_the_first_reason_counts_and_the_shorter_grace() {
         let mailbox = Mailbox::default();
         let second = Duration::from_secs(1);
-        mailbox.kill("Preempting".to_owned(), "room".to_owned(), None);
-        mailbox.kill("Terminated".to_owned(), "down".to_owned(), Some(second));
-        mailbox.kill("Terminated".to_owned(), "down".to_owned(), Some(second * 5));
+        mailbox.kill("Preempting".to_owned(), "room".to_owned(), None, true);
+        mailbox.kill("Terminated".to_owned(), "down".to_owned(), Some(second), true);
+        mailbox.kill("Terminated".to_owned(), "down".to_owned(), Some(second * 5), true);
         let Letter::Input(Input::Kill { reason, grace, .. }) = mailbox.next().await else { panic!("a kill") };
         assert_eq!((reason.as_str(), grace), ("Preempting", Some(second)));
         assert!(mailbox.take().is_none());

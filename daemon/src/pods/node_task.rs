@@ -189,7 +189,7 @@ impl NodeTask {
                     self.metrics.pod_preempted(&signal);
                 }
                 if let Some(mailbox) = mailbox(&uid) {
-                    mailbox.kill(reason, message, grace);
+                    mailbox.kill(reason, message, grace, true);
                 }
             }
             NodeEffect::ShutdownOver => self.over.send_modify(|times| *times += 1),

@@ -101,6 +101,7 @@ fn node() -> (Node, Pods, Inputs) {
     let (pings_in, pings) = mpsc::channel(1);
     let mirrors = Mirrors::new().renewed();
     let inputs = Inputs {
+        endings: mpsc::channel(1).1,
         updates: updates_out,
         runtime: runtime_out,
         host_ips,

@@ -18,6 +18,17 @@ pub(crate) struct Running {
     pub(crate) restart_count: u32,
 }
 
+/// A pod, and what of it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct RunningPod {
+    pub(crate) pod: Arc<ApiPod>,
+    pub(crate) status: Option<Arc<PodStatus>>,
+    /// Sorted.
+    pub(crate) running: Vec<Running>,
+    /// The id of the newest sandbox, while it is ready.
+    pub(crate) sandbox: Option<String>,
+}
+
 #[derive(Debug)]
 struct Entry {
     pod: Arc<ApiPod>,
@@ -26,13 +37,44 @@ struct Entry {
     running: watch::Sender<Option<Vec<Running>>>,
     /// The id of the newest sandbox, while it is ready.
     sandbox: Option<String>,
+    /// How far it has come to its end.
+    end: End,
+}
+
+/// How far a pod has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Not begun.
+    Before,
+    /// It has begun.
+    Begun,
+    /// Nothing runs any more and its volumes are unmounted.
+    Over,
+}
+
+impl End {
+    fn of(machine: &Pod) -> Self {
+        match () {
+            () if machine.is_settled() => Self::Over,
+            () if machine.is_ending() => Self::Begun,
+            () => Self::Before,
+        }
+    }
+}
+
+/// A pod whose end has not begun.
+#[derive(Clone, Debug)]
+pub(crate) struct Evictable {
+    pub(crate) pod: Arc<ApiPod>,
+    /// Whether any of its containers runs.
+    pub(crate) runs: bool,
 }
 
 /// Shared by the pod tasks, which write, and the servers, which read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shown {
     pods: Arc<Mutex<HashMap<String, Entry>>>,
-    /// Goes on when any pod's running containers have changed.
+    /// Goes on when any pod's running containers have changed, and when one has come nearer to its end.
     containers: watch::Sender<()>,
 }
 
@@ -61,8 +103,10 @@ impl Shown {
             let newest = o.sandboxes.iter().max_by_key(|s| (s.attempt, s.created_at))?;
             newest.ready.then(|| newest.id.clone())
         });
+        let end = End::of(machine);
         let changed = self.with(|pods| match pods.get_mut(uid) {
             Some(entry) => {
+                let nearer = std::mem::replace(&mut entry.end, end) != end;
                 entry.pod = Arc::clone(machine.spec());
                 entry.status = machine.status().cloned();
                 entry.sandbox = sandbox;
@@ -70,7 +114,7 @@ impl Shown {
                     let changed = *old != running;
                     *old = running;
                     changed
-                })
+                }) || nearer
             }
             None => {
                 let entry = Entry {
@@ -78,6 +122,7 @@ impl Shown {
                     status: machine.status().cloned(),
                     running: watch::Sender::new(running),
                     sandbox,
+                    end,
                 };
                 pods.insert(uid.to_owned(), entry);
                 true
@@ -97,13 +142,14 @@ impl Shown {
             status: None,
             running: watch::Sender::new(Some(running)),
             sandbox: None,
+            end: End::Before,
         };
         self.with(|pods| pods.insert(uid, entry));
         self.containers.send_replace(());
     }
 
     /// The pod is gone from this node.
-    pub(super) fn remove(&self, uid: &str) {
+    pub(crate) fn remove(&self, uid: &str) {
         self.with(|pods| pods.remove(uid));
         self.containers.send_replace(());
     }
@@ -141,6 +187,38 @@ impl Shown {
                 entry.running.borrow().iter().flatten().for_each(|running| see(&entry.pod, running));
             }
         });
+    }
+
+    /// The pods whose end has not begun.
+    pub(crate) fn evictable(&self) -> Vec<Evictable> {
+        self.with(|pods| {
+            let before = pods.values().filter(|entry| entry.end == End::Before);
+            let evictable = |entry: &Entry| Evictable {
+                pod: Arc::clone(&entry.pod),
+                runs: entry.running.borrow().as_ref().is_some_and(|running| !running.is_empty()),
+            };
+            before.map(evictable).collect()
+        })
+    }
+
+    /// Whether nothing of the pod runs any more and its volumes are unmounted; or there is no such pod.
+    pub(crate) fn is_over(&self, uid: &str) -> bool {
+        self.with(|pods| pods.get(uid).is_none_or(|entry| entry.end == End::Over))
+    }
+
+    /// Every pod that was looked at in the runtime, and what of it runs.
+    pub(crate) fn running_pods(&self) -> Vec<RunningPod> {
+        self.with(|pods| {
+            let seen = pods.values().filter_map(|entry| {
+                Some(RunningPod {
+                    pod: Arc::clone(&entry.pod),
+                    status: entry.status.clone(),
+                    running: entry.running.borrow().clone()?,
+                    sandbox: entry.sandbox.clone(),
+                })
+            });
+            seen.collect()
+        })
     }
 
     /// Tells when [`Shown::each_running`] has something else to show.

@@ -79,6 +79,7 @@ async fn ask(client: &Client) -> Result<RuntimeState, CallError> {
     };
     let ready = condition("RuntimeReady");
     let last_ok = ready.is_ok().then(Instant::now);
+    let (image_filesystem, container_filesystem) = filesystems(client).await;
     Ok(RuntimeState {
         name: version.runtime_name,
         version: version.runtime_version,
@@ -89,7 +90,8 @@ async fn ask(client: &Client) -> Result<RuntimeState, CallError> {
         last_ok,
         answered: Some(Instant::now()),
         images_generation: 0,
-        image_filesystem: image_filesystem(client).await,
+        image_filesystem,
+        container_filesystem,
     })
 }
 
@@ -108,11 +110,14 @@ fn handler(h: &v1::RuntimeHandler) -> RuntimeHandler {
     }
 }
 
-/// Where the images are; a runtime that does not tell has no file system of its own for them.
-async fn image_filesystem(client: &Client) -> Option<PathBuf> {
-    let info = client.image_fs_info().await.ok()?;
-    let id = info.image_filesystems.into_iter().next()?.fs_id?;
-    Some(PathBuf::from(id.mountpoint))
+/// Where the images and the containers' layers are; a runtime that does not tell has no file system of its own for them.
+async fn filesystems(client: &Client) -> (Option<PathBuf>, Option<PathBuf>) {
+    let Ok(info) = client.image_fs_info().await else { return (None, None) };
+    let first = |told: Vec<v1::FilesystemUsage>| {
+        let id = told.into_iter().next()?.fs_id?;
+        Some(PathBuf::from(id.mountpoint))
+    };
+    (first(info.image_filesystems), first(info.container_filesystems))
 }
 
 #[cfg(test)]

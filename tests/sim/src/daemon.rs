@@ -31,7 +31,7 @@ impl Letters {
     pub(crate) fn kill(&mut self, reason: String, message: String, grace: Option<Duration>) {
         match &mut self.kill {
             Some(Input::Kill { grace: before, .. }) => *before = [*before, grace].into_iter().flatten().min(),
-            kill => *kill = Some(Input::Kill { reason, message, grace }),
+            kill => *kill = Some(Input::Kill { reason, message, grace, disrupts: true }),
         }
     }
 

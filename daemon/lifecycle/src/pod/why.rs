@@ -31,7 +31,7 @@ impl Pod {
             Cause::AlreadyTerminal => "the API says that it is over".to_owned(),
             Cause::Refused { reason, .. } => format!("the node refused it: {reason}"),
             Cause::DeadlineExceeded => "its activeDeadlineSeconds have passed".to_owned(),
-            Cause::Killed { reason, message } => format!("the node ended it: {reason}: {message}"),
+            Cause::Killed { reason, message, .. } => format!("the node ended it: {reason}: {message}"),
         };
         match &self.stage {
             Stage::Sync => "it is to run".to_owned(),

@@ -60,8 +60,6 @@ fn setup() -> Setup {
     let mut tasks = JoinSet::new();
     tasks.spawn(sender.run(stopped.clone()));
     let mut settings = settings();
-    // Whatever this machine is short of.
-    settings.config = Arc::new(Config { eviction_hard: Default::default(), ..Config::default() });
     // The address is the name itself, so that no test looks anything up.
     settings.node_name = "192.0.2.7".into();
     let down = watch::Sender::new(false);

@@ -530,7 +530,7 @@ fn row_30_and_3_4_a_pod_that_the_node_ends_has_failed_and_says_why() {
     let mut world = world(one("Always"));
     world.until(secs(5), "running", running);
     let (reason, message) = ("Evicted".to_owned(), "The node was low on resource: memory.".to_owned());
-    world.deliver(Input::Kill { reason, message, grace: Some(secs(3)) });
+    world.deliver(Input::Kill { reason, message, grace: Some(secs(3)), disrupts: true });
     world.until(secs(10), "failed", |w| w.phase() == "Failed");
     assert_eq!(world.last().reason.as_deref(), Some("Evicted"));
     assert_eq!(world.condition("DisruptionTarget"), Some(("True".into(), "TerminationByKubelet".into())));
@@ -538,6 +538,19 @@ fn row_30_and_3_4_a_pod_that_the_node_ends_has_failed_and_says_why() {
     let told_early =
         world.published.iter().any(|s| s.phase.as_deref() == Some("Running") && s.reason.is_some());
     assert!(!told_early, "nothing is said before nothing can run any more");
+}
+
+#[test]
+fn row_30_2_a_pod_that_exceeds_a_limit_of_its_own_is_no_target_of_a_disruption() {
+    let mut world = world(one("Always"));
+    world.until(secs(5), "running", running);
+    let message = "Usage of EmptyDir volume \"d\" exceeds the limit \"1Mi\". ".to_owned();
+    let reason = "Evicted".to_owned();
+    world.deliver(Input::Kill { reason, message: message.clone(), grace: Some(secs(1)), disrupts: false });
+    world.until(secs(10), "failed", |w| w.phase() == "Failed");
+    assert_eq!(world.last().reason.as_deref(), Some("Evicted"));
+    assert_eq!(world.last().message.as_deref(), Some(message.as_str()));
+    assert_eq!(world.condition("DisruptionTarget"), None);
 }
 
 #[test]

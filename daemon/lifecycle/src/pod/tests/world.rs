@@ -382,7 +382,7 @@ impl World {
                     self.deliver(Input::Refused { reason, message });
                 }
                 NodeEffect::End { reason, message, grace, .. } => {
-                    self.deliver(Input::Kill { reason, message, grace });
+                    self.deliver(Input::Kill { reason, message, grace, disrupts: true });
                 }
                 NodeEffect::ShutdownOver => {}
                 NodeEffect::Resized { verdict, .. } => self.deliver(Input::Resized(verdict)),
