@@ -9,6 +9,7 @@
 //! | `package` | the Debian packages |
 //! | `tool` | programs of others that are built once into the cache |
 //! | `bench` | the figures of SPECIFICATION.md |
+//! | `soak` | pods come and go, and nothing is left |
 //! | `sim` | the simulator of the pod machines |
 //! | `vm` | nodes in virtual machines |
 //! | `test` | all checks and tests, with one summary line |
@@ -20,6 +21,7 @@ mod build;
 mod package;
 mod report;
 mod sim;
+mod soak;
 mod test;
 mod tool;
 mod up;
@@ -74,5 +76,6 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Package { dir } => package::run(dir).await,
         Command::Vm(options) => vm::run(options).await,
         Command::Bench(options) => bench::run(&options).await,
+        Command::Soak(options) => soak::run(&options).await,
     }
 }
