@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::AsyncReadExt as _;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, EvictParams, ListParams, LogParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -164,12 +166,16 @@ impl Churn {
         Api::default_namespaced(self.client.clone())
     }
 
+    fn objects(&self) -> (Api<ConfigMap>, Api<Secret>) {
+        (Api::default_namespaced(self.client.clone()), Api::default_namespaced(self.client.clone()))
+    }
+
     /// One pod after the other.
     async fn lane(&self, lane: u64, end: Instant, most: u64) -> Result<Tally, ChurnError> {
         let mut random = Random::new(self.seed, lane);
         let mut tally = Tally::default();
         let objects = format!("soak-{lane}");
-        self.write_objects(&objects, &mut random).await?;
+        self.make_objects(&objects).await?;
         while Instant::now() < end && tally.pods < most {
             let name = format!("soak-{lane}-{}", tally.pods % NAMES);
             let planned = pods::pod(&mut random, &self.node, &objects);
@@ -229,7 +235,7 @@ impl Churn {
                 tally.logs += 1;
             }
             5 | 6 => {
-                self.write_objects(objects, random).await?;
+                self.change_objects(objects, random).await?;
                 tally.changes += 1;
             }
             _ => sleep(random.millis(100, 2_500)).await,
@@ -269,24 +275,37 @@ impl Churn {
         drop(timeout(LIMIT, following).await);
     }
 
-    /// A config map and a secret of this name get other content; they are made where they are not there.
-    async fn write_objects(&self, name: &str, random: &mut Random) -> Result<(), ChurnError> {
+    /// A config map and a secret of this name.
+    async fn make_objects(&self, name: &str) -> Result<(), ChurnError> {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let map = ConfigMap {
+            metadata: metadata.clone(),
+            data: Some([("word".to_owned(), "first".to_owned())].into()),
+            ..ConfigMap::default()
+        };
+        let word = ByteString(b"first".to_vec());
+        let secret = Secret { metadata, data: Some([("word".to_owned(), word)].into()), ..Secret::default() };
+        let (maps, secrets) = self.objects();
+        let error = |e| self.refused("making a config map and a secret", e);
+        maps.create(&PostParams::default(), &map).await.map_err(error)?;
+        secrets.create(&PostParams::default(), &secret).await.map_err(error)?;
+        Ok(())
+    }
+
+    /// They get other content.
+    async fn change_objects(&self, name: &str, random: &mut Random) -> Result<(), ChurnError> {
         let word = format!("{:x}", random.below(u64::MAX));
-        let metadata = json!({ "name": name, "labels": { LABEL: "object" } });
-        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "word": word } });
-        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": { "word": word } });
-        let apply = PatchParams::apply("soak").force();
-        let maps: Api<ConfigMap> = Api::default_namespaced(self.client.clone());
-        let secrets: Api<Secret> = Api::default_namespaced(self.client.clone());
-        let error = |e| self.refused("writing a config map and a secret", e);
-        maps.patch(name, &apply, &Patch::Apply(&map)).await.map_err(error)?;
-        secrets.patch(name, &apply, &Patch::Apply(&secret)).await.map_err(error)?;
+        let map = json!({ "data": { "word": word } });
+        let secret = json!({ "data": { "word": ByteString(word.into_bytes()) } });
+        let (maps, secrets) = self.objects();
+        let error = |e| self.refused("changing a config map and a secret", e);
+        maps.patch(name, &PatchParams::default(), &Patch::Merge(&map)).await.map_err(error)?;
+        secrets.patch(name, &PatchParams::default(), &Patch::Merge(&secret)).await.map_err(error)?;
         Ok(())
     }
 
     async fn remove_objects(&self, name: &str) -> Result<(), ChurnError> {
-        let maps: Api<ConfigMap> = Api::default_namespaced(self.client.clone());
-        let secrets: Api<Secret> = Api::default_namespaced(self.client.clone());
+        let (maps, secrets) = self.objects();
         let error = |e| self.refused("removing a config map and a secret", e);
         maps.delete(name, &DeleteParams::default()).await.map_err(error)?;
         secrets.delete(name, &DeleteParams::default()).await.map_err(error)?;

@@ -274,7 +274,7 @@ done </proc/self/mountinfo
 find {root} {pod_logs} -mindepth 1 | each file
 find {log_links} -mindepth 1 | each link
 find {cgroups} -mindepth 1 -type d | each cgroup
-find /sys/class/net/{bridge}/brif {namespaces} -mindepth 1 ! -name lock ! -name 'last_reserved_ip*' | each network
+find /sys/class/net/{bridge}/brif {namespaces} -mindepth 1 ! -type d ! -name lock ! -name 'last_reserved_ip*' | each network
 exit 0
 "#
     )

@@ -48,6 +48,8 @@ pub(super) fn pod(random: &mut Random, node: &str, objects: &str) -> Planned {
     let mut spec = json!({
         "nodeName": node,
         "restartPolicy": policy,
+        // The test node knows no other resolver, and says so in an event for each pod.
+        "dnsPolicy": "Default",
         "terminationGracePeriodSeconds": random.pick(&[0, 1, 1, 2, 3]),
     });
     if program == Program::Serves && random.percent(60) {

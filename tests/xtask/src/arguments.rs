@@ -42,6 +42,9 @@ pub(crate) struct Soak {
     /// How often the daemon is killed in the first third; never where 0.
     pub(crate) kill_seconds: u64,
     pub(crate) vm: bool,
+    pub(crate) hollow: bool,
+    /// Of a hollow one.
+    pub(crate) pods: usize,
     pub(crate) profile: Profile,
 }
 
@@ -134,6 +137,8 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
             lanes: one(matches, "lanes"),
             kill_seconds: one(matches, "kill-every"),
             vm: matches.get_flag("vm"),
+            hollow: matches.get_flag("hollow"),
+            pods: one(matches, "pods"),
             profile: profile_of(matches),
         }),
         Some(("test", matches)) => Command::Test(Test {
@@ -309,6 +314,21 @@ fn soak_command(profile: Arg) -> clap::Command {
                 .long("vm")
                 .action(ArgAction::SetTrue)
                 .help("On a node in a virtual machine, which has systemd and cgroups"),
+        )
+        .arg(
+            Arg::new("hollow")
+                .long("hollow")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("vm")
+                .help("The daemon alone, beside a runtime that answers at once: how much its memory grows"),
+        )
+        .arg(
+            Arg::new("pods")
+                .long("pods")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(100..=1_000_000).map(|pods| pods as usize))
+                .default_value("10000")
+                .help("How many come and go with --hollow, after a tenth of that to warm up"),
         )
         .arg(profile)
 }
