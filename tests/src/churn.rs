@@ -32,7 +32,7 @@ use random::Random;
 const LIMIT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Pods are waited for to run that long at most: many never do for more than a moment.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Names of pods that a lane takes in turn: the same name comes again with another UID.
 const NAMES: u64 = 3;
 /// Label of everything that is made here.
