@@ -284,6 +284,15 @@ impl Ledger {
         }
     }
 
+    /// Nothing is left of any pod but of those that are `known`.
+    pub(crate) fn forget_others(&self, known: impl Fn(&str) -> bool) {
+        let gone: Vec<String> =
+            self.with(|state| state.records.keys().filter(|uid| !known(uid)).cloned().collect());
+        for uid in gone {
+            self.forget(&uid);
+        }
+    }
+
     /// Lets a file take its place unless another version of it has become due: that one is on the disk already, or in the
     /// next batch.
     fn guard(&self, change: &file::Change, act: &dyn Fn() -> io::Result<()>) -> io::Result<bool> {

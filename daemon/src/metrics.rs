@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::{
-    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 pub(crate) use self::http::{Http, Inflight, Kind};
@@ -91,6 +92,7 @@ struct Inner {
     shutdown_start: Gauge,
     shutdown_end: Gauge,
     certificates: Certificates,
+    tasks: IntGauge,
     http: Http,
     slis: Slis,
     work: Work,
@@ -218,6 +220,8 @@ impl Metrics {
         registry.register(Box::new(eviction_stats_age.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
         registry.register(Box::new(websockets.clone()))?;
+        let tasks = IntGauge::new("nodelet_tasks", "Asynchronous tasks that have not ended.")?;
+        registry.register(Box::new(tasks.clone()))?;
         let certificates = Certificates::new(&registry)?;
         let (http, slis, work) = (Http::new(&registry)?, Slis::new()?, Work::new(&registry)?);
         Ok(Self(Arc::new(Inner {
@@ -232,6 +236,7 @@ impl Metrics {
             shutdown_start,
             shutdown_end,
             certificates,
+            tasks,
             http,
             slis,
             work,
@@ -337,6 +342,9 @@ impl Metrics {
     pub(crate) fn text(&self) -> Result<String, prometheus::Error> {
         self.0.certificates.client.refresh();
         self.0.certificates.server.refresh();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.0.tasks.set(i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX));
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.0.registry.gather(), &mut text)?;
         let text = String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))?;

@@ -456,7 +456,8 @@ impl Pods {
             );
             self.shared.publisher.orphan(namespace, name, uid);
         }
-        if !std::mem::replace(&mut self.swept, true) {
+        let sweeps = !std::mem::replace(&mut self.swept, true);
+        if sweeps {
             // A daemon that was killed may have left directories of a pod that is nowhere else any more.
             for (uid, namespace, name) in self.shared.executor.pods_on_disk() {
                 if !self.handles.contains_key(&uid) {
@@ -475,6 +476,10 @@ impl Pods {
                 ..ApiPod::default()
             });
             self.start(uid, None, Assignment::new(pod, Origin::Orphan), false).await;
+        }
+        if sweeps {
+            // Static pods whose manifests went while no daemon was there, and of which nothing else was left.
+            self.shared.ledger.forget_others(|uid| self.handles.contains_key(uid));
         }
         if !std::mem::replace(&mut self.cgroups_swept, true) {
             self.sweep_cgroups();

@@ -83,6 +83,12 @@ impl Containerd {
         self.state.join("containerd.sock")
     }
 
+    /// Where it keeps what ends with the machine.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// A client of it.
     #[must_use]
     pub fn cri(&self) -> &Client {

@@ -12,6 +12,9 @@
 //! | [`network`] | the bridge of a cluster and its addresses |
 //! | [`supervise`] | programs that are kept running |
 //! | [`machine`] | what this machine can and cannot do |
+//! | [`churn`] | pods that come and go all the time, with everything that is done to them |
+//! | [`leaks`] | what a daemon and its node hold, before and after |
+//! | [`soak`] | churn and a comparison: does anything leak |
 //! | [`terminal`] | a program at a terminal that a test types at |
 //! | [`progress`] | what is being done and how long it took |
 //! | [`vm`] | real nodes in virtual machines |
@@ -20,16 +23,19 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod churn;
 pub mod cluster;
 mod command;
 pub mod containerd;
 pub mod images;
+pub mod leaks;
 pub mod machine;
 pub mod network;
 pub mod node_port;
 pub mod progress;
 pub mod prometheus;
 pub mod registry;
+pub mod soak;
 pub mod supervise;
 pub mod terminal;
 pub mod tools;

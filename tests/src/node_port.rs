@@ -68,6 +68,14 @@ impl NodePort {
     /// The cluster's kubeconfig cannot be used.
     pub async fn of(cluster: &Cluster, node: &Node) -> Result<Self, PortError> {
         let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).map_err(unanswered)?;
+        Self::at(kubeconfig, SocketAddr::from((node.ip(), 10_250))).await
+    }
+
+    /// As the administrator of this kubeconfig, at a node's address and port.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be used.
+    pub async fn at(kubeconfig: Kubeconfig, address: SocketAddr) -> Result<Self, PortError> {
         let options = KubeConfigOptions::default();
         let mut config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unanswered)?;
@@ -75,7 +83,7 @@ impl NodePort {
         config.accept_invalid_certs = true;
         let mut tls = config.rustls_client_config().map_err(unanswered)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { address: SocketAddr::from((node.ip(), 10_250)), tls: Some(Arc::new(tls)) })
+        Ok(Self { address, tls: Some(Arc::new(tls)) })
     }
 
     /// Of a URL without TLS: a runtime's.

@@ -78,3 +78,14 @@ fn certificates_are_told_by_what_is_left_of_them() {
     metrics.client_certificate(None);
     assert!(metrics.text().expect("written").contains("client_ttl_seconds +Inf"));
 }
+
+#[tokio::test]
+async fn tasks_are_counted_that_have_not_ended() {
+    let metrics = Metrics::new().expect("good names");
+    let waits = tokio::spawn(std::future::pending::<()>());
+    let count = |text: &str| text.lines().any(|line| line == "nodelet_tasks 1");
+    assert!(count(&metrics.text().expect("written")));
+    waits.abort();
+    assert!(waits.await.is_err());
+    assert!(!count(&metrics.text().expect("written")));
+}

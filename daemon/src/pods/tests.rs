@@ -31,6 +31,7 @@ struct Node {
     cri: Client,
     events: FakeApi,
     metrics: Metrics,
+    ledger: Ledger,
     updates: mpsc::Sender<Update>,
     runtime_events: mpsc::Sender<RuntimeEvent>,
     stop: watch::Sender<bool>,
@@ -86,11 +87,12 @@ fn node() -> (Node, Pods, Inputs) {
         Executor::new(cri.clone(), dirs, place, host_ips.clone(), recorder.clone(), runtime_state, supplies);
     let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
     tokio::spawn(prober.run(stop.subscribe()));
+    let ledger = Ledger::open(root.path(), "boot".to_owned()).expect("opened");
     let parts = Parts {
         executor,
         publisher: Publisher::new(None, recorder, Mirrors::new(), metrics.clone()),
         shown: Shown::default(),
-        ledger: Ledger::open(root.path(), "boot".to_owned()).expect("opened"),
+        ledger: ledger.clone(),
         node: NodeSide { facts: known, groups: Vec::new(), over: watch::Sender::new(0), reader: None },
         metrics: metrics.clone(),
         probing,
@@ -124,6 +126,7 @@ fn node() -> (Node, Pods, Inputs) {
         cri,
         events,
         metrics,
+        ledger,
         updates,
         runtime_events,
         stop,
@@ -249,6 +252,38 @@ async fn what_somebody_has_left_is_stopped_with_its_hook_cleared_away_and_counte
     let text = node.metrics.text().expect("written");
     assert!(text.contains("kubelet_orphaned_runtime_pods_total 3\n"), "{text}");
     assert!(node.events.is_idle(), "each was told once");
+    node.stop.send_replace(true);
+    running.await.expect("ended");
+}
+
+#[tokio::test]
+async fn no_record_stays_of_a_static_pod_whose_manifest_went_while_no_daemon_was_there() {
+    let (node, pods, inputs) = node();
+    let pod = |uid: &str, annotations: &[(&str, &str)]| {
+        let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Arc::new(ApiPod {
+            metadata: ObjectMeta {
+                name: Some(uid.to_owned()),
+                namespace: Some("team".to_owned()),
+                uid: Some(uid.to_owned()),
+                annotations: Some(annotations),
+                ..ObjectMeta::default()
+            },
+            ..ApiPod::default()
+        })
+    };
+    let gone = pod("gone", &[("kubernetes.io/config.source", "file")]);
+    assert!(sources::is_static(&gone));
+    node.ledger.assigned(&gone);
+    let stays = pod("stays", &[]);
+    node.ledger.assigned(&stays);
+    let running = tokio::spawn(pods.run(inputs, node.stop.subscribe()));
+    let watcher = Watcher::new(node.cri.clone(), node.runtime_events.clone());
+    tokio::spawn(watcher.run(node.stop.subscribe()));
+    let spoken = Update::Listed { source: Source::Api, pods: vec![stays] };
+    node.updates.send(spoken).await.expect("taken");
+    node.until("the record is gone", |n| !n.ledger.knows("gone")).await;
+    assert!(node.ledger.knows("stays"));
     node.stop.send_replace(true);
     running.await.expect("ended");
 }

@@ -136,6 +136,8 @@ pub(crate) struct Daemon {
     /// Whether the API's list has come; only then is anything taken for an orphan.
     pub(crate) listed: bool,
     pub(crate) files_read: bool,
+    /// Whether what nobody has any more was looked for.
+    pub(crate) swept: bool,
 }
 
 impl Daemon {
@@ -149,6 +151,7 @@ impl Daemon {
             audited: None,
             listed: false,
             files_read: false,
+            swept: false,
         }
     }
 
@@ -253,8 +256,17 @@ impl Ledger {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn forget(&mut self, key: Key) {
         self.0.remove(&key);
+    }
+
+    /// Forgets what has no task.
+    pub(crate) fn forget_others(&mut self, tasks: &BTreeMap<Key, Task>) {
+        self.0.retain(|key, _| tasks.contains_key(key));
     }
 
     /// Forgets what `is_gone` from its source and has no task.

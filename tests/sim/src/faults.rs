@@ -41,6 +41,9 @@ pub enum FaultKind {
 
 use FaultKind::*;
 
+/// Of a long run; no short one is longer.
+const STRETCH: Duration = Duration::from_secs(600);
+
 impl FaultKind {
     /// All of them.
     pub const ALL: [Self; 15] = [
@@ -130,15 +133,30 @@ impl Faults {
         faults
     }
 
+    /// Each stretch of a long run has as many faults as a short run.
     fn plan(&mut self, seed: u64) {
-        let end = u64::try_from(self.until.as_millis()).unwrap_or(0);
+        let mut from = Duration::ZERO;
+        for stretch in 0.. {
+            let lasts = self.until.saturating_sub(from).min(STRETCH);
+            self.plan_stretch(seed, stretch, from, lasts);
+            from += lasts;
+            if from >= self.until {
+                return;
+            }
+        }
+    }
+
+    fn plan_stretch(&mut self, seed: u64, stretch: u64, from: Duration, lasts: Duration) {
+        let end = u64::try_from(lasts.as_millis()).unwrap_or(0);
         let kinds =
             [(RuntimeRestart, 2), (DaemonKill, 4), (ClockJump, 2), (Reboot, 1), (ApiAway, 2), (Shutdown, 1)];
         for (kind, most) in kinds {
-            let mut random = Random::new(seed, &[3, u64::from(kind.bit())]);
+            let first = [3, u64::from(kind.bit())];
+            let later = [3, u64::from(kind.bit()), stretch];
+            let mut random = Random::new(seed, if stretch == 0 { &first } else { &later });
             let count = random.below(2 * most + 1).saturating_sub(most);
             for _ in 0..count {
-                let at = random.millis(0, end);
+                let at = from + random.millis(0, end);
                 let planned = match kind {
                     RuntimeRestart => Planned::RuntimeRestart(random.millis(50, 8_000)),
                     DaemonKill => Planned::DaemonKill(1 + random.below(12), random.millis(20, 15_000)),

@@ -19,6 +19,7 @@
 //! | `going_down` | the node's orderly way down |
 //! | `invariants` | what must hold after each event |
 //! | `goal` | what must be reached when the faults are over |
+//! | `churn` | hours of pods that come and go, and their end |
 //! | `shrink` | the smallest run that still fails |
 //!
 //! The same seed gives the same run, on every machine.
@@ -26,6 +27,7 @@
 
 mod api;
 mod calls;
+mod churn;
 mod daemon;
 mod faults;
 mod goal;
@@ -78,7 +80,11 @@ pub struct Failed {
 /// Where an invariant does not hold.
 pub fn run(scenario: &Scenario, recorded: bool) -> Result<Summary, Box<Failed>> {
     let mut world = World::new(scenario.clone(), recorded);
-    match world.reach_the_goal() {
+    let outcome = match scenario.churn {
+        Some(lasts) => world.outlast(lasts),
+        None => world.reach_the_goal(),
+    };
+    match outcome {
         Ok(()) => Ok(Summary { steps: world.steps, lasted: world.time }),
         Err(broken) => {
             Err(Box::new(Failed { broken, at: world.time, timeline: world.timeline.into_lines() }))

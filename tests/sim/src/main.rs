@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use sim::{Scenario, run, shrink};
 
@@ -12,17 +13,28 @@ const SHOWN: usize = 60;
 const TOLD: u64 = 3;
 
 const USAGE: &str = "sim [--seeds N] [--first S] [--threads N]   runs seeds S to S + N - 1
-sim --seed S [--full]                       runs one, and tells it where it fails";
+sim --seed S [--full]                       runs one, and tells it where it fails
+    --hours H                               of runs in which pods come and go for so long";
 
 struct Options {
     first: u64,
     seeds: u64,
     threads: usize,
     full: bool,
+    hours: Option<u64>,
+}
+
+impl Options {
+    fn scenario(&self, seed: u64) -> Scenario {
+        match self.hours {
+            Some(hours) => Scenario::churn(seed, Duration::from_secs(hours * 3_600)),
+            None => Scenario::new(seed),
+        }
+    }
 }
 
 fn options() -> Option<Options> {
-    let mut found = Options { first: 0, seeds: 10_000, threads: 1, full: false };
+    let mut found = Options { first: 0, seeds: 10_000, threads: 1, full: false, hours: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--full" {
@@ -32,6 +44,7 @@ fn options() -> Option<Options> {
         let value: u64 = words.next()?.parse().ok()?;
         match word.as_str() {
             "--seeds" => found.seeds = value,
+            "--hours" => found.hours = Some(value.clamp(1, 1_000)),
             "--first" => found.first = value,
             "--seed" => {
                 found.first = value;
@@ -60,7 +73,7 @@ fn main() -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    match run(&Scenario::new(seed), false) {
+                    match run(&options.scenario(seed), false) {
                         Ok(summary) => drop(steps.fetch_add(summary.steps, Ordering::Relaxed)),
                         Err(failed) => {
                             println!(
@@ -68,7 +81,7 @@ fn main() -> ExitCode {
                                 failed.broken.invariant, failed.at, failed.broken.what
                             );
                             if failures.fetch_add(1, Ordering::Relaxed) < TOLD {
-                                tell(seed, failed.broken.invariant, options.full);
+                                tell(seed, failed.broken.invariant, &options);
                             }
                         }
                     }
@@ -81,14 +94,21 @@ fn main() -> ExitCode {
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
-/// Tells a failed run in its smallest form.
-fn tell(seed: u64, invariant: &str, full: bool) {
-    println!("  again with: cargo xtask sim -- --seed {seed}");
-    let (smallest, failed) = shrink(&Scenario::new(seed), invariant);
-    println!("  smallest run that fails so: {smallest:?}");
+/// Tells a failed run: a short one in its smallest form, a long one by its end.
+fn tell(seed: u64, invariant: &str, options: &Options) {
+    let hours = options.hours.map_or(String::new(), |hours| format!(" --hours {hours}"));
+    println!("  again with: cargo xtask sim -- --seed {seed}{hours}");
+    let scenario = options.scenario(seed);
+    let failed = if options.hours.is_some() {
+        run(&scenario, true).err()
+    } else {
+        let (smallest, failed) = shrink(&scenario, invariant);
+        println!("  smallest run that fails so: {smallest:?}");
+        failed
+    };
     let Some(failed) = failed else { return };
     println!("  {} at {:?}: {}", failed.broken.invariant, failed.at, failed.broken.what);
-    let skipped = if full { 0 } else { failed.timeline.len().saturating_sub(SHOWN) };
+    let skipped = if options.full { 0 } else { failed.timeline.len().saturating_sub(SHOWN) };
     for line in failed.timeline.iter().skip(skipped) {
         println!("  {line}");
     }

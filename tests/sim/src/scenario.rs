@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::faults::FaultSet;
 use crate::random::Random;
-use crate::workload::Key;
+use crate::workload::{Key, Workload};
 
 /// A run: everything follows from the seed and from what is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Scenario {
     pub without_pods: Vec<Key>,
     /// Deeds of the workload that are left out, by their number.
     pub without_deeds: Vec<usize>,
+    /// How long pods come and go all the time, after which all are taken away; none in a run of a few pods.
+    pub churn: Option<Duration>,
 }
 
 impl Scenario {
@@ -32,6 +34,20 @@ impl Scenario {
             faults_until,
             without_pods: Vec::new(),
             without_deeds: Vec::new(),
+            churn: None,
+        }
+    }
+
+    /// Run `seed` of pods that come and go for so long, with faults to the end.
+    pub fn churn(seed: u64, lasts: Duration) -> Self {
+        Self { faults_until: lasts, churn: Some(lasts), ..Self::new(seed) }
+    }
+
+    /// Its pods, and what is done to them.
+    pub(crate) fn workload(&self) -> Workload {
+        match self.churn {
+            Some(lasts) => Workload::churn(self.seed, lasts),
+            None => Workload::new(self.seed, self.span()),
         }
     }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::faults::FaultKind;
 use crate::scenario::Scenario;
-use crate::workload::Workload;
 use crate::{Failed, run};
 
 /// Runs that are tried at most.
@@ -39,7 +38,7 @@ pub fn shrink(scenario: &Scenario, invariant: &str) -> (Scenario, Option<Box<Fai
 /// Each without one thing more.
 fn smaller(of: &Scenario) -> Vec<Scenario> {
     let mut all = Vec::new();
-    let workload = Workload::new(of.seed, of.span());
+    let workload = of.workload();
     for pod in workload.pods.iter().filter(|p| !of.without_pods.contains(&p.key)) {
         let mut next = of.clone();
         next.without_pods.push(pod.key);

@@ -399,6 +399,11 @@ impl World {
             let pod = Arc::new(ApiPod { metadata, ..ApiPod::default() });
             self.start_task(key, Assignment::new(pod, Origin::Orphan), false);
         }
+        if let Some(daemon) = &mut self.daemon
+            && !std::mem::replace(&mut daemon.swept, true)
+        {
+            self.ledger.forget_others(&daemon.tasks);
+        }
         self.ask_node(NodeInput::Gathered);
         Ok(())
     }

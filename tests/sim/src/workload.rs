@@ -1,5 +1,6 @@
 //! Which pods come, when, and what is done to them.
 
+mod churn;
 pub(crate) mod pods;
 
 use std::time::Duration;
@@ -90,7 +91,8 @@ impl Workload {
         workload
     }
 
-    fn add(&mut self, seed: u64, random: &mut Random, name: u64, from: Duration, span: Duration) {
+    /// A further pod of this name.
+    fn plan(&mut self, seed: u64, random: &mut Random, name: u64) -> (Key, Origin) {
         let key = self.pods.len();
         let origin = if random.percent(15) { Origin::Static } else { Origin::Api };
         let mut object = pods::pod(&mut Random::new(seed, &[12, key as u64]), key, name, origin);
@@ -101,6 +103,11 @@ impl Workload {
             spec.priority = Random::new(seed, &[13, key as u64]).pick(&PRIORITIES);
         }
         self.pods.push(PlannedPod { key, origin, object, refused: random.percent(3) });
+        (key, origin)
+    }
+
+    fn add(&mut self, seed: u64, random: &mut Random, name: u64, from: Duration, span: Duration) {
+        let (key, origin) = self.plan(seed, random, name);
         let begin = from + random.millis(0, 4_000);
         self.deeds.push(Planned { at: begin, key, deed: Deed::Create });
         let mut at = begin;

@@ -189,6 +189,8 @@ pub(crate) struct World {
     pub(crate) changes_made: u64,
     /// Processes that have ended since then.
     pub(crate) exits: u64,
+    /// Whether everything has been taken away, and nothing comes any more.
+    pub(crate) emptied: bool,
 }
 
 impl World {
@@ -196,7 +198,7 @@ impl World {
         let seed = scenario.seed;
         let faults = Faults::new(seed, scenario.faults, scenario.faults_until);
         let mut mood = Random::new(seed, &[20]);
-        let workload = Workload::new(seed, scenario.span());
+        let workload = scenario.workload();
         let settings = Settings {
             max_restart_period: Duration::from_secs(mood.pick(&[1, 10, 300])),
             runtime_name: "containerd".to_owned(),
@@ -232,6 +234,7 @@ impl World {
             audit_every: Duration::from_secs(mood.pick(&[10, 60])),
             changes_made: 0,
             exits: 0,
+            emptied: false,
             scenario,
         };
         for (index, deed) in world.workload.deeds.clone().iter().enumerate() {
@@ -588,6 +591,9 @@ impl World {
         let object = self.workload.pods[key].object.clone();
         let origin = self.workload.pods[key].origin;
         let now = self.now().wall;
+        if planned.deed == Deed::Create && self.emptied {
+            return Ok(());
+        }
         if planned.deed == Deed::Create
             && origin == Origin::Api
             && self.api.has_name(object.metadata.name.as_deref())

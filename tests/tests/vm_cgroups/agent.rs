@@ -84,13 +84,9 @@ impl<'a> Agent<'a> {
         );
         node.sh(&start).await.unwrap();
         let look = || async {
-            let kubeconfig = node.output(&["cat", "/var/lib/apiserver/admin.kubeconfig"]).await.unwrap();
-            let Ok(mut kubeconfig) = Kubeconfig::from_yaml(&kubeconfig.stdout) else {
+            let Some(kubeconfig) = agent.kubeconfig().await else {
                 return Look::NotYet("no kubeconfig".to_owned());
             };
-            for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
-                cluster.server = Some(format!("https://{ip}:{PORT}"));
-            }
             let config =
                 kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
             let client = match config.map(kube::Client::try_from) {
@@ -102,7 +98,8 @@ impl<'a> Agent<'a> {
                 Err(error) => Look::NotYet(error.to_string()),
             }
         };
-        agent.client = Some(wait::until("the API server", LIMIT, look).await.unwrap());
+        let client = wait::until("the API server", LIMIT, look).await.unwrap();
+        agent.client = Some(client);
         let name = node.name();
         let credentials = format!(
             "apiserver credentials --data-dir /var/lib/apiserver --user system:node:{name} --group system:nodes \
@@ -111,6 +108,16 @@ impl<'a> Agent<'a> {
         );
         node.sh(&credentials).await.unwrap();
         agent
+    }
+
+    /// The administrator's, for use on this machine; none where there is none yet.
+    pub(crate) async fn kubeconfig(&self) -> Option<Kubeconfig> {
+        let text = self.node.output(&["cat", "/var/lib/apiserver/admin.kubeconfig"]).await.unwrap();
+        let mut kubeconfig = Kubeconfig::from_yaml(&text.stdout).ok()?;
+        for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+            cluster.server = Some(format!("https://{}:{PORT}", self.node.ip()));
+        }
+        Some(kubeconfig)
     }
 
     /// Writes the configuration, without what all of them have in common.

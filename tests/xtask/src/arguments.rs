@@ -31,6 +31,7 @@ pub(crate) enum Command {
     },
     Bench(Bench),
     Fuzz(Fuzz),
+    Soak(Soak),
 }
 
 #[derive(Debug)]
@@ -43,6 +44,21 @@ pub(crate) struct Fuzz {
     pub(crate) list: bool,
     /// Have some of the inputs kept beside the sources.
     pub(crate) keep: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Soak {
+    pub(crate) minutes: u64,
+    /// None for one that nobody has drawn yet.
+    pub(crate) seed: Option<u64>,
+    pub(crate) lanes: u64,
+    /// How often the daemon is killed in the first third; never where 0.
+    pub(crate) kill_seconds: u64,
+    pub(crate) vm: bool,
+    pub(crate) hollow: bool,
+    /// Of a hollow one.
+    pub(crate) pods: usize,
+    pub(crate) profile: Profile,
 }
 
 #[derive(Debug)]
@@ -133,6 +149,16 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
             minutes: one(matches, "minutes"),
             list: matches.get_flag("list"),
             keep: matches.get_flag("keep"),
+        }),
+        Some(("soak", matches)) => Command::Soak(Soak {
+            minutes: one(matches, "minutes"),
+            seed: matches.get_one("seed").copied(),
+            lanes: one(matches, "lanes"),
+            kill_seconds: one(matches, "kill-every"),
+            vm: matches.get_flag("vm"),
+            hollow: matches.get_flag("hollow"),
+            pods: one(matches, "pods"),
+            profile: profile_of(matches),
         }),
         Some(("test", matches)) => Command::Test(Test {
             suites: matches.get_many("suite").into_iter().flatten().cloned().collect(),
@@ -261,6 +287,7 @@ fn command() -> clap::Command {
                 )),
         )
         .subcommand(fuzz_command())
+        .subcommand(soak_command(profile("debug")))
         .subcommand(vm_command(profile("debug")))
         .subcommand(
             clap::Command::new("test")
@@ -299,6 +326,51 @@ fn fuzz_command() -> clap::Command {
                 "Keep as few inputs as lead everywhere beside the sources, for every run of the tests",
             ),
         )
+}
+
+fn soak_command(profile: Arg) -> clap::Command {
+    let number = |name: &'static str, value: &'static str, default: &'static str, most: u64| {
+        let least = u64::from(name != "kill-every");
+        Arg::new(name)
+            .long(name)
+            .value_name(value)
+            .value_parser(value_parser!(u64).range(least..=most))
+            .default_value(default)
+    };
+    clap::Command::new("soak")
+        .about("Has pods come and go all the time on a node, and looks for what is left afterwards; ends with 1 where anything leaks")
+        .arg(number("minutes", "N", "20", 24 * 60).help("How long pods come and go, without what is waited for"))
+        .arg(
+            Arg::new("seed")
+                .long("seed")
+                .value_name("S")
+                .value_parser(value_parser!(u64))
+                .help("What is done follows from it [default: a new one, which is printed]"),
+        )
+        .arg(number("lanes", "N", "6", 64).help("Pods at a time"))
+        .arg(number("kill-every", "SECONDS", "20", 3_600).help("How often the daemon is killed in the first third; 0: never"))
+        .arg(
+            Arg::new("vm")
+                .long("vm")
+                .action(ArgAction::SetTrue)
+                .help("On a node in a virtual machine, which has systemd and cgroups"),
+        )
+        .arg(
+            Arg::new("hollow")
+                .long("hollow")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("vm")
+                .help("The daemon alone, beside a runtime that answers at once: how much its memory grows"),
+        )
+        .arg(
+            Arg::new("pods")
+                .long("pods")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(100..=1_000_000).map(|pods| pods as usize))
+                .default_value("10000")
+                .help("How many come and go with --hollow, after a tenth of that to warm up"),
+        )
+        .arg(profile)
 }
 
 fn vm_command(profile: Arg) -> clap::Command {
@@ -368,6 +440,15 @@ mod tests {
             (vm.nodes, command.as_slice()),
             (2, ["journalctl", "--nodes", "-b"].map(str::to_owned).as_slice())
         );
+    }
+
+    #[test]
+    fn a_soak_may_leave_the_daemon_alone_and_lasts_twenty_minutes_by_itself() {
+        let Ok(Command::Soak(soak)) = parsed(&["soak", "--kill-every", "0", "--seed", "7"]) else {
+            panic!("soak")
+        };
+        assert_eq!((soak.minutes, soak.seed, soak.kill_seconds, soak.vm), (20, Some(7), 0, false));
+        assert!(parsed(&["soak", "--minutes", "0"]).is_err());
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! | `streams` | exec through port 10250, beside the runtime's own URL |
 //! | `volumes` | what ten config maps and ten secrets add to the start of a pod |
 
-mod cost;
+pub(crate) mod cost;
 mod hollow;
 mod logs;
 mod probes;
@@ -34,6 +34,7 @@ use futures::{StreamExt, TryStreamExt};
 use harness::cluster::Programs;
 use harness::progress::Progress;
 use harness::{Cluster, ClusterOptions, cache};
+pub(crate) use hollow::Hollow;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};

@@ -10,6 +10,7 @@
 //! | `tool` | programs of others that are built once into the cache |
 //! | `bench` | the figures of SPECIFICATION.md |
 //! | `fuzz` | fuzzing that is led by coverage |
+//! | `soak` | pods come and go, and nothing is left |
 //! | `sim` | the simulator of the pod machines |
 //! | `vm` | nodes in virtual machines |
 //! | `test` | all checks and tests, with one summary line |
@@ -22,6 +23,7 @@ mod fuzz;
 mod package;
 mod report;
 mod sim;
+mod soak;
 mod test;
 mod tool;
 mod up;
@@ -77,5 +79,6 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Vm(options) => vm::run(options).await,
         Command::Fuzz(options) => fuzz::run(options).await,
         Command::Bench(options) => bench::run(&options).await,
+        Command::Soak(options) => soak::run(&options).await,
     }
 }

@@ -10,6 +10,14 @@ use crate::{EXIT_FAILED, build};
 /// Seeds that each run of all tests tries.
 pub(crate) const TESTED_SEEDS: u32 = 10_000;
 
+/// Seeds of twelve hours of churn each, beside them.
+pub(crate) const TESTED_DAYS: u32 = 2;
+
+/// What it is told of these.
+pub(crate) fn days() -> Vec<String> {
+    ["--hours", "12", "--seeds", &TESTED_DAYS.to_string()].map(str::to_owned).to_vec()
+}
+
 /// The simulator's command line; `arguments` are its own.
 pub(crate) fn command(arguments: &[String]) -> Command {
     let mut cargo = build::cargo();

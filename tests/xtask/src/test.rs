@@ -144,7 +144,8 @@ async fn check(suite: &str) -> anyhow::Result<Told> {
             let rest = tests(&mut cargo).await?;
             let seeds = crate::sim::TESTED_SEEDS.to_string();
             let simulated = passes(&mut crate::sim::command(&["--seeds".to_owned(), seeds])).await?;
-            Ok(others + rest + simulated)
+            let churned = passes(&mut crate::sim::command(&crate::sim::days())).await?;
+            Ok(others + rest + simulated + churned)
         }
     }
 }

@@ -9,15 +9,15 @@ use anyhow::{Context, Result, anyhow};
 
 /// Memory of a process at one moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// Its proportional share of all pages that it maps, in KiB.
-    pub(super) pss_kib: u64,
+    pub(crate) pss_kib: u64,
     /// The part of it that no file backs.
-    pub(super) anonymous_kib: u64,
+    pub(crate) anonymous_kib: u64,
 }
 
 /// Reads the memory of process `pid`.
-pub(super) fn memory(pid: u32) -> Result<Memory> {
+pub(crate) fn memory(pid: u32) -> Result<Memory> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let field = |name: &str| {

@@ -27,7 +27,7 @@ const AT_ONCE: usize = 16;
 const HEARTBEAT: Duration = Duration::from_millis(1_100);
 
 /// A node whose containers are nothing but entries in a table.
-pub(super) struct Hollow {
+pub(crate) struct Hollow {
     client: Client,
     runtime: FakeRuntime,
     _server: Server,
@@ -81,7 +81,7 @@ pub(super) struct Shares {
 
 impl Hollow {
     /// Starts a second daemon under the cluster's API server.
-    pub(super) async fn start(cluster: &Cluster, client: &Client, programs: &Programs) -> Result<Self> {
+    pub(crate) async fn start(cluster: &Cluster, client: &Client, programs: &Programs) -> Result<Self> {
         let dir = cluster.layout().dir().join("hollow");
         match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -155,7 +155,7 @@ impl Hollow {
         Ok((ready, looked_at.duration_since(begun)))
     }
 
-    pub(super) fn pid(&self) -> Result<u32> {
+    pub(crate) fn pid(&self) -> Result<u32> {
         self.daemon.id().context("the hollow node's daemon has ended")
     }
 
@@ -201,7 +201,7 @@ impl Hollow {
 
     /// How long each of `pods` pods that are made at once takes to run, shortest first. Of those, `hanging` never do: the
     /// runtime does not answer for them; they are not among the times.
-    pub(super) async fn burst(&self, pods: usize, hanging: usize) -> Result<Vec<Duration>> {
+    pub(crate) async fn burst(&self, pods: usize, hanging: usize) -> Result<Vec<Duration>> {
         if hanging > 0 {
             let subject = "hollow-hang-".to_owned();
             self.runtime.add_rule(Rule {
@@ -249,7 +249,7 @@ impl Hollow {
     }
 
     /// Deletes what a burst has made.
-    pub(super) async fn clear(&self) -> Result<()> {
+    pub(crate) async fn clear(&self) -> Result<()> {
         self.runtime.set_script(Script::default());
         let params = ListParams::default().labels("bench=hollow");
         self.api().delete_collection(&DeleteParams::default(), &params).await?;
