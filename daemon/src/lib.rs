@@ -4,6 +4,7 @@
 mod cause;
 pub mod cgroups;
 mod clock;
+pub mod commands;
 pub mod config;
 pub mod credentials;
 pub mod daemon;
@@ -34,3 +35,4 @@ pub mod server;
 pub mod sources;
 mod stop;
 mod systemd;
+mod view;

@@ -66,11 +66,11 @@ use tokio::task::JoinSet;
 
 use self::access::Access;
 use self::endpoint::Door;
+pub(crate) use self::local::socket;
 use self::node_logs::Journal;
 use self::ongoing::Places;
-use self::streaming::Sessions;
-pub(crate) use self::local::socket;
 pub(crate) use self::serving::certificate_path;
+use self::streaming::Sessions;
 use crate::config::Config;
 use crate::credentials::{SERVER, Store};
 use crate::health::Verdict;
@@ -204,19 +204,8 @@ pub(crate) async fn start(
     });
     let places = Places::new();
     let sessions = Sessions::new(stop.clone());
-    let context = Context {
-        access,
-        config,
-        cri,
-        pods,
-        metrics,
-        probing,
-        health,
-        places,
-        about,
-        sessions,
-        overview,
-    };
+    let context =
+        Context { access, config, cri, pods, metrics, probing, health, places, about, sessions, overview };
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     match local_socket::bind(&socket(&settings.root_dir)) {
         Ok(socket) => drop(tasks.spawn(local::run(socket, context.clone(), stop.clone()))),
