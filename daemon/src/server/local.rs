@@ -48,3 +48,45 @@ fn is_root(stream: &UnixStream) -> bool {
     let caller: io::Result<u32> = stream.peer_cred().map(|credentials| credentials.uid());
     caller.is_ok_and(|uid| uid == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::local_socket;
+    use crate::server::tests::{ask, asked, context, text};
+
+    #[tokio::test]
+    async fn only_root_can_come_in_and_is_asked_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = socket(dir.path());
+        let listener = local_socket::bind(&path).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        let (connected, accepted) = tokio::join!(UnixStream::connect(&path), listener.accept());
+        assert!(connected.is_ok());
+        let own = nix::unistd::geteuid().is_root();
+        assert_eq!(is_root(&accepted.unwrap().0), own, "the kernel tells who it is");
+    }
+
+    #[tokio::test]
+    async fn what_is_switched_off_for_the_network_is_there_and_the_overview_nowhere_else() {
+        let context = context(None, |config| {
+            config.enable_debugging_handlers = false;
+            config.authorization.mode = "AlwaysAllow".to_owned();
+            config.authentication.anonymous.enabled = true;
+        });
+        let status = async |door, path| ask(&context, door, None, asked(&Method::GET, path)).await.status();
+        assert_eq!(status(Door::Local, "/containerLogs/default/web/c").await, StatusCode::NOT_FOUND);
+        assert_eq!(status(Door::ReadWrite, "/containerLogs/default/web/c").await, StatusCode::METHOD_NOT_ALLOWED);
+        for door in [Door::ReadWrite, Door::ReadOnly, Door::Healthz] {
+            assert_eq!(status(door, "/nodelet/status").await, StatusCode::NOT_FOUND, "{door:?}");
+        }
+        let reply = ask(&context, Door::Local, None, asked(&Method::GET, "/nodelet/status")).await;
+        assert_eq!(reply.status(), StatusCode::OK);
+        assert!(text(reply).await.contains("\"name\":\"n1\""));
+    }
+}

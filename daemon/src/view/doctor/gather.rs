@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::ToSocketAddrs as _;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,9 +50,10 @@ pub(super) async fn facts(flags: &Flags, daemon: Option<i32>) -> Facts {
     let requested = config.server_tls_bootstrap && flags.kubeconfig.is_some();
     let serving = server::certificate_path(config, &flags.cert_dir, requested);
     let serving = config.enable_server.then_some(serving);
+    let process = daemon.and_then(|process| u32::try_from(process).ok());
     Facts {
         now: Timestamp::now(),
-        daemon: daemon.and_then(|process| u32::try_from(process).ok()),
+        daemon: process,
         is_root: nix::unistd::geteuid().is_root(),
         kernel: text("/proc/sys/kernel/osrelease").unwrap_or_default(),
         cgroups: cgroups(Path::new(CGROUPS)),
@@ -65,7 +66,7 @@ pub(super) async fn facts(flags: &Flags, daemon: Option<i32>) -> Facts {
         swap: swap(),
         clock: Clock { is_synchronized: synchronized().await, service: clock_service() },
         disks: disks(&flags.root_dir, images, Path::new(&config.pod_logs_dir)),
-        ports: ports(config),
+        ports: ports(config, process),
         host: host(flags.hostname_override.clone()).await,
         root_dir: RootDir { path: flags.root_dir.clone(), found: directory(&flags.root_dir) },
         certificates: overview::certificates(flags.kubeconfig.as_deref(), serving.as_deref()).await,
@@ -176,43 +177,56 @@ fn disks(root_dir: &Path, images: Option<PathBuf>, logs: &Path) -> Vec<Disk> {
     disks
 }
 
-fn ports(config: &Config) -> Vec<Port> {
+fn ports(config: &Config, daemon: Option<u32>) -> Vec<Port> {
     let wanted = [
-        (config.enable_server, config.port, "port"),
-        (true, config.healthz_port, "healthzPort"),
-        (true, config.read_only_port, "readOnlyPort"),
+        (config.enable_server, &config.address, config.port, "port"),
+        (true, &config.healthz_bind_address, config.healthz_port, "healthzPort"),
+        (true, &config.address, config.read_only_port, "readOnlyPort"),
     ];
-    let wanted = wanted.into_iter().filter(|(is_on, ..)| *is_on);
-    let wanted = wanted.filter_map(|(_, number, setting)| Some((u16::try_from(number).ok()?, setting)));
-    let listening = listening();
-    let taken = |number: u16| {
-        let (_, inode) = listening.iter().find(|(port, _)| *port == number)?;
-        Some(owner(*inode))
+    let wanted = wanted.into_iter().filter(|(is_on, _, number, _)| *is_on && *number != 0);
+    let wanted = wanted.filter_map(|(_, address, number, setting)| {
+        Some((SocketAddr::new(address.parse().ok()?, u16::try_from(number).ok()?), setting))
+    });
+    let tables = [text("/proc/net/tcp"), text("/proc/net/tcp6")].map(Option::unwrap_or_default);
+    let listening: Vec<_> = tables.iter().flat_map(|table| listening(table)).collect();
+    let taken = |wanted: SocketAddr| {
+        let theirs = listening.iter().filter(|(address, _)| are_in_each_others_way(wanted, *address));
+        let mut owners: Vec<Owner> = theirs.map(|(_, inode)| owner(*inode)).collect();
+        // The daemon's own socket first: who else listens there may do so by agreement.
+        owners.sort_by_key(|owner| owner.process != daemon);
+        owners.into_iter().next()
     };
-    wanted
-        .filter(|(number, _)| *number != 0)
-        .map(|(number, setting)| Port { number, setting, taken: taken(number) })
-        .collect()
+    wanted.map(|(address, setting)| Port { number: address.port(), setting, taken: taken(address) }).collect()
 }
 
-/// Ports on which somebody listens, with the inodes of the sockets.
-fn listening() -> Vec<(u16, u64)> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(text);
-    let mut found = Vec::new();
-    for table in tables {
-        for line in table.lines().skip(1) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let (Some(local), Some(&LISTENS), Some(inode)) = (words.get(1), words.get(3), words.get(9))
-            else {
-                continue;
-            };
-            let port = local.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
-            if let (Some(port), Ok(inode)) = (port, inode.parse()) {
-                found.push((port, inode));
-            }
+/// Whether only one of two sockets can listen.
+fn are_in_each_others_way(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+/// Where somebody listens, with the inodes of the sockets, out of /proc/net/tcp or /proc/net/tcp6.
+fn listening(table: &str) -> Vec<(SocketAddr, u64)> {
+    let socket = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (words.get(1)?, words.get(3)?, words.get(9)?);
+        let (address, port) = local.split_once(':')?;
+        let address = SocketAddr::new(address_of(address)?, u16::from_str_radix(port, 16).ok()?);
+        (*state == LISTENS).then_some((address, inode.parse().ok()?))
+    };
+    table.lines().skip(1).filter_map(socket).collect()
+}
+
+/// An address as the kernel writes it: words of four bytes, each in the order of this machine.
+fn address_of(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    match hex.len() {
+        8 => Some(IpAddr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            Some(IpAddr::from(<[u8; 16]>::try_from(words.concat()).ok()?).to_canonical())
         }
+        _ => None,
     }
-    found
 }
 
 /// Whose socket it is.
@@ -330,4 +344,34 @@ async fn api_server(kubeconfig: &Path) -> Option<(String, Result<(), String>)> {
         Err(_) => Err(format!("no answer in {PATIENCE:?}")),
     };
     Some((address, reached))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_taken_where_two_sockets_cannot_both_listen() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+                     \x20  0: 0100007F:280A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1\n\
+                     \x20  1: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1\n\
+                     nonsense\n";
+        let found = listening(table);
+        let address: SocketAddr = "127.0.0.1:10250".parse().unwrap();
+        assert_eq!(found, [(address, 4711)]);
+        let taken = |other: &str| are_in_each_others_way(other.parse().unwrap(), address);
+        assert!(taken("127.0.0.1:10250") && taken("0.0.0.0:10250") && taken("[::]:10250"));
+        assert!(!taken("127.0.0.2:10250") && !taken("127.0.0.1:10248"));
+        let six = "00000000000000000000000001000000";
+        assert_eq!(address_of(six), Some("::1".parse().unwrap()));
+        assert_eq!(address_of("0000000000000000FFFF00000100007F"), Some("127.0.0.1".parse().unwrap()));
+        assert_eq!(address_of("xyz"), None);
+    }
+
+    #[test]
+    fn whatever_the_kernel_says_is_read() {
+        bolero::check!().for_each(|input: &[u8]| {
+            let _ = listening(&String::from_utf8_lossy(input));
+        });
+    }
 }
