@@ -104,6 +104,49 @@ pub fn cpu_stat(bytes: &[u8]) -> CpuStat {
     stat
 }
 
+/// `memory.stat`, in and below the cgroup; bytes but for the faults. What the kernel does not say is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStat {
+    /// Pages that are no file's.
+    pub anon: Option<u64>,
+    /// Pages of files.
+    pub file: Option<u64>,
+    /// What the kernel holds for it.
+    pub kernel: Option<u64>,
+    /// Pages of files that are mapped.
+    pub file_mapped: Option<u64>,
+    /// Pages of files that were used lately.
+    pub active_file: Option<u64>,
+    /// Pages of files that were not used lately.
+    pub inactive_file: Option<u64>,
+    /// Page faults.
+    pub page_faults: Option<u64>,
+    /// Of these, for which a disk was read.
+    pub major_page_faults: Option<u64>,
+}
+
+/// Reads `memory.stat`.
+pub fn memory_stat(bytes: &[u8]) -> MemoryStat {
+    let mut stat = MemoryStat::default();
+    for line in bytes.split(|b| *b == b'\n') {
+        // Some fifty lines for each container at each question: most are turned away by their keys alone.
+        let Some(space) = line.iter().position(|b| *b == b' ') else { continue };
+        let figure = match &line[..space] {
+            b"anon" => &mut stat.anon,
+            b"file" => &mut stat.file,
+            b"kernel" => &mut stat.kernel,
+            b"file_mapped" => &mut stat.file_mapped,
+            b"active_file" => &mut stat.active_file,
+            b"inactive_file" => &mut stat.inactive_file,
+            b"pgfault" => &mut stat.page_faults,
+            b"pgmajfault" => &mut stat.major_page_faults,
+            _ => continue,
+        };
+        *figure = number(&line[space..]);
+    }
+    stat
+}
+
 /// Reads a file of one number, such as `memory.current` and `pids.current`.
 pub fn number(bytes: &[u8]) -> Option<u64> {
     std::str::from_utf8(bytes).ok()?.trim().parse().ok()
@@ -122,6 +165,11 @@ pub fn cpu_max(bytes: &[u8]) -> Option<CpuMax> {
     let (quota, period) = std::str::from_utf8(bytes).ok()?.trim().split_once(' ')?;
     let quota_us = if quota == "max" { None } else { Some(quota.parse().ok()?) };
     Some(CpuMax { quota_us, period_us: period.parse().ok()? })
+}
+
+/// How many lines a file has, such as processes in `cgroup.procs`.
+pub(crate) fn lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|b| **b == b'\n').count() as u64
 }
 
 /// Reads a list of words, such as `cgroup.controllers`.
@@ -159,6 +207,18 @@ mod tests {
     }
 
     #[test]
+    fn what_memory_stat_does_not_say_is_unknown() {
+        let stat = memory_stat(
+            b"anon 1000\nfile 200\nkernel 30\nkernel_stack 7\nfile_mapped 40\ninactive_anon 9\nactive_file 50\n\
+              inactive_file 60\npgfault 70\npgmajfault 80\n",
+        );
+        assert_eq!((stat.anon, stat.file, stat.kernel), (Some(1000), Some(200), Some(30)));
+        assert_eq!((stat.file_mapped, stat.active_file, stat.inactive_file), (Some(40), Some(50), Some(60)));
+        assert_eq!((stat.page_faults, stat.major_page_faults), (Some(70), Some(80)));
+        assert_eq!(memory_stat(b"anon x\nfile\n"), MemoryStat::default());
+    }
+
+    #[test]
     fn a_line_that_is_cut_off_costs_that_line_only() {
         assert_eq!(memory_events(b"oom_kill 3\nlow \nhigh x\nmax -1\noom").oom_kill, 3);
         assert_eq!(cgroup_events(b""), CgroupEvents::default());
@@ -169,7 +229,7 @@ mod tests {
         bolero::check!().for_each(|bytes: &[u8]| {
             let _ =
                 (cgroup_events(bytes), memory_events(bytes), cpu_stat(bytes), number(bytes), limit(bytes));
-            let _ = words(bytes);
+            let _ = (words(bytes), memory_stat(bytes));
             if let Some(max) = cpu_max(bytes) {
                 assert_eq!(cpu_max(max.content().as_bytes()), Some(max));
                 let _ = max.systemd_quota_per_second_us();

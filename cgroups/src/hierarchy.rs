@@ -93,6 +93,10 @@ impl CgroupFiles {
         Ok(Self { root, path: path.to_owned() })
     }
 
+    pub(crate) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
     /// The full path of a cgroup, for messages.
     pub fn full_path(&self, cgroup: &str) -> PathBuf {
         self.path.join(cgroup.trim_start_matches('/'))

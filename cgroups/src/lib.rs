@@ -7,7 +7,7 @@
 //!   names    where a pod is, in either driver's way          | feature `drivers`
 //!   pod, tiers, container   what is to be held --> values --> tree: hierarchy (files), systemd (slices)
 //!   resize   what is written before and after    removal ---> tree: kill, stop, rmdir, again
-//!   orphans  what is nobody's                    accounting <-- tree: what the kernel holds
+//!   orphans  what is nobody's                    accounting, pressure, io <-- tree, sample: what the kernel holds
 //! ```
 //!
 //! What decides is pure and compiles without the drivers. There is one file for each controller: `cpu`, `memory`, `swap`,
@@ -22,12 +22,14 @@ mod container;
 mod cpu;
 mod cpuset;
 mod hugetlb;
+mod io;
 mod memory;
 mod names;
 mod node;
 mod orphans;
 mod pids;
 mod pod;
+mod pressure;
 mod removal;
 mod resize;
 mod swap;
@@ -37,13 +39,15 @@ mod values;
 #[cfg(feature = "drivers")]
 mod hierarchy;
 #[cfg(feature = "drivers")]
+mod sample;
+#[cfg(feature = "drivers")]
 mod systemd;
 #[cfg(feature = "drivers")]
 mod tree;
 
 pub use accounting::{
-    CgroupEvents, CpuStat, MemoryEvents, cgroup_events, cpu_max, cpu_stat, limit, memory_events, number,
-    words,
+    CgroupEvents, CpuStat, MemoryEvents, MemoryStat, cgroup_events, cpu_max, cpu_stat, limit, memory_events,
+    memory_stat, number, words,
 };
 pub use container::{ContainerResources, Hierarchy, container_resources};
 pub use cpu::{
@@ -52,12 +56,14 @@ pub use cpu::{
 };
 pub use cpuset::parse_list;
 pub use hugetlb::HugePages;
+pub use io::{DeviceIo, io_stat};
 pub use memory::{Kept, Limit, MemoryQos, Reservation, memory_high};
 pub use names::{Cgroup, Driver, Layout, NameError, Tier};
 pub use node::{Capacity, Enforced, Enforcement, Policy, Reserved};
 pub use orphans::{PodCgroup, orphans, pods_of_tier};
 pub use pids::node_capacity as node_pids;
 pub use pod::{pod_tier, pod_values};
+pub use pressure::{Pressure, Stall, pressure};
 pub use removal::{Outcome, Removal, Step, Stuck};
 pub use resize::{PodResize, Resource, pod_resize};
 pub use swap::{SwapBehavior, swap_limit_bytes};
@@ -66,6 +72,8 @@ pub use values::{Property, PropertyValue, Setting, Values};
 
 #[cfg(feature = "drivers")]
 pub use hierarchy::{CgroupFiles, FileError, Mount, mount_at};
+#[cfg(feature = "drivers")]
+pub use sample::{CgroupDir, Part, Sample, Sampler};
 #[cfg(feature = "drivers")]
 pub use systemd::{Systemd, SystemdError};
 #[cfg(feature = "drivers")]

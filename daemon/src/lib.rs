@@ -35,4 +35,7 @@ pub mod server;
 pub mod sources;
 mod stop;
 mod systemd;
+mod usage;
 mod view;
+
+pub use usage::measure;

@@ -164,7 +164,7 @@ pub(crate) struct Known {
     pub(crate) own: Own,
     pub(crate) daemon: Daemon,
     pub(crate) endpoint: String,
-    pub(crate) machine: Machine,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) resources: Resources,
     pub(crate) node: Option<NodeReceiver>,
     pub(crate) host_ips: watch::Receiver<Vec<String>>,

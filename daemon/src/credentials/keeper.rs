@@ -135,8 +135,9 @@ pub(crate) async fn open(
     settings: Settings,
     node_timeout: Duration,
 ) -> Result<(Clients, Keeper), CredentialsError> {
-    let reach = Reach::default();
-    let (general, node) = (Link::new(reach.clone()), Link::new(reach.clone()));
+    let (work, reach) = (settings.metrics.work(), Reach::default());
+    let link = || Link::new(work.clone(), reach.clone());
+    let (general, node) = (link(), link());
     let client = general.client();
     let clients =
         Clients { general: client.clone(), node: node.client(), node_timeout, reach: reach.clone() };

@@ -30,6 +30,7 @@ use super::tls::{self, TlsError, Trust};
 use super::{Reach, user_agent};
 use crate::cause::chain;
 use crate::credentials::Identity;
+use crate::metrics::Work;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -56,13 +57,14 @@ struct NoLine;
 #[derive(Debug)]
 pub(crate) struct Link {
     line: watch::Sender<Option<Line>>,
+    work: Work,
     reach: Reach,
 }
 
 impl Link {
-    /// Without a line: calls wait a little for the first one, and fail then. `reach` is told how they end.
-    pub(crate) fn new(reach: Reach) -> Self {
-        Self { line: watch::Sender::new(None), reach }
+    /// Without a line: calls wait a little for the first one, and fail then. `work` counts them, `reach` is told how they end.
+    pub(crate) fn new(work: Work, reach: Reach) -> Self {
+        Self { line: watch::Sender::new(None), work, reach }
     }
 
     /// Calls from now on take this line.
@@ -72,16 +74,23 @@ impl Link {
 
     /// A client that always takes the newest line.
     pub(crate) fn client(&self) -> kube::Client {
-        let (current, reach) = (self.line.subscribe(), self.reach.clone());
+        let (current, work, reach) = (self.line.subscribe(), self.work.clone(), self.reach.clone());
         let service = tower::service_fn(move |request: Request<Body>| {
-            let (mut current, reach) = (current.clone(), reach.clone());
+            let (mut current, work, reach) = (current.clone(), work.clone(), reach.clone());
             async move {
                 let line = match timeout(FIRST_LINE, current.wait_for(Option::is_some)).await {
                     Ok(Ok(line)) => line.clone(),
                     Ok(Err(_)) | Err(_) => None,
                 };
+                let method = request.method().clone();
                 let answer = match line {
-                    Some(line) => line.oneshot(request).await,
+                    Some(line) => {
+                        let answer = line.oneshot(request).await;
+                        let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+                        // Upstream's label; a node has one API server, whose address changes with the kubeconfig alone.
+                        work.request(&method, "", status);
+                        answer
+                    }
                     None => Err(NoLine.into()),
                 };
                 match &answer {

@@ -10,7 +10,7 @@ pub(crate) fn origins() -> Origins {
         own: own("n1", "", &Machine::default()),
         daemon: daemon(None, None, Path::new("/nowhere")),
         endpoint: "unix:///run/containerd/containerd.sock".to_owned(),
-        machine: Machine::default(),
+        machine: Arc::default(),
         resources,
         node: None,
         host_ips: watch::channel(vec!["10.0.0.1".to_owned()]).1,
