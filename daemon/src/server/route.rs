@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::Pod;
 use super::endpoint::{self, DEBUGGING_OFF, Door, Endpoint, Found, Needs, Off, Target};
 use super::reply::{self, Reply};
 use super::{
-    Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, stats, streaming, zpages,
+    Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, stats, streaming,
+    zpages,
 };
 use crate::metrics::{log_usage, node_page};
 
@@ -39,6 +40,7 @@ pub(super) async fn answer(context: &Context, door: Door, found: Option<Found>, 
     match endpoint.target {
         Target::Healthz => healthz::all(context, door, query),
         Target::HealthzPart => healthz::one(context, door, found.value("check")),
+        Target::Overview => reply::json(&context.overview.now().await),
         Target::Pods => reply::json(&List::<Pod> { items: context.pods.pods(), ..List::default() }),
         Target::RunningPods => running_pods::answer(context).await,
         Target::Metrics => reply::metrics(metrics(context).await),
@@ -93,7 +95,7 @@ fn wrong_method(endpoint: &Endpoint) -> Reply {
 
 /// Has the series of the health checks begin anew. What is open to everybody is not changed by everybody.
 fn reset(context: &Context, door: Door) -> Reply {
-    if door != Door::ReadWrite {
+    if door == Door::ReadOnly {
         return reply::wrong_method(&["GET", "HEAD"]);
     }
     context.metrics.slis().reset();

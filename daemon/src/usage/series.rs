@@ -39,7 +39,14 @@ impl Text {
     }
 
     /// A sample with labels as [`labels`] makes them, and some more; with the time at which it was measured, if that is to be said.
-    pub(crate) fn sample(&mut self, name: &str, labels: &str, more: &str, value: Number, time: Option<Timestamp>) {
+    pub(crate) fn sample(
+        &mut self,
+        name: &str,
+        labels: &str,
+        more: &str,
+        value: Number,
+        time: Option<Timestamp>,
+    ) {
         self.out.push_str(name);
         if !labels.is_empty() || !more.is_empty() {
             self.out.push('{');
