@@ -81,6 +81,7 @@ struct Inner {
     orphans: IntCounter,
     rejections: IntCounterVec,
     preemptions: IntCounterVec,
+    images_collected: IntCounterVec,
     status_sync: Histogram,
     shutdown_start: Gauge,
     shutdown_end: Gauge,
@@ -174,6 +175,11 @@ impl Metrics {
             "Pods that were put out for a critical one, by the resource that it was short of.",
         );
         let preemptions = IntCounterVec::new(preemptions, &["preemption_signal"])?;
+        let images_collected = Opts::new(
+            "kubelet_image_garbage_collected_total",
+            "Images that were removed, as nobody had used them for long (age) or their file system was too full (space).",
+        );
+        let images_collected = IntCounterVec::new(images_collected, &["reason"])?;
         let status_sync = HistogramOpts::new(
             "kubelet_pod_status_sync_duration_seconds",
             "Seconds from a change of a pod's status until the API server had taken it.",
@@ -192,6 +198,7 @@ impl Metrics {
         registry.register(Box::new(orphans.clone()))?;
         registry.register(Box::new(rejections.clone()))?;
         registry.register(Box::new(preemptions.clone()))?;
+        registry.register(Box::new(images_collected.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
         let certificates = Certificates::new(&registry)?;
         let (http, slis) = (Http::new(&registry)?, Slis::new()?);
@@ -200,6 +207,7 @@ impl Metrics {
             orphans,
             rejections,
             preemptions,
+            images_collected,
             status_sync,
             shutdown_start,
             shutdown_end,
@@ -228,6 +236,11 @@ impl Metrics {
     pub(crate) fn pod_preempted(&self, resource: &str) {
         let label = SIGNALS.iter().find(|known| **known == resource).map_or("Other", |known| known);
         self.0.preemptions.with_label_values(&[label]).inc();
+    }
+
+    /// An image was removed for this reason: one of `eviction::image_gc::Reason`'s labels.
+    pub(crate) fn image_collected(&self, reason: &'static str) {
+        self.0.images_collected.with_label_values(&[reason]).inc();
     }
 
     /// The API server has taken a status, so long after the change.

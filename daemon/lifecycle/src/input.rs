@@ -151,6 +151,11 @@ pub enum Input {
         /// Replaces the pod's own grace period where it is shorter.
         grace: Option<Duration>,
     },
+    /// The node wants the room of these dead containers (the runtime's ids). Those that the pod still needs stay.
+    Trim {
+        /// The runtime's ids.
+        ids: Vec<String>,
+    },
     /// A probe has come to a verdict: thresholds are behind it.
     Probed {
         /// The run that was probed: the runtime's id.

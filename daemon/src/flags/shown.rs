@@ -30,6 +30,9 @@ pub(crate) fn shown(flags: &Flags, config: &Config) -> BTreeMap<String, String> 
         ("lock-file", path(&flags.lock_file)),
         ("exit-on-lock-contention", flags.exit_on_lock_contention.to_string()),
         ("experimental-allocatable-ignore-eviction", flags.allocatable_ignores_eviction.to_string()),
+        ("maximum-dead-containers", flags.dead_in_all.to_string()),
+        ("maximum-dead-containers-per-container", flags.dead_per_container.to_string()),
+        ("minimum-container-ttl-duration", flags.dead_min_age.as_secs().to_string() + "s"),
         ("v", config.logging.verbosity.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

@@ -144,6 +144,11 @@ pub fn filesystem_bytes(path: &Path) -> Result<u64, String> {
     filesystem(path).map(|(bytes, _)| bytes.capacity)
 }
 
+/// Capacity and available bytes of the file system that holds `path`.
+pub(crate) fn bytes(path: &Path) -> Result<(u64, u64), String> {
+    filesystem(path).map(|(bytes, _)| (bytes.capacity, bytes.available))
+}
+
 /// Tasks that may still be made: /proc/loadavg counts the threads, and the kernel has a limit for all.
 fn pids() -> Option<Left> {
     let most: u64 = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok()?.trim().parse().ok()?;
