@@ -193,3 +193,21 @@ fn the_configuration_of_the_package_is_taken_and_carried_out() {
     assert!(unexpected.is_empty(), "{unexpected:?}");
     assert!(!loaded.config.shutdown_grace_period.is_zero());
 }
+
+#[test]
+fn limits_of_dead_containers_are_read_as_a_kubelet_reads_them() {
+    let usual = parse(&[]).unwrap();
+    assert_eq!((usual.dead_per_container, usual.dead_in_all, usual.dead_min_age), (1, -1, Duration::ZERO));
+    let given = parse(&[
+        "--maximum-dead-containers-per-container=2",
+        "--maximum-dead-containers",
+        "-5",
+        "--minimum-container-ttl-duration=1m30s",
+    ])
+    .unwrap();
+    assert_eq!((given.dead_per_container, given.dead_in_all), (2, -5));
+    assert_eq!(given.dead_min_age, Duration::from_secs(90));
+    for wrong in ["--maximum-dead-containers=many", "--minimum-container-ttl-duration=5"] {
+        assert!(matches!(parse(&[wrong]), Err(FlagError::Value { .. })), "{wrong}");
+    }
+}

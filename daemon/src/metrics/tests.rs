@@ -8,6 +8,7 @@ fn each_series_has_the_name_and_the_labels_of_a_kubelet() {
     metrics.pod_refused("OutOfcpu");
     metrics.pod_refused("OutOfcpu");
     metrics.pod_preempted("memory");
+    metrics.image_collected("space");
     metrics.status_taken(Duration::from_millis(60));
     metrics.shutdown_began();
     let text = metrics.text().expect("written");
@@ -16,6 +17,7 @@ fn each_series_has_the_name_and_the_labels_of_a_kubelet() {
         "kubelet_orphaned_runtime_pods_total 1",
         "kubelet_admission_rejections_total{reason=\"OutOfcpu\"} 2",
         "kubelet_preemptions{preemption_signal=\"memory\"} 1",
+        "kubelet_image_garbage_collected_total{reason=\"space\"} 1",
         "# TYPE kubelet_graceful_shutdown_start_time_seconds gauge",
         "kubelet_graceful_shutdown_end_time_seconds 0",
         "# TYPE kubelet_pod_status_sync_duration_seconds histogram",

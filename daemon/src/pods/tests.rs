@@ -99,6 +99,7 @@ fn node() -> (Node, Pods, Inputs) {
     let (runtime_events, runtime_out) = mpsc::channel(16);
     let (questions_in, questions) = mpsc::channel(1);
     let (pings_in, pings) = mpsc::channel(1);
+    let (trims_in, trims) = mpsc::channel(1);
     let mirrors = Mirrors::new().renewed();
     let inputs = Inputs {
         endings: mpsc::channel(1).1,
@@ -108,6 +109,7 @@ fn node() -> (Node, Pods, Inputs) {
         mirrors,
         questions,
         pings,
+        trims,
         sources: vec![Source::Api],
     };
     let settings = Settings {
@@ -115,9 +117,10 @@ fn node() -> (Node, Pods, Inputs) {
         runtime_name: "fake".to_owned(),
         supported: Supported::default(),
         limited_swap: false,
+        dead_containers: lifecycle::DeadContainers::default(),
     };
     let pods = Pods::new(settings, PullLimits::default(), parts, &inputs);
-    let kept = Box::new((host_ips_in, facts, questions_in, pings_in));
+    let kept = Box::new((host_ips_in, facts, questions_in, pings_in, trims_in));
     let node = Node {
         root,
         runtime,
