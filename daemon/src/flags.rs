@@ -208,6 +208,7 @@ pub fn command() -> Command {
             "eviction-memory-stall",
             "Evict a pod when work waits for memory for more of the time than this, as in full.avg10>40 (nodelet's own)",
         ))
+        .arg(value(
             "maximum-dead-containers-per-container",
             "Dead containers that each container of a pod keeps beside its newest",
         ))
