@@ -1,7 +1,8 @@
 //! Garbage collection: images that nobody uses, dead containers beyond the limits, links to logs that are gone (behaviour.md 15, 40).
 //!
 //! ```text
-//! each 5 minutes --+                +-- images: list, who uses them --image_gc (pure)--> RemoveImage, one after the other
+//! 30 s, then each  |
+//! 5 minutes -------+                +-- images: list, who uses them --image_gc (pure)--> RemoveImage, one after the other
 //! each minute -----+-> collector ---+-- containers: list --dead_containers (pure)--> the pods' tasks, which remove them
 //! eviction --------+                '-- links: those that dangle --> removed
 //! ```
@@ -32,6 +33,8 @@ use crate::pods::Shown;
 use crate::reclaim::{ReclaimError, Request, Wanted};
 use crate::stop::stopped;
 
+/// Before the first rounds: sources and runtime have told by then which pods there are.
+const FIRST: Duration = Duration::from_secs(30);
 /// behaviour.md 15.1.
 const IMAGES_EVERY: Duration = Duration::from_secs(300);
 /// behaviour.md 40.1.
@@ -155,8 +158,9 @@ impl Collector {
             tracing::debug!(error, "images cannot be listed yet");
             tokio::time::sleep(FIRST_AGAIN).await;
         }
-        let mut images = interval_at(Instant::now() + IMAGES_EVERY, IMAGES_EVERY);
-        let mut containers = interval_at(Instant::now() + CONTAINERS_EVERY, CONTAINERS_EVERY);
+        let first = Instant::now() + FIRST;
+        let (mut images, mut containers) =
+            (interval_at(first, IMAGES_EVERY), interval_at(first, CONTAINERS_EVERY));
         for ticks in [&mut images, &mut containers] {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
