@@ -204,6 +204,19 @@ impl Client {
         Ok(status)
     }
 
+    /// What the runtime tells about a sandbox beyond CRI: texts by names, most often one JSON document named `info`.
+    pub async fn pod_sandbox_info(&self, id: &str) -> Answer<HashMap<String, String>> {
+        let about = About::new("PodSandboxStatus", id);
+        let mut client = self.runtime.clone();
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
+        let got =
+            self.call(&about, self.timeouts.request, request, |r| async move {
+                client.pod_sandbox_status(r).await
+            })
+            .await?;
+        Ok(got.info)
+    }
+
     /// The sandboxes with these labels; all with none.
     pub async fn list_pod_sandboxes(&self, labels: HashMap<String, String>) -> Answer<Vec<v1::PodSandbox>> {
         let about = About::new("ListPodSandbox", "");

@@ -136,6 +136,25 @@ impl FakeRuntime {
         calls.at.get(place).copied()
     }
 
+    /// Has this image, under its first tag or its id, as if it had been pulled.
+    pub fn put_image(&self, image: v1::Image) {
+        let name = image.repo_tags.first().unwrap_or(&image.id).clone();
+        self.state().pulled.insert(name, image);
+    }
+
+    /// The ids of the images that it lists.
+    #[must_use]
+    pub fn image_ids(&self) -> Vec<String> {
+        self.state().pulled.values().map(|image| image.id.clone()).collect()
+    }
+
+    /// Says from now on that images are in the file system mounted there, and that sandboxes are made of this image.
+    pub fn set_image_store(&self, mountpoint: &str, sandbox_image: &str) {
+        let mut state = self.state();
+        state.image_filesystem = Some(mountpoint.to_owned());
+        state.sandbox_image = Some(sandbox_image.to_owned());
+    }
+
     /// Ends a running container as its program would; says whether there was one of this pod and name.
     pub fn exit(&self, pod: &str, container: &str, exit_code: i32) -> bool {
         let id = self.state().running(pod, container);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::NodeAddress;
 use k8s_openapi::api::node::v1::RuntimeClass;
-use lifecycle::{Facts, PullLimits, Settings as PodSettings, Supported};
+use lifecycle::{DeadContainers, Facts, PullLimits, Settings as PodSettings, Supported};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -26,6 +26,7 @@ use crate::eviction;
 use crate::explain;
 use crate::flags::{self, Flags};
 use crate::followed::Followed;
+use crate::garbage::{self, Collector, DeadLimits, TRIM_QUEUE};
 use crate::health as wellness;
 use crate::images::{self, Images};
 use crate::kubeconfig::Clients;
@@ -35,12 +36,14 @@ use crate::log_rotation;
 use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name};
 use crate::objects::Objects;
+use crate::oom;
 use crate::oom_score;
 use crate::open_files;
 use crate::overview;
 use crate::pod_volumes::PodVolumes;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::probes::Probing;
+use crate::reclaim::Reclaimer;
 use crate::runtime::{
     DnsSettings, Executor, Place, SecuritySettings, ServiceAddress, Supplies, Users, Watcher,
     check_resolv_conf, health, log_files, log_links,
@@ -329,6 +332,22 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         let pod_logs = place.pod_logs.clone();
         tasks.spawn(log_rotation::run(policy, cri.clone(), shown.clone(), pod_logs, stop.clone()));
     }
+    let (trims_in, trims) = mpsc::channel(TRIM_QUEUE);
+    // Whoever evicts asks with it for images and dead containers to go first.
+    let (reclaimer, reclaim) = Reclaimer::new();
+    let parts = garbage::Parts {
+        cri: cri.clone(),
+        images: images.clone(),
+        pods: shown.clone(),
+        recorder: recorder.clone(),
+        metrics: metrics.clone(),
+        runtime: runtime_state.clone(),
+        trims: trims_in,
+    };
+    let dead = DeadLimits { most: usize::try_from(flags.dead_in_all).ok(), min_age: flags.dead_min_age };
+    let settings = garbage::Settings::new(&config, dead, place.container_logs.clone());
+    tasks.spawn(Collector::new(parts, settings, reclaim).run(stop.clone()));
+    tasks.spawn(oom::run(Path::new(oom::KERNEL_LOG), recorder.clone(), shown.clone(), stop.clone()));
     let dirs = Arc::new(dirs);
     let volumes = PodVolumes::new(
         Arc::clone(&dirs),
@@ -358,7 +377,6 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
     let (endings_in, endings) = mpsc::channel(eviction::ENDING_QUEUE);
-    let (reclaimer, _requests) = crate::reclaim::Reclaimer::new();
     let hands = eviction::Hands {
         shown: shown.clone(),
         usage: Arc::new(usage.clone()),
@@ -402,13 +420,17 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         questions,
         endings,
         pings,
+        trims,
         updates,
         runtime: runtime_events,
         host_ips,
         mirrors: mirrors.renewed(),
         sources,
     };
-    tasks.spawn(run_pods(config, parts, inputs, cgroups, runtime, stop));
+    // Kubelets never keep fewer than one when a container ends.
+    let kept = usize::try_from(flags.dead_per_container).unwrap_or(1);
+    let dead_containers = DeadContainers { kept, min_age: flags.dead_min_age };
+    tasks.spawn(run_pods((config, dead_containers), parts, inputs, cgroups, runtime, stop));
     tracing::info!(node = node_name, "nodelet {} is running", env!("CARGO_PKG_VERSION"));
     systemd::ready();
 
@@ -654,7 +676,7 @@ fn start_sources(
 
 /// Starts the pods once the runtime has told its name.
 async fn run_pods(
-    config: Arc<Config>,
+    (config, dead_containers): (Arc<Config>, DeadContainers),
     parts: Parts,
     inputs: Inputs,
     cgroups: CgroupParts,
@@ -677,6 +699,7 @@ async fn run_pods(
         runtime_name,
         supported: Supported { pod_cgroups: config.cgroups_per_qos, volumes: true },
         limited_swap: config.memory_swap.swap_behavior == "LimitedSwap",
+        dead_containers,
     };
     let mut parts = parts;
     let mut keeping = None;

@@ -10,12 +10,13 @@ mod values;
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use eviction::drivers::pressure::StallLimit;
 
 use crate::commands::{COMMANDS, Subcommand};
-use crate::config::{self, ConfigError, FlagValue, Loaded};
+use crate::config::{self, ConfigError, FlagValue, GoDuration, Loaded};
 use table::{MIRRORS, REMOVED, Syntax};
 
 /// The Kubernetes version that the node reports; the minor version tells the API server which fields it may send.
@@ -54,6 +55,12 @@ pub struct Flags {
     pub allocatable_ignores_eviction: bool,
     /// nodelet's own: so much of the time work may wait for memory before a pod has to go.
     pub eviction_memory_stall: Option<StallLimit>,
+    /// `--maximum-dead-containers-per-container`, beside the newest of each name; below 0 is 1. behaviour.md 40.2.
+    pub dead_per_container: i32,
+    /// `--maximum-dead-containers`, of all pods; below 0 is without a limit.
+    pub dead_in_all: i32,
+    /// `--minimum-container-ttl-duration`
+    pub dead_min_age: Duration,
     /// Flags that were given and change nothing, for the log.
     pub without_effect: Vec<&'static str>,
     mirrors: Vec<FlagValue>,
@@ -128,14 +135,7 @@ impl Flags {
 }
 
 /// Flags that start scripts may still give and that mean nothing here.
-const IGNORED: &[&str] = &[
-    "experimental-mounter-path",
-    "maximum-dead-containers",
-    "maximum-dead-containers-per-container",
-    "minimum-container-ttl-duration",
-    "runtime-cgroups",
-    "vmodule",
-];
+const IGNORED: &[&str] = &["experimental-mounter-path", "runtime-cgroups", "vmodule"];
 
 /// What `--version` prints. Installed as `kubelet` it is what kubeadm and others read of a kubelet.
 fn version(program: &OsStr) -> String {
@@ -216,6 +216,12 @@ pub fn command() -> Command {
             "eviction-memory-stall",
             "Evict a pod when work waits for memory for more of the time than this, as in full.avg10>40 (nodelet's own)",
         ))
+        .arg(value(
+            "maximum-dead-containers-per-container",
+            "Dead containers that each container of a pod keeps beside its newest",
+        ))
+        .arg(value("maximum-dead-containers", "Dead containers that all pods keep together, if not negative"))
+        .arg(value("minimum-container-ttl-duration", "Age before which a dead container is not removed"))
         .arg(Arg::new("v").short('v').long("v").value_name("LEVEL").help("How much is logged, 0 to 10"));
     for flag in IGNORED {
         command = command.arg(value(flag, "Accepted, without effect").hide(true));
@@ -282,6 +288,17 @@ fn from_matches(matches: &ArgMatches) -> Result<Flags, FlagError> {
             return Err(wrong("cloud-provider", format!("{other:?} is not supported, only external is")));
         }
     };
+    let number = |name: &str, usual: i32| match text(name) {
+        Some(text) => text.parse().map_err(|_| wrong(name, format!("{text:?} is no whole number"))),
+        None => Ok(usual),
+    };
+    let dead_min_age = match text("minimum-container-ttl-duration") {
+        Some(text) => text
+            .parse::<GoDuration>()
+            .map_err(|error| wrong("minimum-container-ttl-duration", error.to_string()))?
+            .to_std(),
+        None => Duration::ZERO,
+    };
     let root_dir = path("root-dir").unwrap_or_else(|| PathBuf::from("/var/lib/kubelet"));
     require_clean(&root_dir).map_err(|message| wrong("root-dir", message))?;
     let labels: Vec<&str> =
@@ -310,6 +327,9 @@ fn from_matches(matches: &ArgMatches) -> Result<Flags, FlagError> {
             .map(|limit| limit.parse())
             .transpose()
             .map_err(|message| wrong("eviction-memory-stall", message))?,
+        dead_per_container: number("maximum-dead-containers-per-container", 1)?,
+        dead_in_all: number("maximum-dead-containers", -1)?,
+        dead_min_age,
         without_effect: IGNORED.iter().copied().filter(|flag| given(flag)).collect(),
         mirrors,
     })

@@ -15,6 +15,7 @@
 //! | `secrets`, `node_config`, `plugins` | where credentials come from |
 //! | `accounts` | the service accounts of pods and their tokens, for plugins |
 //! | `records` | files below `image_manager/` in the root directory |
+//! | `holds` | which images starts have found, so that none of them is removed |
 //! | `turns` | one read or run at a time for each key |
 //!
 //! When a pull is tried, how often and with which events is the pod machine's; how many at a time, the node machine's.
@@ -22,6 +23,7 @@
 mod accounts;
 mod credential;
 mod docker_config;
+mod holds;
 mod keyring;
 mod node_config;
 mod plugins;
@@ -44,17 +46,20 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::cause::chain;
+use crate::clock;
 use crate::config::Config;
 use crate::events::Recorder;
 use crate::stop::stopped;
 pub(crate) use accounts::{AccountError, Accounts};
 use credential::{Candidate, Source};
+pub(crate) use holds::Holds;
 use node_config::NodeConfig;
 pub use plugins::PluginConfigError;
 use plugins::Plugins;
 pub(crate) use policy::check_pattern;
 use policy::{Policy, Verdict, presented};
 use records::{PullSecret, PullServiceAccount, PulledWith, Pulling, Records};
+pub(crate) use reference::canonical;
 use reference::repository;
 use secrets::Secrets;
 pub(crate) use turns::Turns;
@@ -125,6 +130,7 @@ struct Inner {
     records: Option<Records>,
     policy: Policy,
     recorder: Recorder,
+    holds: Holds,
 }
 
 impl Images {
@@ -156,18 +162,36 @@ impl Images {
             records: records.transpose().map_err(|error| ImagesError::Records(chain(&error)))?,
             policy: policy.map_err(|error| ImagesError::Allowlist(error.to_string()))?,
             recorder,
+            holds: Holds::default(),
         })))
     }
 
     /// The id of an image that is on the node and that this pod may use; none of one that is absent.
     pub(crate) async fn inspect(&self, pod: &Pod, image: &str) -> Result<Option<String>, ImageError> {
         let name = normalized_image(image)?;
-        let found = self.0.client.image_status(&name).await.map_err(ImageError::Inspect)?;
-        let Some(found) = found else { return Ok(None) };
+        let Some(found) = self.held(&name).await.map_err(ImageError::Inspect)? else { return Ok(None) };
         if !self.may_use(pod, image, &found.id).await {
             return Err(ImageError::NotAllowed(image.to_owned()));
         }
         Ok(Some(found.id))
+    }
+
+    /// The image of this name, which is not removed from now on without another look at who needs it.
+    async fn held(&self, name: &str) -> Result<Option<v1::Image>, CallError> {
+        loop {
+            let found = self.0.client.image_status(name).await?;
+            match &found {
+                Some(image) if !self.0.holds.hold(&image.id, clock::boot()) => {
+                    self.0.holds.gone(&image.id).await;
+                }
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// Which images starts have found.
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.0.holds
     }
 
     async fn may_use(&self, pod: &Pod, image: &str, id: &str) -> bool {
@@ -219,7 +243,7 @@ impl Images {
                 return Err(ImageError::Pull(errors));
             }
         };
-        let found = self.0.client.image_status(&name).await.map_err(|error| ImageError::Pull(vec![error]))?;
+        let found = self.held(&name).await.map_err(|error| ImageError::Pull(vec![error]))?;
         let (id, size_bytes) = found.map_or((reference, 0), |image| (image.id, image.size));
         if let Some(pulling) = pulling {
             let with = used.as_ref().map_or(PulledWith::NodeAccess, shown_by);
@@ -279,6 +303,17 @@ impl Images {
             Err(error) => error.to_string(),
         };
         Err(ImageError::Intent { image: image.to_owned(), why })
+    }
+
+    /// Forgets what pulls have shown about images that have been removed from the node.
+    pub(crate) async fn forget_removed(&self) {
+        let Some(records) = self.0.records.clone() else { return };
+        let since = Timestamp::now();
+        match self.0.client.list_images().await {
+            Ok(images) => on_disk(move || records.settle(&images, since)).await,
+            // The next start settles it.
+            Err(error) => tracing::warn!(%error, "records of removed images stay"),
+        }
     }
 
     /// Settles what an earlier daemon has left of its pulls, once the runtime has told which images there are.

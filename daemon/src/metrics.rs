@@ -87,6 +87,7 @@ struct Inner {
     preemptions: IntCounterVec,
     evictions: IntCounterVec,
     eviction_stats_age: HistogramVec,
+    images_collected: IntCounterVec,
     status_sync: Histogram,
     websockets: IntCounterVec,
     shutdown_start: Gauge,
@@ -193,6 +194,11 @@ impl Metrics {
             "Seconds from a measurement of the node until a pod was put out because of it.",
         );
         let eviction_stats_age = HistogramVec::new(eviction_stats_age, &["eviction_signal"])?;
+        let images_collected = Opts::new(
+            "kubelet_image_garbage_collected_total",
+            "Images that were removed, as nobody had used them for long (age) or their file system was too full (space).",
+        );
+        let images_collected = IntCounterVec::new(images_collected, &["reason"])?;
         let status_sync = HistogramOpts::new(
             "kubelet_pod_status_sync_duration_seconds",
             "Seconds from a change of a pod's status until the API server had taken it.",
@@ -218,6 +224,7 @@ impl Metrics {
         registry.register(Box::new(preemptions.clone()))?;
         registry.register(Box::new(evictions.clone()))?;
         registry.register(Box::new(eviction_stats_age.clone()))?;
+        registry.register(Box::new(images_collected.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
         registry.register(Box::new(websockets.clone()))?;
         let tasks = IntGauge::new("nodelet_tasks", "Asynchronous tasks that have not ended.")?;
@@ -231,6 +238,7 @@ impl Metrics {
             preemptions,
             evictions,
             eviction_stats_age,
+            images_collected,
             status_sync,
             websockets,
             shutdown_start,
@@ -272,6 +280,11 @@ impl Metrics {
     /// How old the measurement was because of which a pod was put out.
     pub(crate) fn eviction_stats_age(&self, signal: &str, age: Duration) {
         self.0.eviction_stats_age.with_label_values(&[signal]).observe(age.as_secs_f64());
+    }
+
+    /// An image was removed for this reason: one of `eviction::image_gc::Reason`'s labels.
+    pub(crate) fn image_collected(&self, reason: &'static str) {
+        self.0.images_collected.with_label_values(&[reason]).inc();
     }
 
     /// The API server has taken a status, so long after the change.

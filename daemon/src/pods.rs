@@ -41,6 +41,7 @@ use crate::cgroups::Adopted;
 use crate::clock;
 use crate::eviction::{self, Ending};
 use crate::explain::Question;
+use crate::garbage::Trimmed;
 use crate::health::Ping;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
@@ -56,6 +57,9 @@ const NODE_QUEUE: usize = 1024;
 
 /// How long the API server may take to tell the pods of this node before those of the last run are taken up.
 const API_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often directories of pods that nobody knows are looked for, at most.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 struct Handle {
@@ -87,6 +91,8 @@ pub(crate) struct Inputs {
     pub(crate) endings: mpsc::Receiver<Ending>,
     /// Whether the supervisor and the node task are alive.
     pub(crate) pings: mpsc::Receiver<Ping>,
+    /// Dead containers that are to go.
+    pub(crate) trims: mpsc::Receiver<Trimmed>,
     /// The sources that must have spoken before anything is taken for an orphan.
     pub(crate) sources: Vec<Source>,
 }
@@ -110,8 +116,8 @@ pub(crate) struct Pods {
     handles: HashMap<String, Handle>,
     tasks: JoinSet<String>,
     awaited: HashSet<Source>,
-    /// Whether what earlier daemons left on the disk was looked for.
-    swept: bool,
+    /// When directories of pods that nobody knows were looked for.
+    swept: Option<Instant>,
     cgroups_swept: bool,
     /// UIDs that the runtime had when it was first read; `None` until then.
     in_runtime: Option<HashMap<String, Found>>,
@@ -147,7 +153,7 @@ impl Pods {
             handles: HashMap::new(),
             tasks: JoinSet::new(),
             awaited: inputs.sources.iter().copied().collect(),
-            swept: false,
+            swept: None,
             cgroups_swept: false,
             in_runtime: None,
             early: Vec::new(),
@@ -195,6 +201,12 @@ impl Pods {
                     let Ending { uid, message, grace, disrupts } = ending;
                     if let Some(handle) = self.handles.get(&uid) {
                         handle.mailbox.kill(eviction::REASON.to_owned(), message, Some(grace), disrupts);
+                    }
+                }
+                // Cancel-safe: the same.
+                Some(Trimmed { uid, ids }) = inputs.trims.recv() => {
+                    if let Some(handle) = self.handles.get(&uid) {
+                        handle.mailbox.trim(ids);
                     }
                 }
                 Some(ping) = inputs.pings.recv() => self.tell_node(Ask::Ping(ping)).await,
@@ -456,9 +468,10 @@ impl Pods {
             );
             self.shared.publisher.orphan(namespace, name, uid);
         }
-        let sweeps = !std::mem::replace(&mut self.swept, true);
-        if sweeps {
-            // A daemon that was killed may have left directories of a pod that is nowhere else any more.
+        let first = self.swept.is_none();
+        if self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+            self.swept = Some(Instant::now());
+            // A daemon that was killed may have left directories of a pod that is nowhere else any more (behaviour.md 38.8, 40.6).
             for (uid, namespace, name) in self.shared.executor.pods_on_disk() {
                 if !self.handles.contains_key(&uid) {
                     orphans.entry(uid).or_insert((namespace, name));
@@ -477,7 +490,7 @@ impl Pods {
             });
             self.start(uid, None, Assignment::new(pod, Origin::Orphan), false).await;
         }
-        if sweeps {
+        if first {
             // Static pods whose manifests went while no daemon was there, and of which nothing else was left.
             self.shared.ledger.forget_others(|uid| self.handles.contains_key(uid));
         }

@@ -12,8 +12,8 @@ const QUEUE: usize = 4;
 /// What is to be given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Unused images, the longest unused first, until so many bytes have come free; `None` is all of them. Age limits do not
-    /// count, pins and use do.
+    /// Unused images, the longest unused first, until so many bytes have come free; `None` is all of them. Those stay that are
+    /// pinned, in use, or younger than `imageMinimumGCAge`.
     Images(Option<u64>),
     /// All dead containers that no pod needs any more, with their logs, and the sandboxes of pods that are over. The newest
     /// container of each name stays with a pod that is not over.

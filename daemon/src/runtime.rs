@@ -43,6 +43,7 @@ mod watch;
 pub(crate) use dns::{Settings as DnsSettings, check_limits as check_resolv_conf};
 pub(crate) use environment::{Variables, expand_all, expanded_by_static};
 pub(crate) use executor::{Executor, Place, Supplies};
+pub(crate) use kernel_log::OomKill;
 pub(crate) use news::News;
 pub(crate) use security::Settings as SecuritySettings;
 pub(crate) use service_variables::ServiceAddress;

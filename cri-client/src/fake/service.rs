@@ -173,12 +173,15 @@ impl RuntimeService for Service {
         &self,
         request: Request<v1::PodSandboxStatusRequest>,
     ) -> Answer<v1::PodSandboxStatusResponse> {
-        let id = request.into_inner().pod_sandbox_id;
+        let v1::PodSandboxStatusRequest { pod_sandbox_id: id, verbose } = request.into_inner();
         let lost = self.admit("PodSandboxStatus", &self.subject(&id)).await?;
         let status = self.runtime.state().sandbox(&id).map(|s| s.status.clone());
+        let image = self.runtime.state().sandbox_image.clone().filter(|_| verbose);
+        let info = image.map(|image| ("info".to_owned(), format!("{{\"image\":\"{image}\"}}")));
         let response = |status| v1::PodSandboxStatusResponse {
             status: Some(status),
             timestamp: now(),
+            info: info.into_iter().collect(),
             ..Default::default()
         };
         answer(lost, status.map(response))
@@ -512,13 +515,19 @@ impl ImageService for Service {
     ) -> Answer<v1::RemoveImageResponse> {
         let name = request.into_inner().image.unwrap_or_default().image;
         let lost = self.admit("RemoveImage", &name).await?;
-        self.runtime.state().pulled.remove(&name);
+        self.runtime.state().pulled.retain(|key, image| *key != name && image.id != name);
         answer(lost, Ok(v1::RemoveImageResponse {}))
     }
 
     async fn image_fs_info(&self, _: Request<v1::ImageFsInfoRequest>) -> Answer<v1::ImageFsInfoResponse> {
         let lost = self.admit("ImageFsInfo", "").await?;
-        answer(lost, Ok(v1::ImageFsInfoResponse::default()))
+        let mountpoint = self.runtime.state().image_filesystem.clone();
+        let filesystem = mountpoint.map(|mountpoint| v1::FilesystemUsage {
+            fs_id: Some(v1::FilesystemIdentifier { mountpoint }),
+            ..Default::default()
+        });
+        let image_filesystems = filesystem.into_iter().collect();
+        answer(lost, Ok(v1::ImageFsInfoResponse { image_filesystems, ..Default::default() }))
     }
 }
 

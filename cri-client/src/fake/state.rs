@@ -32,6 +32,10 @@ pub(super) struct State {
     pub(super) containers: BTreeMap<String, Container>,
     /// By name, those that were pulled.
     pub(super) pulled: BTreeMap<String, v1::Image>,
+    /// Where it says that images are.
+    pub(super) image_filesystem: Option<String>,
+    /// What sandboxes are made of.
+    pub(super) sandbox_image: Option<String>,
     pub(super) violations: Vec<String>,
     made: u64,
     ips: u32,

@@ -155,6 +155,11 @@ pub enum Input {
         /// Whether it ends for others' sake and gets the condition `DisruptionTarget`; one that exceeds a limit of its own does not.
         disrupts: bool,
     },
+    /// The node wants the room of these dead containers (the runtime's ids). Those that the pod still needs stay.
+    Trim {
+        /// The runtime's ids.
+        ids: Vec<String>,
+    },
     /// A probe has come to a verdict: thresholds are behind it.
     Probed {
         /// The run that was probed: the runtime's id.

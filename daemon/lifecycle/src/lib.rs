@@ -47,6 +47,6 @@ pub use input::{Answer, Assignment, Failure, FailureKind, Input, Origin, ResizeV
 pub use node::{Facts, Node, NodeEffect, NodeInput, Pressure, PullLimits, ShutdownGroup};
 pub use now::Now;
 pub use observation::{ActualResources, Container, ContainerState, ContainerUser, Observation, Sandbox};
-pub use pod::{Pod, Settings, Wait};
+pub use pod::{DeadContainers, Pod, Settings, Wait};
 pub use recording::{Line, Played, Recording};
 pub use unsupported::{Supported, unsupported_fields};

@@ -22,6 +22,7 @@ mod start;
 mod stop;
 mod sync;
 pub(crate) mod total;
+mod trim;
 mod volumes;
 mod why;
 
@@ -43,6 +44,8 @@ use crate::unsupported::{self, Supported};
 pub(crate) use kill::Kill;
 pub(crate) use resize::Resize;
 use stop::Stop;
+pub use trim::DeadContainers;
+use trim::Trim;
 use volumes::Volumes;
 pub use why::Wait;
 
@@ -58,6 +61,9 @@ pub struct Settings {
     /// Whether pods get shares of the node's swap (`memorySwap.swapBehavior: LimitedSwap`).
     #[serde(default)]
     pub limited_swap: bool,
+    /// What stays of containers that have ended.
+    #[serde(default)]
+    pub dead_containers: DeadContainers,
 }
 
 /// Why a pod is brought to its end.
@@ -167,6 +173,8 @@ pub struct Pod {
     /// Containers that must start again whatever their policy says, because their definition changed.
     forced_restarts: BTreeSet<String>,
     removing: Option<(OpId, String)>,
+    #[serde(default)]
+    trim: Trim,
     /// Containers of which nothing ever ran, because the daemon that started them was killed meanwhile.
     cut_starts: Vec<Container>,
     resize: Resize,
@@ -220,6 +228,7 @@ impl Pod {
             kills: BTreeMap::new(),
             forced_restarts: BTreeSet::new(),
             removing: None,
+            trim: Trim::default(),
             cut_starts: Vec::new(),
             resize: Resize::new(&assignment.kept),
             probed: Vec::new(),
@@ -335,6 +344,7 @@ impl Pod {
             Input::Kill { reason, message, grace, disrupts } => {
                 self.killed(Cause::Killed { reason, message, disrupts }, grace, now);
             }
+            Input::Trim { ids } => self.doom(ids),
             Input::Admitted => self.admission = Admission::Admitted,
             Input::Refused { reason, message } => {
                 self.event_about(out, EventType::Warning, reason.clone(), message.clone());
@@ -375,6 +385,7 @@ impl Pod {
         self.observe_retry = None;
         self.sandbox_retry = None;
         self.cleanup_retry = None;
+        self.trim.retry_now();
         for stop in self.stops.values_mut() {
             stop.retry_now();
         }
@@ -398,8 +409,7 @@ impl Pod {
         } else if self.volumes.is_about(op) {
             self.volumes_answered(outcome, now, out);
         } else if self.removing.as_ref().is_some_and(|(o, _)| *o == op) {
-            self.removing = None;
-            self.stale = true;
+            self.removal_answered(&outcome, now);
         } else if self.cleanup_op == Some(op) {
             self.cleanup_answered(outcome, now);
         } else if self.resize.is_about(op) {
@@ -552,7 +562,8 @@ impl Pod {
         if self.gone || self.origin == Origin::Orphan {
             return;
         }
-        if !self.cleanup.is_due_at_once() && !matches!(self.cleanup, Cleanup::Dirs | Cleanup::Object) {
+        let tells = self.cleanup.is_due_at_once() || matches!(self.cleanup, Cleanup::Dirs | Cleanup::Object);
+        if !tells || self.trim.has_begun() {
             // All is told: what has been removed one by one since says nothing about the pod.
             return;
         }

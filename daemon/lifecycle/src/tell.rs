@@ -19,6 +19,7 @@ pub(crate) fn input(input: &Input) -> Option<String> {
         Input::Admitted => "the node admits the pod".to_owned(),
         Input::Refused { reason, message } => format!("the node refuses the pod: {reason}: {message}"),
         Input::Kill { reason, message, .. } => format!("the node ends the pod: {reason}: {message}"),
+        Input::Trim { ids } => format!("the node wants the room of {} dead containers", ids.len()),
         Input::Probed { id, kind, success } => {
             let verdict = if *success { "succeeded" } else { "failed" };
             format!("{} probe of {} {verdict}", probe(*kind), short(id))

@@ -178,10 +178,10 @@ settings! {
     now zero node_status_update_frequency "nodeStatusUpdateFrequency": GoDuration = GoDuration::from_secs(10);
     now zero node_status_report_frequency "nodeStatusReportFrequency": GoDuration = GoDuration::from_secs(300);
     now zero node_lease_duration_seconds "nodeLeaseDurationSeconds": i32 = 40;
-    later zero image_minimum_gc_age "imageMinimumGCAge": GoDuration = GoDuration::from_secs(120);
-    later keep image_maximum_gc_age "imageMaximumGCAge": GoDuration = GoDuration::ZERO;
-    later keep image_gc_high_threshold_percent "imageGCHighThresholdPercent": i32 = 85;
-    later keep image_gc_low_threshold_percent "imageGCLowThresholdPercent": i32 = 80;
+    now zero image_minimum_gc_age "imageMinimumGCAge": GoDuration = GoDuration::from_secs(120);
+    now keep image_maximum_gc_age "imageMaximumGCAge": GoDuration = GoDuration::ZERO;
+    now keep image_gc_high_threshold_percent "imageGCHighThresholdPercent": i32 = 85;
+    now keep image_gc_low_threshold_percent "imageGCLowThresholdPercent": i32 = 80;
     later zero volume_stats_agg_period "volumeStatsAggPeriod": GoDuration = GoDuration::from_secs(60);
     later keep kubelet_cgroups "kubeletCgroups": String = text("");
     later keep system_cgroups "systemCgroups": String = text("");

@@ -34,6 +34,9 @@ pub(crate) fn shown(flags: &Flags, config: &Config) -> BTreeMap<String, String> 
             "eviction-memory-stall",
             flags.eviction_memory_stall.map(|limit| limit.to_string()).unwrap_or_default(),
         ),
+        ("maximum-dead-containers", flags.dead_in_all.to_string()),
+        ("maximum-dead-containers-per-container", flags.dead_per_container.to_string()),
+        ("minimum-container-ttl-duration", flags.dead_min_age.as_secs().to_string() + "s"),
         ("v", config.logging.verbosity.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

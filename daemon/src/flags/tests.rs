@@ -205,3 +205,21 @@ fn the_help_lists_every_command_with_a_line_and_a_command_stands_first() {
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("nodelet status [...]"), "{error}");
 }
+
+#[test]
+fn limits_of_dead_containers_are_read_as_a_kubelet_reads_them() {
+    let usual = parse(&[]).unwrap();
+    assert_eq!((usual.dead_per_container, usual.dead_in_all, usual.dead_min_age), (1, -1, Duration::ZERO));
+    let given = parse(&[
+        "--maximum-dead-containers-per-container=2",
+        "--maximum-dead-containers",
+        "-5",
+        "--minimum-container-ttl-duration=1m30s",
+    ])
+    .unwrap();
+    assert_eq!((given.dead_per_container, given.dead_in_all), (2, -5));
+    assert_eq!(given.dead_min_age, Duration::from_secs(90));
+    for wrong in ["--maximum-dead-containers=many", "--minimum-container-ttl-duration=5"] {
+        assert!(matches!(parse(&[wrong]), Err(FlagError::Value { .. })), "{wrong}");
+    }
+}

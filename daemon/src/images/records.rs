@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::credential::hex;
-use super::reference::repository;
+use super::reference::{canonical, repository};
 pub(super) use document::{
     PullCredentials, PullIntent, PullSecret, PullServiceAccount, PulledRecord, PulledWith,
 };
@@ -144,9 +144,10 @@ impl Records {
             if self.under_way().contains_key(&intent.image) {
                 continue;
             }
+            let intended = canonical(&intent.image);
             let names = |image: &&Image| {
                 let names = image.repo_tags.iter().chain(&image.repo_digests);
-                names.into_iter().any(|name| is_name_of(name, &intent.image))
+                names.into_iter().any(|name| canonical(name) == intended)
             };
             for image in images.iter().filter(names) {
                 self.add(&intent.image, &image.id, &PulledWith::Unknown)?;
@@ -253,15 +254,6 @@ impl Drop for Pulling {
             self.leave(true);
         }
     }
-}
-
-/// Whether the runtime's full name of an image is the one that a pod gave it.
-fn is_name_of(full: &str, image: &str) -> bool {
-    let suffix = |name: &str| {
-        let at = name.find('@').or_else(|| name.rfind(':').filter(|at| !name[*at..].contains('/')));
-        at.map_or_else(|| ":latest".to_owned(), |at| name[at..].to_owned())
-    };
-    full == image || (repository(full) == repository(image) && suffix(full) == suffix(image))
 }
 
 fn file(dir: &Path, name: &str) -> PathBuf {

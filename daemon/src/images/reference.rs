@@ -17,6 +17,12 @@ pub(crate) fn repository(image: &str) -> String {
     format!("{host}/{library}{path}")
 }
 
+/// A name in full, with its digest, else its tag, else the default tag: two names of the same image are the same.
+pub(crate) fn canonical(image: &str) -> String {
+    let at = image.find('@').or_else(|| image.rfind(':').filter(|at| !image[*at..].contains('/')));
+    format!("{}{}", repository(image), at.map_or(":latest", |at| &image[at..]))
+}
+
 /// Whether the first part of a name is a registry and not a user of Docker's.
 fn is_host(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|b| b.is_ascii_uppercase())
@@ -44,9 +50,22 @@ mod tests {
     }
 
     #[test]
+    fn two_names_of_one_image_are_the_same_in_full() {
+        let digest = format!("@sha256:{}", "0".repeat(64));
+        for (image, full) in [
+            ("busybox".to_owned(), "docker.io/library/busybox:latest".to_owned()),
+            ("docker.io/library/busybox:latest".to_owned(), "docker.io/library/busybox:latest".to_owned()),
+            ("host.test:5000/a".to_owned(), "host.test:5000/a:latest".to_owned()),
+            (format!("quay.test/a:1{digest}"), format!("quay.test/a{digest}")),
+        ] {
+            assert_eq!(canonical(&image), full);
+        }
+    }
+
+    #[test]
     fn no_name_makes_it_panic() {
         bolero::check!().with_type::<String>().for_each(|name: &String| {
-            let _ = repository(name);
+            let _ = (repository(name), canonical(name));
         });
     }
 }

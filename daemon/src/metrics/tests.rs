@@ -8,6 +8,7 @@ fn each_series_has_the_name_and_the_labels_of_a_kubelet() {
     metrics.pod_refused("OutOfcpu");
     metrics.pod_refused("OutOfcpu");
     metrics.pod_preempted("memory");
+    metrics.image_collected("space");
     metrics.status_taken(Duration::from_millis(60));
     metrics.websocket_asked("portforward");
     metrics.shutdown_began();
@@ -19,6 +20,7 @@ fn each_series_has_the_name_and_the_labels_of_a_kubelet() {
         "kubelet_preemptions{preemption_signal=\"memory\"} 1",
         "# TYPE kubelet_websocket_streaming_requests_total counter",
         "kubelet_websocket_streaming_requests_total{subresource=\"portforward\"} 1",
+        "kubelet_image_garbage_collected_total{reason=\"space\"} 1",
         "# TYPE kubelet_graceful_shutdown_start_time_seconds gauge",
         "kubelet_graceful_shutdown_end_time_seconds 0",
         "# TYPE kubelet_pod_status_sync_duration_seconds histogram",

@@ -39,6 +39,8 @@ struct Letters {
     republish: bool,
     explain: Option<mpsc::Sender<Recording>>,
     kill: Option<Input>,
+    /// Dead containers that are to go.
+    trim: Option<Vec<String>>,
     resized: Option<ResizeVerdict>,
     /// At most one for each probe of each container that is probed.
     verdicts: Vec<(String, ProbeKind, bool)>,
@@ -125,6 +127,11 @@ impl Mailbox {
         });
     }
 
+    /// The node wants the room of these dead containers; replaces what was said before.
+    pub(crate) fn trim(&self, ids: Vec<String>) {
+        self.post(|l| l.trim = Some(ids));
+    }
+
     /// Whether the pod may have the resources of its spec; replaces what was said before.
     pub(crate) fn resized(&self, verdict: ResizeVerdict) {
         self.post(|l| l.resized = Some(verdict));
@@ -173,6 +180,9 @@ impl Mailbox {
         }
         if let Some(reply) = l.explain.take() {
             return Some(Letter::Explain(reply));
+        }
+        if let Some(ids) = l.trim.take() {
+            return Some(Letter::Input(Input::Trim { ids }));
         }
         if let Some(verdict) = l.resized.take() {
             return Some(Letter::Input(Input::Resized(verdict)));

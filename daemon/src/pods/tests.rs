@@ -73,7 +73,7 @@ fn node() -> (Node, Pods, Inputs) {
     let (host_ips_in, host_ips) = watch::channel(vec!["192.0.2.2".to_owned()]);
     let dirs = Arc::new(PodDirs::new(root.path()).expect("made"));
     let (facts, known) = watch::channel(Arc::new(Facts::default()));
-    let volumes = PodVolumes::new(Arc::clone(&dirs), Objects::new(None), None, known.clone());
+    let volumes = PodVolumes::new(Arc::clone(&dirs), Objects::new(None), None, known.clone(), metrics.work());
     let (runtime_state, _) = watch::channel(RuntimeState::default());
     let nowhere = || root.path().join("kept");
     let supplies = Supplies {
@@ -101,6 +101,7 @@ fn node() -> (Node, Pods, Inputs) {
     let (runtime_events, runtime_out) = mpsc::channel(16);
     let (questions_in, questions) = mpsc::channel(1);
     let (pings_in, pings) = mpsc::channel(1);
+    let (trims_in, trims) = mpsc::channel(1);
     let mirrors = Mirrors::new().renewed();
     let inputs = Inputs {
         endings: mpsc::channel(1).1,
@@ -110,6 +111,7 @@ fn node() -> (Node, Pods, Inputs) {
         mirrors,
         questions,
         pings,
+        trims,
         sources: vec![Source::Api],
     };
     let settings = Settings {
@@ -117,9 +119,10 @@ fn node() -> (Node, Pods, Inputs) {
         runtime_name: "fake".to_owned(),
         supported: Supported::default(),
         limited_swap: false,
+        dead_containers: lifecycle::DeadContainers::default(),
     };
     let pods = Pods::new(settings, PullLimits::default(), parts, &inputs);
-    let kept = Box::new((host_ips_in, facts, questions_in, pings_in));
+    let kept = Box::new((host_ips_in, facts, questions_in, pings_in, trims_in));
     let node = Node {
         root,
         runtime,
@@ -216,7 +219,7 @@ async fn what_somebody_has_left_is_stopped_with_its_hook_cleared_away_and_counte
     fs::create_dir_all(node.root.path().join("pod-logs/team_gone_uid-gone/c")).expect("made");
 
     let running = tokio::spawn(pods.run(inputs, node.stop.subscribe()));
-    let watcher = Watcher::new(node.cri.clone(), node.runtime_events.clone());
+    let watcher = Watcher::new(node.cri.clone(), node.metrics.work(), node.runtime_events.clone());
     tokio::spawn(watcher.run(node.stop.subscribe()));
     let read_before = node.runtime_events.clone();
     let begun = Instant::now();

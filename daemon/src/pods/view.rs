@@ -148,6 +148,12 @@ impl Shown {
         self.containers.send_replace(());
     }
 
+    /// Nothing of such a pod will run any more.
+    #[cfg(test)]
+    pub(crate) fn set_over(&self, uid: &str) {
+        self.with(|pods| pods.get_mut(uid).map(|entry| entry.end = End::Over));
+    }
+
     /// The pod is gone from this node.
     pub(crate) fn remove(&self, uid: &str) {
         self.with(|pods| pods.remove(uid));
@@ -221,6 +227,29 @@ impl Shown {
         })
     }
 
+    /// Shows each pod to `see`, which must be short, and whether nothing of it will run any more.
+    pub(crate) fn each_pod(&self, mut see: impl FnMut(&ApiPod, bool)) {
+        self.with(|pods| pods.values().for_each(|entry| see(&entry.pod, entry.end == End::Over)));
+    }
+
+    /// The pod that has, or had last, the container with this id of the runtime's, and that container's name; a pod of this UID
+    /// without its dashes and underscores where nothing is known of such a container yet.
+    pub(crate) fn of_container(
+        &self,
+        id: &str,
+        plain_uid: Option<&str>,
+    ) -> Option<(Arc<ApiPod>, Option<String>)> {
+        self.with(|pods| {
+            let named =
+                pods.values().find_map(|e| e.container_name(id).map(|name| (Arc::clone(&e.pod), Some(name))));
+            named.or_else(|| {
+                let plain = |uid: &str| uid.replace(['-', '_'], "");
+                let (_, entry) = pods.iter().find(|(uid, _)| Some(plain(uid).as_str()) == plain_uid)?;
+                Some((Arc::clone(&entry.pod), None))
+            })
+        })
+    }
+
     /// Tells when [`Shown::each_running`] has something else to show.
     pub(crate) fn running_changed(&self) -> watch::Receiver<()> {
         self.containers.subscribe()
@@ -228,6 +257,25 @@ impl Shown {
 }
 
 impl Entry {
+    fn container_name(&self, id: &str) -> Option<String> {
+        let running = self.running.borrow();
+        if let Some(found) = running.iter().flatten().find(|r| r.id == id) {
+            return Some(found.container.clone());
+        }
+        let status = self.status.as_deref()?;
+        let lists = [
+            &status.container_statuses,
+            &status.init_container_statuses,
+            &status.ephemeral_container_statuses,
+        ];
+        let is_it = |of: &Option<String>| of.as_deref().is_some_and(|of| of.ends_with(id) && !id.is_empty());
+        let found = lists.into_iter().flatten().flatten().find(|c| {
+            let last = c.last_state.as_ref().and_then(|s| s.terminated.as_ref());
+            is_it(&c.container_id) || last.is_some_and(|t| is_it(&t.container_id))
+        });
+        found.map(|c| c.name.clone())
+    }
+
     fn merged(&self) -> ApiPod {
         let mut pod = ApiPod::clone(&self.pod);
         if let Some(status) = &self.status {

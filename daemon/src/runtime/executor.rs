@@ -94,10 +94,9 @@ pub(crate) struct Executor {
 /// The kernel's log.
 const KERNEL_LOG: &str = "/dev/kmsg";
 
-/// The exit code of a process that SIGKILL ended.
-const KILLED: i32 = 137;
+const EXITED: i32 = v1::ContainerState::ContainerExited as i32;
 
-/// The reason of a container that was killed for want of memory, as runtimes spell it (behaviour.md 31.1).
+/// The reason of a container that lost a process for want of memory, whatever it ended with, as runtimes spell it (behaviour.md 31.1).
 const OOM_KILLED: &str = "OOMKilled";
 
 /// The termination message policy that takes the log where there is no message.
@@ -204,7 +203,10 @@ impl Executor {
                 None => Ok(Answer::Done),
             },
             Call::RemoveContainer { id, name, restart_count, keep_logs } => {
-                self.client.remove_container(&id).await.map_err(failure)?;
+                if let Err(error) = self.client.remove_container(&id).await {
+                    self.recorder.node_event(true, "ContainerGCFailed", error.to_string());
+                    return Err(failure(error));
+                }
                 if !keep_logs {
                     self.remove_logs(pod, &id, &name, restart_count);
                 }
@@ -253,7 +255,7 @@ impl Executor {
             match status {
                 Ok(mut status) => {
                     self.link_log(pod, &status);
-                    if status.exit_code == KILLED
+                    if status.state == EXITED
                         && status.reason != OOM_KILLED
                         && self.kernel_log.has_killed(&status.id)
                     {

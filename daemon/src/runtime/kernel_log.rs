@@ -90,19 +90,62 @@ impl KernelLog {
     }
 }
 
-/// The container in the cgroup of which the victim of a record was, if the record is the kernel's and tells of an OOM kill:
-/// `6,1520,92711,-;oom-kill:constraint=…,task_memcg=/…/cri-containerd-<id>.scope,task=sh,pid=71,uid=0`.
-fn killed_container(record: &[u8]) -> Option<&str> {
-    let record = str::from_utf8(record).ok()?;
-    let (prefix, text) = record.split_once(';')?;
-    // Facility 0: processes may write records too, but not as the kernel.
-    let priority: u32 = prefix.split(',').next()?.parse().ok()?;
-    if priority > 7 {
-        return None;
+/// A process that the kernel killed for want of memory, by its own record:
+/// `6,1520,92711,-;oom-kill:constraint=…,oom_memcg=/…,task_memcg=/…/cri-containerd-<id>.scope,task=sh,pid=71,uid=0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OomKill<'a> {
+    /// The name of the process, which it may have chosen itself.
+    pub(crate) process: &'a str,
+    /// Of the node's own namespace.
+    pub(crate) pid: u32,
+    /// The cgroup that the process was in.
+    pub(crate) victim: &'a str,
+    /// The cgroup that had reached its limit; `None` where the whole node was out of memory.
+    pub(crate) limit: Option<&'a str>,
+}
+
+impl<'a> OomKill<'a> {
+    /// Reads one record of the kernel's log, if it is the kernel's and tells of a kill.
+    pub(crate) fn of(record: &'a [u8]) -> Option<Self> {
+        let record = str::from_utf8(record).ok()?;
+        let (prefix, text) = record.split_once(';')?;
+        // Facility 0: processes may write records too, but not as the kernel.
+        let priority: u32 = prefix.split(',').next()?.parse().ok()?;
+        if priority > 7 {
+            return None;
+        }
+        let (before, cgroup) = text.lines().next()?.strip_prefix("oom-kill:")?.split_once(",task_memcg=")?;
+        let (victim, task) = cgroup.split_once(",task=")?;
+        let (task, _uid) = task.rsplit_once(",uid=")?;
+        let (process, pid) = task.rsplit_once(",pid=")?;
+        let limit = before.split_once(",oom_memcg=").map(|(_, limit)| limit);
+        Some(Self { process, pid: pid.parse().ok()?, victim, limit })
     }
-    let (_, cgroup) = text.strip_prefix("oom-kill:")?.split_once(",task_memcg=")?;
-    let (cgroup, _) = cgroup.split_once(",task=")?;
-    cgroup.split('/').filter_map(container).next()
+
+    /// The identity of the container that the process was in.
+    pub(crate) fn container(&self) -> Option<&'a str> {
+        self.victim.split('/').filter_map(container).next()
+    }
+
+    /// The UID of the pod, without dashes and underscores, with the cgroupfs driver (`pod<uid>`) or systemd's
+    /// (`kubepods-burstable-pod<uid>.slice`).
+    pub(crate) fn pod_uid(&self) -> Option<String> {
+        let parts = self.victim.split('/').map(|part| part.strip_suffix(".slice").unwrap_or(part));
+        let mut uids = parts.filter_map(|part| {
+            let (before, uid) =
+                part.split_once("pod").filter(|_| !part.starts_with("kubepods")).or_else(|| {
+                    let (before, uid) = part.strip_prefix("kubepods")?.split_once("-pod")?;
+                    Some((before, uid))
+                })?;
+            let is_tier = matches!(before, "" | "-burstable" | "-besteffort");
+            is_tier.then(|| uid.replace(['-', '_'], "")).filter(|uid| !uid.is_empty())
+        });
+        uids.next()
+    }
+}
+
+fn killed_container(record: &[u8]) -> Option<&str> {
+    OomKill::of(record)?.container()
 }
 
 /// The identity in a cgroup's name, with the cgroupfs driver (`<id>`) or systemd's (`<runtime>-<id>.scope`).

@@ -10,7 +10,6 @@ pub(crate) enum Number {
     Nanos(u64),
     /// Seconds, from microseconds.
     Micros(u64),
-    Negative(i64),
 }
 
 /// What kind of series it is.
@@ -62,12 +61,6 @@ impl Text {
             Number::Whole(value) => self.whole(value),
             Number::Nanos(nanos) => self.fraction(nanos, 1_000_000_000),
             Number::Micros(micros) => self.fraction(micros, 1_000_000),
-            Number::Negative(value) => {
-                if value < 0 {
-                    self.out.push('-');
-                }
-                self.whole(value.unsigned_abs());
-            }
         }
         if let Some(time) = time {
             self.out.push(' ');
@@ -160,7 +153,6 @@ mod tests {
             (Number::Micros(1_000_001), "1.000001"),
             (Number::Micros(999_999), "0.999999"),
             (Number::Micros(12_000_000), "12"),
-            (Number::Negative(-3), "-3"),
         ] {
             assert_eq!(written(value), wanted, "{value:?}");
         }

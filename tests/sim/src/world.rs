@@ -204,6 +204,10 @@ impl World {
             runtime_name: "containerd".to_owned(),
             supported: Supported { volumes: true, pod_cgroups: true },
             limited_swap: false,
+            dead_containers: lifecycle::DeadContainers {
+                kept: Random::new(seed, &[22]).pick(&[0, 1, 3]),
+                ..Default::default()
+            },
         };
         let mut world = Self {
             time: Duration::ZERO,

@@ -40,7 +40,8 @@ pub(super) fn configuration(settings: &Settings<'_>) -> Value {
         "failSwapOn": false,
         "staticPodPath": dir.join("manifests"),
         "podLogsDir": dir.join("pods"),
-        // The disk is shared with whoever works on this machine: only one that is really full is a reason to evict.
+        // The disk is shared with whoever works on this machine: images stay, and only one that is really full is a reason to evict.
+        "imageGCHighThresholdPercent": 100,
         "evictionHard": {
             "memory.available": "100Mi",
             "nodefs.available": "1%",

@@ -7,11 +7,15 @@ use crate::now::Now;
 
 impl Pod {
     /// Volumes and cgroup go as soon as nothing runs (behaviour.md 4.12). Containers, logs and directories stay for as long as
-    /// the pod's object does, so that logs can be read.
+    /// the pod's object does, so that logs can be read; see `trim` for those that do not.
     pub(super) fn plan_cleanup(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.cleanup_op.is_some() || self.finished {
+            return;
+        }
         let at_once = self.cleanup.is_due_at_once();
-        let due = at_once || self.is_leaving();
-        if !due || self.cleanup_op.is_some() || self.finished {
+        let stays = !at_once && !self.is_leaving();
+        let needless = if stays { self.needless() } else { None };
+        if stays && needless.is_none() {
             return;
         }
         if let Some(at) = self.cleanup_retry.filter(|at| *at > now.boot) {
@@ -20,8 +24,12 @@ impl Pod {
         }
         let has_object = self.origin == Origin::Api && !self.gone;
         if !at_once && has_object && self.acknowledged < self.version {
-            // The object goes only after the API knows how the pod ended (behaviour.md 4.13).
+            // The object goes only after the API knows how the pod ended (behaviour.md 4.13), and so does what shows it.
             return;
+        }
+        if let Some(call) = needless {
+            self.begin_needless(&call);
+            return self.begin_cleanup(call, out);
         }
         let call = match self.cleanup {
             Cleanup::Volumes => {
@@ -54,18 +62,20 @@ impl Pod {
             Cleanup::Object => None,
         };
         match call {
-            Some(call) => {
-                self.cleanup_id = match &call {
-                    Call::RemoveContainer { id, .. } | Call::RemoveSandbox { id } => Some(id.clone()),
-                    _ => None,
-                };
-                self.cleanup_op = Some(self.call(out, call));
-            }
+            Some(call) => self.begin_cleanup(call, out),
             None => {
                 self.cleanup = self.cleanup.next();
                 self.plan_cleanup(now, out);
             }
         }
+    }
+
+    fn begin_cleanup(&mut self, call: Call, out: &mut Vec<Effect>) {
+        self.cleanup_id = match &call {
+            Call::RemoveContainer { id, .. } | Call::RemoveSandbox { id } => Some(id.clone()),
+            _ => None,
+        };
+        self.cleanup_op = Some(self.call(out, call));
     }
 
     pub(super) fn cleanup_answered(&mut self, outcome: Result<Answer, Failure>, now: Now) {
@@ -74,6 +84,7 @@ impl Pod {
             Ok(_) => true,
             Err(f) => f.kind == FailureKind::NotFound,
         };
+        let logs_went = self.logs_went(done);
         if !done {
             self.cleanup_failures += 1;
             self.cleanup_retry = Some(now.boot + Self::teardown_delay(self.cleanup_failures));
@@ -87,6 +98,7 @@ impl Pod {
                 o.containers.retain(|c| c.id != id);
                 o.sandboxes.retain(|s| s.id != id);
             }
+            _ if logs_went => {}
             _ => {
                 if self.cleanup == Cleanup::Object {
                     self.gone = true;

@@ -16,6 +16,7 @@ impl Pod {
                 self.observe_retry = None;
                 self.note_exits(&observation, now);
                 self.forget_ended(&observation);
+                self.trim.forget_ended(&observation);
                 self.observation = Some(observation);
                 self.consider_end(now);
                 // A state that the plan is about to leave again is still one that was seen.

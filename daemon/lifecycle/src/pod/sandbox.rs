@@ -8,7 +8,7 @@ use crate::container;
 use crate::effect::{Call, Effect, EventType, SlotClass};
 use crate::input::{Answer, Failure, FailureKind};
 use crate::now::Now;
-use crate::observation::{ContainerState, Observation};
+use crate::observation::Observation;
 
 /// What is to become of the pod's sandbox (behaviour.md 7.1).
 #[derive(Debug, PartialEq, Eq)]
@@ -116,8 +116,11 @@ impl Pod {
     }
 
     /// A start that was cut off did not happen: what it left goes, and the container is made again under the same count.
-    pub(super) fn remove_cut_start(&mut self, out: &mut Vec<Effect>) {
-        let Some(c) = self.cut_starts.first().filter(|_| self.removing.is_none()) else { return };
+    pub(super) fn remove_cut_start(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.removing.is_some() || self.cut_starts.is_empty() || self.waits_to_remove(now) {
+            return;
+        }
+        let Some(c) = self.cut_starts.first() else { return };
         let (id, name, restart_count) = (c.id.clone(), c.name.clone(), c.restart_count);
         self.remove(id, name, restart_count, false, out);
     }
@@ -132,32 +135,5 @@ impl Pod {
     ) {
         let op = self.call(out, Call::RemoveContainer { id: id.clone(), name, restart_count, keep_logs });
         self.removing = Some((op, id));
-    }
-
-    /// Removes old sandboxes and all but the newest two containers of each name, one call at a time.
-    pub(super) fn remove_leftovers(
-        &mut self,
-        observation: &Observation,
-        current: &str,
-        out: &mut Vec<Effect>,
-    ) {
-        if self.removing.is_none() {
-            let surplus = self.slots.keys().find_map(|name| {
-                let old = observation.containers_named(name);
-                old.into_iter().skip(2).find(|c| c.state == ContainerState::Exited)
-            });
-            if let Some(c) = surplus {
-                self.remove(c.id.clone(), c.name.clone(), c.restart_count, false, out);
-            }
-        }
-        if self.sandbox != SandboxWork::Idle {
-            return;
-        }
-        let empty = |id: &str| !observation.containers.iter().any(|c| c.sandbox_id == id);
-        let old = observation.sandboxes.iter().find(|s| s.id != current && !s.ready && empty(&s.id));
-        if let Some(old) = old {
-            let op = self.call(out, Call::RemoveSandbox { id: old.id.clone() });
-            self.sandbox = SandboxWork::Removing(op, old.id.clone());
-        }
     }
 }

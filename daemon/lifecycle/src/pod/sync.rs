@@ -47,7 +47,7 @@ impl Pod {
             self.refuse_fields(&all, out);
             return;
         }
-        self.remove_cut_start(out);
+        self.remove_cut_start(now, out);
         if phase::is_over(&self.pod, observation, &self.forced_restarts) {
             self.terminate(Cause::Completed, self.own_grace(), now);
             return;
@@ -57,7 +57,7 @@ impl Pod {
                 if self.plan_restart_of_all(observation, now, out) {
                     return;
                 }
-                self.remove_leftovers(observation, &id, out);
+                self.remove_leftovers(observation, &id, now, out);
                 self.plan_containers(observation, &id, now, out);
             }
             SandboxVerdict::New { attempt } => self.plan_new_sandbox(observation, attempt, now, out),

@@ -206,9 +206,9 @@ fn what_would_be_unsafe_to_ignore_is_refused() {
 #[test]
 fn settings_without_effect_are_named() {
     let warnings =
-        Files::new(&format!("{PLAIN}imageMaximumGCAge: 1h\nhairpinMode: none\n")).load().unwrap().warnings;
+        Files::new(&format!("{PLAIN}volumeStatsAggPeriod: 1h\nhairpinMode: none\n")).load().unwrap().warnings;
     assert!(
-        warnings.contains(&"setting imageMaximumGCAge is accepted but not in effect yet".to_owned()),
+        warnings.contains(&"setting volumeStatsAggPeriod is accepted but not in effect yet".to_owned()),
         "{warnings:?}"
     );
     assert!(

@@ -34,8 +34,33 @@ fn a_record_that_a_process_wrote_kills_nobody() {
 }
 
 #[test]
+fn process_cgroups_and_pod_are_read_whatever_the_process_calls_itself() {
+    let slice = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice";
+    let cgroup = format!("{slice}/cri-containerd-{ID}.scope");
+    let record = oom(&cgroup).replace("task=sh,", "task=a,pid=1,uid=2,task=b,");
+    let kill = OomKill::of(record.as_bytes()).unwrap();
+    assert_eq!((kill.process, kill.pid, kill.victim), ("a,pid=1,uid=2,task=b", 71, cgroup.as_str()));
+    assert_eq!((kill.limit, kill.pod_uid().as_deref()), (Some("/kubepods.slice"), Some("12")));
+
+    let global = record.replace("oom_memcg=/kubepods.slice", "global_oom");
+    assert_eq!(OomKill::of(global.as_bytes()).unwrap().limit, None);
+    for (cgroup, uid) in [
+        ("/kubepods/besteffort/pod1-2-3/x", Some("123")),
+        ("/kubepods/pod1-2", Some("12")),
+        ("/kubepods.slice/kubepods-pod1_2.slice", Some("12")),
+        ("/kubepods.slice/kubepods-burstable.slice", None),
+        ("/system.slice/tripods.service", None),
+        ("/", None),
+    ] {
+        let record = oom(cgroup);
+        assert_eq!(OomKill::of(record.as_bytes()).unwrap().pod_uid().as_deref(), uid, "{cgroup}");
+    }
+}
+
+#[test]
 fn any_record_is_read_without_a_panic() {
     bolero::check!().for_each(|bytes: &[u8]| {
+        let _ = OomKill::of(bytes).map(|kill| kill.pod_uid());
         killed_container(bytes);
         killed_container(&[oom("/").as_bytes(), bytes].concat());
     });

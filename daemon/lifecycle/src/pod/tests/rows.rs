@@ -1,6 +1,8 @@
 //! The rows of behaviour.md that speak of decisions about one pod, one test each, named by the row.
 
+mod oom;
 mod resize;
+mod trim;
 mod volumes;
 
 use std::collections::VecDeque;

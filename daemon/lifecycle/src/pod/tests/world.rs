@@ -40,6 +40,10 @@ pub(super) struct Faults {
     pub(super) lost_answer: u64,
     /// A runtime event is lost.
     pub(super) lost_event: u64,
+    /// No container can be removed.
+    pub(super) unremovable: bool,
+    /// The API server takes no status.
+    pub(super) unpublished: bool,
 }
 
 #[derive(Debug)]
@@ -103,6 +107,7 @@ pub(super) fn settings() -> Arc<Settings> {
         runtime_name: "containerd".to_owned(),
         supported: Supported { volumes: true, pod_cgroups: true },
         limited_swap: true,
+        dead_containers: crate::DeadContainers::default(),
     })
 }
 
@@ -360,10 +365,10 @@ impl World {
             Effect::Cancel { op } => self.cancelled.push(op),
             Effect::Publish { version, status } => {
                 self.published.push(status);
-                self.at(
-                    Duration::from_millis(5),
-                    Pending::Deliver(Input::Published { version, gone: false }),
-                );
+                if !self.faults.unpublished {
+                    let taken = Pending::Deliver(Input::Published { version, gone: false });
+                    self.at(Duration::from_millis(5), taken);
+                }
             }
             Effect::Event(event) => self.events.push(event),
             Effect::Probe(targets) => self.probed = targets,
@@ -531,6 +536,9 @@ impl World {
                 let input = Input::Answered { op, outcome: Ok(Answer::Done) };
                 self.at(after + Duration::from_millis(1), Pending::Deliver(input));
                 return None;
+            }
+            Call::RemoveContainer { .. } if self.faults.unremovable => {
+                Err(failure(FailureKind::Refused, "it is busy"))
             }
             Call::RemoveContainer { id, name, restart_count, keep_logs } => {
                 self.runtime.containers.retain(|c| c.id != id);
