@@ -54,7 +54,8 @@ async fn events(agent: &Agent<'_>, reason: &str) -> Vec<(String, String)> {
 async fn told(agent: &Agent<'_>, reason: &str, about: &str, parts: &[&str]) -> String {
     let look = || async {
         let seen = events(agent, reason).await;
-        let fits = |(of, text): &&(String, String)| of.trim() == about && parts.iter().all(|p| text.contains(p));
+        let fits =
+            |(of, text): &&(String, String)| of.trim() == about && parts.iter().all(|p| text.contains(p));
         match seen.iter().find(fits) {
             Some((_, text)) => Look::There(text.clone()),
             None => Look::NotYet(format!("{seen:?}")),
