@@ -331,8 +331,8 @@ impl Client {
         let about = About::new("ListPodSandboxStats", "");
         let mut client = self.runtime.clone();
         let request = v1::ListPodSandboxStatsRequest { filter: None };
-        let got =
-            self.call(&about, self.timeouts.request, request, |r| async move {
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move {
                 client.list_pod_sandbox_stats(r).await
             })
             .await;
@@ -345,12 +345,9 @@ impl Client {
         let mut client = self.runtime.clone();
         let request = v1::ListContainerStatsRequest { filter: None };
         let got =
-            self.call(
-                &about,
-                self.timeouts.request,
-                request,
-                |r| async move { client.list_container_stats(r).await },
-            )
+            self.call(&about, self.timeouts.request, request, |r| async move {
+                client.list_container_stats(r).await
+            })
             .await;
         none_if_unimplemented(got.map(|got| got.stats))
     }

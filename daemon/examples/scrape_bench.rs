@@ -12,6 +12,9 @@ fn main() -> anyhow::Result<()> {
     let measured = measured.with_context(|| format!("measuring in {}", directory.display()))?;
     let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
     let (read, write) = (millis(measured.read), millis(measured.write));
-    println!("{}", serde_json::json!({ "pods": pods, "read": read, "write": write, "bytes": measured.bytes }));
+    println!(
+        "{}",
+        serde_json::json!({ "pods": pods, "read": read, "write": write, "bytes": measured.bytes })
+    );
     Ok(())
 }

@@ -201,7 +201,8 @@ impl Usage {
             .await
             .unwrap_or_default(),
             None => {
-                if let Some(stats) = self.ask("sandboxes", self.0.sources.cri.list_pod_sandbox_stats()).await {
+                if let Some(stats) = self.ask("sandboxes", self.0.sources.cri.list_pod_sandbox_stats()).await
+                {
                     let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
                     rates.pods.begin();
                     runtime::pods(&mut pods, &stats, &mut rates.pods);

@@ -108,14 +108,20 @@ async fn figures(cluster: &Cluster) {
     assert!(busy["process_stats"]["process_count"].as_u64().unwrap() >= 2, "{busy:#}");
     let node = &page["node"];
     assert_eq!(node["nodeName"], cluster.node(0).name());
-    for figure in ["/cpu/usageCoreNanoSeconds", "/memory/workingSetBytes", "/fs/capacityBytes", "/rlimit/curproc"] {
+    for figure in
+        ["/cpu/usageCoreNanoSeconds", "/memory/workingSetBytes", "/fs/capacityBytes", "/rlimit/curproc"]
+    {
         assert!(node.pointer(figure).and_then(Value::as_u64).unwrap() > 0, "{figure}: {node:#}");
     }
     // A second question has a rate: the first was long enough ago.
     let look = || async {
         let page = summary(cluster, "").await;
         let cores = pod(&page, "busy")["containers"][0]["cpu"]["usageNanoCores"].as_u64();
-        if cores.is_some_and(|cores| cores > 0) { Look::There(()) } else { Look::NotYet(format!("{cores:?}")) }
+        if cores.is_some_and(|cores| cores > 0) {
+            Look::There(())
+        } else {
+            Look::NotYet(format!("{cores:?}"))
+        }
     };
     wait::until("a rate of processor time", LIMIT, look).await.unwrap();
 }
@@ -125,7 +131,8 @@ async fn disks(cluster: &Cluster) {
     let look = || async {
         let page = summary(cluster, "").await;
         let busy = pod(&page, "busy");
-        let volume = busy["volume"].as_array().and_then(|all| all.iter().find(|volume| volume["name"] == "scratch"));
+        let volume =
+            busy["volume"].as_array().and_then(|all| all.iter().find(|volume| volume["name"] == "scratch"));
         let scratch = volume.and_then(|volume| volume["usedBytes"].as_u64()).unwrap_or(0);
         let layer = busy["containers"][0]["rootfs"]["usedBytes"].as_u64().unwrap_or(0);
         let logs = busy["containers"][0]["logs"]["usedBytes"].as_u64();
@@ -140,7 +147,10 @@ async fn disks(cluster: &Cluster) {
 async fn little(cluster: &Cluster) {
     let page = summary(cluster, "?only_cpu_and_memory=true").await;
     let idle = pod(&page, "idle");
-    assert!(idle["cpu"]["usageCoreNanoSeconds"].is_u64() && idle["memory"]["workingSetBytes"].is_u64(), "{idle:#}");
+    assert!(
+        idle["cpu"]["usageCoreNanoSeconds"].is_u64() && idle["memory"]["workingSetBytes"].is_u64(),
+        "{idle:#}"
+    );
     for absent in ["network", "volume", "ephemeral-storage", "process_stats"] {
         assert_eq!(idle.get(absent), None, "{absent}");
     }
@@ -151,8 +161,11 @@ async fn little(cluster: &Cluster) {
 async fn top(cluster: &Cluster) {
     let look = || async {
         let pods = cluster.kubectl_ok(&["top", "pods", "--containers"]).await.unwrap();
-        let busy: Vec<&str> =
-            pods.lines().find(|line| line.starts_with("busy ")).map(|l| l.split_whitespace().collect()).unwrap_or_default();
+        let busy: Vec<&str> = pods
+            .lines()
+            .find(|line| line.starts_with("busy "))
+            .map(|l| l.split_whitespace().collect())
+            .unwrap_or_default();
         let cores = busy.get(2).and_then(|cores| cores.strip_suffix('m')?.parse::<u32>().ok());
         let is_right = busy.get(1) == Some(&"c") && cores.is_some_and(|cores| (1..=400).contains(&cores));
         if is_right && pods.contains("idle") { Look::There(()) } else { Look::NotYet(pods) }
@@ -167,8 +180,12 @@ async fn top(cluster: &Cluster) {
     assert_eq!((columns.len(), columns[0]), (5, cluster.node(0).name()), "{nodes}");
     assert!(columns[2].ends_with('%') && columns[4].ends_with('%'), "{nodes}");
     let raw = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods/idle";
-    let idle: Value = serde_json::from_str(&cluster.kubectl_ok(&["get", "--raw", raw]).await.unwrap()).unwrap();
-    assert_eq!((&idle["kind"], &idle["metadata"]["labels"]), (&json!("PodMetrics"), &json!({"app": "other"})));
+    let idle: Value =
+        serde_json::from_str(&cluster.kubectl_ok(&["get", "--raw", raw]).await.unwrap()).unwrap();
+    assert_eq!(
+        (&idle["kind"], &idle["metadata"]["labels"]),
+        (&json!("PodMetrics"), &json!({"app": "other"}))
+    );
     let absent = cluster.kubectl(&["top", "pod", "no-such-pod"]).await.unwrap();
     assert!(!absent.success() && absent.stderr.contains("not found"), "{absent:?}");
 }

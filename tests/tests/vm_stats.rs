@@ -61,13 +61,15 @@ async fn install(bed: &Bed) -> &Node {
     ] {
         node.write(path, "0644", content.as_bytes()).await.unwrap();
     }
-    let start = "mkdir -p /etc/nodelet/config.d; systemctl daemon-reload; systemctl enable --now nodelet.service";
+    let start =
+        "mkdir -p /etc/nodelet/config.d; systemctl daemon-reload; systemctl enable --now nodelet.service";
     node.sh(start).await.unwrap();
     node
 }
 
 async fn page(node: &Node, path: &str) -> String {
-    let fetch = "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1]).read().decode())";
+    let fetch =
+        "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1]).read().decode())";
     let url = format!("http://127.0.0.1:10255{path}");
     let said = node.output(&["python3", "-c", fetch, &url]).await.unwrap();
     assert!(said.success(), "{path}: {}", said.stderr);
@@ -95,7 +97,8 @@ impl Files {
     }
 
     fn keyed(&self, file: &str, key: &str) -> u64 {
-        let line = self.0[file].as_str().unwrap().lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' '));
+        let line =
+            self.0[file].as_str().unwrap().lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {key} in {file}")).parse().unwrap()
     }
 
@@ -124,7 +127,12 @@ fn compare(what: &str, shown: &Value, before: &Files, after: &Files) {
     between(&format!("{what}: cpu"), nanos(before), figure(shown, "/cpu/usageCoreNanoSeconds"), nanos(after));
     for (key, name) in [("pgfault", "pageFaults"), ("pgmajfault", "majorPageFaults")] {
         let kernels = |files: &Files| files.keyed("memory.stat", key);
-        between(&format!("{what}: {name}"), kernels(before), figure(shown, &format!("/memory/{name}")), kernels(after));
+        between(
+            &format!("{what}: {name}"),
+            kernels(before),
+            figure(shown, &format!("/memory/{name}")),
+            kernels(after),
+        );
     }
     for resource in ["cpu", "memory", "io"] {
         for kind in ["some", "full"] {
@@ -141,7 +149,12 @@ fn compare(what: &str, shown: &Value, before: &Files, after: &Files) {
     near(&format!("{what}: working set"), figure(shown, "/memory/workingSetBytes"), working_set, tolerance);
     let anon = after.keyed("memory.stat", "anon");
     near(&format!("{what}: rss"), figure(shown, "/memory/rssBytes"), anon, tolerance);
-    near(&format!("{what}: swap"), figure(shown, "/swap/swapUsageBytes"), after.number("memory.swap.current"), 0);
+    near(
+        &format!("{what}: swap"),
+        figure(shown, "/swap/swapUsageBytes"),
+        after.number("memory.swap.current"),
+        0,
+    );
     if let Ok(limit) = after.0["memory.max"].as_str().unwrap().trim().parse::<u64>() {
         let left = limit - figure(shown, "/memory/workingSetBytes");
         near(&format!("{what}: available"), figure(shown, "/memory/availableBytes"), left, 0);
@@ -155,7 +168,9 @@ async fn every_figure_is_what_the_kernel_and_the_runtime_say() {
     scenario(bed!("stats"), async |bed| {
         let node = install(bed).await;
         let look = || async {
-            let said = node.output(&["sh", "-c", "find /sys/fs/cgroup/kubepods.slice -name 'cri-containerd-*'"]).await;
+            let said = node
+                .output(&["sh", "-c", "find /sys/fs/cgroup/kubepods.slice -name 'cri-containerd-*'"])
+                .await;
             let found = said.unwrap().stdout;
             if found.lines().count() == 2 { Look::There(()) } else { Look::NotYet(found) }
         };
@@ -200,7 +215,9 @@ async fn containers(node: &Node, page: &Value) {
         let system = page["node"]["systemContainers"].as_array().unwrap();
         let shown = match page.pointer(place) {
             Some(shown) => shown,
-            None => system.iter().find(|system| system["name"] == place).unwrap_or_else(|| panic!("no {place}")),
+            None => {
+                system.iter().find(|system| system["name"] == place).unwrap_or_else(|| panic!("no {place}"))
+            }
         };
         compare(what, shown, &before, &after);
         if what == "container" {
@@ -228,7 +245,9 @@ async fn the_node(node: &Node) {
     let said = node.sh(script).await.unwrap();
     let page = summary(node).await;
     let numbers: Vec<u64> = said.split_whitespace().map(|word| word.parse().unwrap()).collect();
-    let [total, free, inactive, blocks, blocks_free, _, block, booted, pid_max] = numbers[..] else { panic!("{said}") };
+    let [total, free, inactive, blocks, blocks_free, _, block, booted, pid_max] = numbers[..] else {
+        panic!("{said}")
+    };
     let node = &page["node"];
     let usage = (total - free) * 1024;
     near("node: usage", figure(node, "/memory/usageBytes"), usage, 32 * MIB);
@@ -239,7 +258,8 @@ async fn the_node(node: &Node) {
     near("node: used", figure(node, "/fs/usedBytes"), (blocks - blocks_free) * block, 32 * MIB);
     assert!(figure(node, "/rlimit/maxpid") <= pid_max && figure(node, "/rlimit/curproc") > 10);
     assert!(figure(node, "/network/rxBytes") > 0);
-    let since = jiff::Timestamp::from_second(booted as i64).unwrap().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let since =
+        jiff::Timestamp::from_second(booted as i64).unwrap().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     assert_eq!(node["startTime"], since.as_str());
 }
 
@@ -259,7 +279,8 @@ async fn disks(node: &Node, page: &Value) {
     near("scratch", figure(volume("scratch"), "/usedBytes"), du(&format!("{place}/scratch")).await, 0);
     assert_eq!(figure(volume("scratch"), "/inodesUsed"), 2);
     assert_eq!(figure(volume("memory"), "/capacityBytes"), 8 * MIB);
-    let logs = du(&format!("/var/log/pods/default_{}_{uid}/c", pod["podRef"]["name"].as_str().unwrap())).await;
+    let logs =
+        du(&format!("/var/log/pods/default_{}_{uid}/c", pod["podRef"]["name"].as_str().unwrap())).await;
     near("logs", figure(pod, "/containers/0/logs/usedBytes"), logs, 64 << 10);
     let sum = figure(volume("scratch"), "/usedBytes")
         + figure(pod, "/containers/0/logs/usedBytes")

@@ -53,7 +53,13 @@ fn define_pod(generator: &mut SchemaGenerator) -> String {
         "properties": { "name": { "type": "string" }, "usage": usage() },
     });
     let containers = json!({ "type": "array", "items": container });
-    define(generator, "PodMetrics", "Resource usage of a pod's containers over a window.", "containers", containers)
+    define(
+        generator,
+        "PodMetrics",
+        "Resource usage of a pod's containers over a window.",
+        "containers",
+        containers,
+    )
 }
 
 fn usage() -> Value {

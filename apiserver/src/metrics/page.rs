@@ -83,7 +83,8 @@ fn sample(line: &str) -> Option<Sample<'_>> {
 /// Names of containers, pods and namespaces need no escapes; labels that have some are nobody's.
 fn container(labels: &str) -> Option<ContainerName> {
     let value = |name: &str| {
-        let found = labels.split(',').find_map(|label| label.trim().strip_prefix(name)?.strip_prefix("=\""))?;
+        let found =
+            labels.split(',').find_map(|label| label.trim().strip_prefix(name)?.strip_prefix("=\""))?;
         let value = found.strip_suffix('"')?;
         let is_name = !value.is_empty()
             && value.len() <= NAME_LIMIT

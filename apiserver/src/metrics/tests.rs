@@ -21,7 +21,10 @@ fn a_nodes_usage_is_a_rate_between_two_readings() {
     let metrics = node_metrics(&NODE_METRICS, &node, &pair(&[], &[])).unwrap();
     assert_eq!(metrics["usage"], json!({"cpu": "500000000n", "memory": "10Ki"}));
     assert_eq!((&metrics["window"], &metrics["timestamp"]), (&json!("2s"), &json!("2023-11-14T22:13:22Z")));
-    assert_eq!((&metrics["kind"], &metrics["apiVersion"]), (&json!("NodeMetrics"), &json!("metrics.k8s.io/v1beta1")));
+    assert_eq!(
+        (&metrics["kind"], &metrics["apiVersion"]),
+        (&json!("NodeMetrics"), &json!("metrics.k8s.io/v1beta1"))
+    );
     assert_eq!(metrics["metadata"]["labels"], json!({"a": "b"}));
 }
 

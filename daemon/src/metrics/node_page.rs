@@ -44,9 +44,8 @@ pub(crate) fn text(node_name: &str, pods: &[RunningPod]) -> String {
     let by_state = [(labels(&[("container_state", "running")]), running)];
     gauge("kubelet_running_containers", "Containers by their state.", &by_state);
     let by_source = |of: &dyn Fn(&RunningPod) -> bool| {
-        let count = |wanted: bool| {
-            pods.iter().filter(|pod| of(pod) && is_static(pod) == wanted).count() as u64
-        };
+        let count =
+            |wanted: bool| pods.iter().filter(|pod| of(pod) && is_static(pod) == wanted).count() as u64;
         [(labels(&[("static", "")]), count(false)), (labels(&[("static", "true")]), count(true))]
     };
     gauge("kubelet_desired_pods", "Pods that are to be here.", &by_source(&|pod| !is_leaving(pod)));
@@ -177,7 +176,8 @@ mod tests {
 
     #[test]
     fn rows_44_7_and_44_8_what_the_node_has_now_is_told() {
-        let pods = [pod("a", "api", "Running", 2), pod("b", "file", "Pending", 0), pod("c", "api", "Failed", 0)];
+        let pods =
+            [pod("a", "api", "Running", 2), pod("b", "file", "Pending", 0), pod("c", "api", "Failed", 0)];
         let text = text("n1", &pods);
         for line in [
             "kubelet_node_name{node=\"n1\"} 1",

@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::Pod;
 use super::endpoint::{self, DEBUGGING_OFF, Door, Endpoint, Found, Needs, Off, Target};
 use super::reply::{self, Reply};
 use super::{
-    Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, stats, streaming, zpages,
+    Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, stats, streaming,
+    zpages,
 };
 use crate::metrics::{log_usage, node_page};
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use self::families::{FAMILIES, Emit};
+use self::families::{Emit, FAMILIES};
 use super::figures::{Group, Network, NodeUsage, PodUsage};
 use super::series::{Kind, Number, Text, labels};
 use crate::node::info::Machine;
@@ -58,7 +58,8 @@ impl Scrape {
     fn row_labels(&self) -> Vec<String> {
         let plain = |id: &str| base("", id, "", "", "", "");
         let mut all = vec![plain("/")];
-        let system = self.node.system.iter().filter(|system| system.name != "pods").map(|system| &system.group);
+        let system =
+            self.node.system.iter().filter(|system| system.name != "pods").map(|system| &system.group);
         all.extend(self.node.tiers.iter().chain(system).map(|group| plain(id(group))));
         for pod in self.pods.iter() {
             let of_pod = |container: &str, group: &Group, image: &str, name: &str| {
@@ -80,7 +81,8 @@ impl Scrape {
             started: self.node.start_time,
             ..plain(&self.node.group)
         };
-        let system = self.node.system.iter().filter(|system| system.name != "pods").map(|system| &system.group);
+        let system =
+            self.node.system.iter().filter(|system| system.name != "pods").map(|system| &system.group);
         let parts = self.node.tiers.iter().chain(system).map(plain);
         let pods = self.pods.iter().flat_map(move |pod| {
             let itself = Row { started: pod.start_time, ..plain(&pod.group) };

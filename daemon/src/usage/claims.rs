@@ -55,7 +55,9 @@ impl Bound {
             volume.persistent_volume = self.with(|known| known.get(&key).cloned());
             let (None, Some(client)) = (&volume.persistent_volume, client) else { continue };
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-            let Ok(Ok(claim)) = tokio::time::timeout(LIMIT, claims.get(&volume.claim)).await else { continue };
+            let Ok(Ok(claim)) = tokio::time::timeout(LIMIT, claims.get(&volume.claim)).await else {
+                continue;
+            };
             let bound = claim.spec.and_then(|spec| spec.volume_name).filter(|name| !name.is_empty());
             if let Some(bound) = &bound {
                 self.with(|known| {

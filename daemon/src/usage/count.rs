@@ -135,7 +135,9 @@ impl<R: FnMut()> Walk<R> {
             if self.looked.is_multiple_of(STRIDE) {
                 (self.rest)();
             }
-            let Ok(stat) = fstatat(&directory, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
+            let Ok(stat) = fstatat(&directory, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else {
+                continue;
+            };
             if stat.st_dev != self.device {
                 continue;
             }

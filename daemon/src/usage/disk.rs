@@ -68,7 +68,8 @@ impl Disk {
         let mut systems: HashMap<String, Option<Fs>> = HashMap::new();
         let mut all = HashMap::new();
         for (id, layer) in layers {
-            let fs = systems.entry(layer.place).or_insert_with_key(|place| file_system(Path::new(place)).ok());
+            let fs =
+                systems.entry(layer.place).or_insert_with_key(|place| file_system(Path::new(place)).ok());
             all.insert(id, fs.unwrap_or_default().part(layer.time, layer.bytes, layer.inodes));
         }
         *self.layers.lock().unwrap_or_else(PoisonError::into_inner) = all;
@@ -152,7 +153,8 @@ fn volumes(pod: &Places) -> Vec<VolumeUsage> {
         for volume in volumes.flatten() {
             let (Ok(directory), path) = (volume.file_name().into_string(), volume.path()) else { continue };
             let claim = (!own).then(|| claim(&pod.claims, &directory)).flatten();
-            let Ok(fs) = (if own { count::usage(&path) } else { file_system(&path).map_err(Into::into) }) else {
+            let Ok(fs) = (if own { count::usage(&path) } else { file_system(&path).map_err(Into::into) })
+            else {
                 continue;
             };
             let (name, kind) = match claim {

@@ -77,12 +77,7 @@ fn memory(sample: &Sample, time: Timestamp) -> Option<Memory> {
 fn swap(sample: &Sample, time: Timestamp) -> Option<Swap> {
     let usage = sample.swap_bytes?;
     let limit = at(sample.swap_max);
-    Some(Swap {
-        time,
-        usage: Some(usage),
-        available: limit.map(|limit| limit.saturating_sub(usage)),
-        limit,
-    })
+    Some(Swap { time, usage: Some(usage), available: limit.map(|limit| limit.saturating_sub(usage)), limit })
 }
 
 fn io(sample: &Sample, time: Timestamp) -> Io {

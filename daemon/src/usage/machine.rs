@@ -142,8 +142,14 @@ mod tests {
             fs::create_dir_all(dir.path().join(parent)).unwrap();
         }
         for (file, content) in [
-            ("stat", "cpu  100 5 50 9000 7 1 2 3 0 0\ncpu0 100 5 50 9000 7 1 2 3 0 0\nintr 9\nbtime 1700000000\n"),
-            ("meminfo", "MemTotal:       1000 kB\nMemFree:         400 kB\nInactive(file):  100 kB\nActive(file):     50 kB\nAnonPages:       300 kB\nSwapTotal:        80 kB\nSwapFree:         60 kB\n"),
+            (
+                "stat",
+                "cpu  100 5 50 9000 7 1 2 3 0 0\ncpu0 100 5 50 9000 7 1 2 3 0 0\nintr 9\nbtime 1700000000\n",
+            ),
+            (
+                "meminfo",
+                "MemTotal:       1000 kB\nMemFree:         400 kB\nInactive(file):  100 kB\nActive(file):     50 kB\nAnonPages:       300 kB\nSwapTotal:        80 kB\nSwapFree:         60 kB\n",
+            ),
             ("vmstat", "pgfault 77\npgmajfault 7\noom_kill 2\n"),
             ("loadavg", "0.00 0.01 0.05 1/123 4567\n"),
             ("sys/kernel/pid_max", "4194304\n"),
@@ -167,8 +173,14 @@ mod tests {
         assert_eq!(cpu.psi.unwrap().some.total_micros, 5);
         let memory = group.memory.unwrap();
         let kilo = |bytes: Option<u64>| bytes.map(|bytes| bytes / 1024);
-        assert_eq!((kilo(memory.usage), kilo(memory.working_set), kilo(memory.available)), (Some(600), Some(500), Some(500)));
-        assert_eq!((kilo(memory.rss), memory.page_faults, memory.major_page_faults), (Some(300), Some(77), Some(7)));
+        assert_eq!(
+            (kilo(memory.usage), kilo(memory.working_set), kilo(memory.available)),
+            (Some(600), Some(500), Some(500))
+        );
+        assert_eq!(
+            (kilo(memory.rss), memory.page_faults, memory.major_page_faults),
+            (Some(300), Some(77), Some(7))
+        );
         let swap = group.swap.unwrap();
         assert_eq!((kilo(swap.usage), kilo(swap.available)), (Some(20), Some(60)));
         assert_eq!(start_time(dir.path()).unwrap().as_second(), 1_700_000_000);

@@ -76,12 +76,8 @@ pub fn scrapes(directory: &Path, pods: usize, scrapes: u32) -> io::Result<Measur
         let begin = processor()?;
         let mut pods = known.clone();
         rates.begin();
-        let mut reader = Reader {
-            tree: &tree,
-            proc: Path::new("/proc"),
-            rates: &mut rates,
-            sampler: Sampler::default(),
-        };
+        let mut reader =
+            Reader { tree: &tree, proc: Path::new("/proc"), rates: &mut rates, sampler: Sampler::default() };
         reader.pods(&mut pods, &specs);
         let node = NodeUsage { tiers: reader.tiers(), ..NodeUsage::default() };
         rates.end();
@@ -107,7 +103,9 @@ fn make(cgroup: &Path) -> io::Result<()> {
     fs::create_dir_all(cgroup)?;
     let pressure = "some avg10=0.00 avg60=0.00 avg300=0.00 total=123456\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=12345\n";
     // As long as the kernel's, with what is passed over around what is wanted.
-    let filler = |from: u32, to: u32| (from..to).map(|n| format!("workingset_figure_{n} 1234567\n")).collect::<String>();
+    let filler = |from: u32, to: u32| {
+        (from..to).map(|n| format!("workingset_figure_{n} 1234567\n")).collect::<String>()
+    };
     let memory = format!(
         "anon 3456789\nfile 2345678\nkernel 345678\nkernel_stack 16384\n{}file_mapped 123456\n{}inactive_file 234567\n\
          active_file 345678\n{}pgfault 12345\npgmajfault 12\n{}",

@@ -97,8 +97,14 @@ veth12:       9       9    0    0    0     0          0         0        9      
         let names: Vec<_> = network.interfaces.iter().map(|i| i.name.as_str()).collect();
         assert_eq!((names, network.default.as_deref()), (vec!["eth0", "sit0"], Some("eth0")));
         let eth0 = &network.interfaces[0];
-        assert_eq!((eth0.rx_bytes, eth0.rx_packets, eth0.rx_errors, eth0.rx_dropped), (Some(2000), Some(20), Some(1), Some(2)));
-        assert_eq!((eth0.tx_bytes, eth0.tx_packets, eth0.tx_errors, eth0.tx_dropped), (Some(3000), Some(30), Some(3), Some(4)));
+        assert_eq!(
+            (eth0.rx_bytes, eth0.rx_packets, eth0.rx_errors, eth0.rx_dropped),
+            (Some(2000), Some(20), Some(1), Some(2))
+        );
+        assert_eq!(
+            (eth0.tx_bytes, eth0.tx_packets, eth0.tx_errors, eth0.tx_dropped),
+            (Some(3000), Some(30), Some(3), Some(4))
+        );
         assert!(of_process(dir.path(), 8).is_err());
     }
 

@@ -35,14 +35,19 @@ fn swap_limit(group: &Group) -> Option<(Number, Timestamp)> {
 pub(crate) fn text(node: &NodeUsage, pods: &[PodUsage], has_failed: bool) -> String {
     let mut text = Text::default();
     let nodes = [(String::new(), &node.group)];
-    let of_pods: Vec<(String, &Group)> =
-        pods.iter().map(|pod| (labels(&[("namespace", &pod.namespace), ("pod", &pod.name)]), &pod.group)).collect();
+    let of_pods: Vec<(String, &Group)> = pods
+        .iter()
+        .map(|pod| (labels(&[("namespace", &pod.namespace), ("pod", &pod.name)]), &pod.group))
+        .collect();
     let containers: Vec<(String, &Group, Timestamp)> = pods
         .iter()
         .flat_map(|pod| {
             pod.containers.iter().filter_map(|container| {
-                let labels =
-                    labels(&[("container", &container.name), ("namespace", &pod.namespace), ("pod", &pod.name)]);
+                let labels = labels(&[
+                    ("container", &container.name),
+                    ("namespace", &pod.namespace),
+                    ("pod", &pod.name),
+                ]);
                 Some((labels, &container.group, container.start_time?))
             })
         })
@@ -132,7 +137,11 @@ pub(crate) fn text(node: &NodeUsage, pods: &[PodUsage], has_failed: bool) -> Str
     let failed = Number::Whole(has_failed.into());
     text.family("resource_scrape_error", gauge, "[STABLE] 1 where figures could not be had, else 0.");
     text.sample("resource_scrape_error", "", "", failed, None);
-    text.family("scrape_error", gauge, "[ALPHA] (Deprecated since 1.29.0) 1 where figures could not be had, else 0.");
+    text.family(
+        "scrape_error",
+        gauge,
+        "[ALPHA] (Deprecated since 1.29.0) 1 where figures could not be had, else 0.",
+    );
     text.sample("scrape_error", "", "", failed, None);
     text.take()
 }

@@ -17,12 +17,15 @@ pub(super) fn pods(pods: &mut [PodUsage], stats: &[v1::PodSandboxStats], rates: 
     for pod in pods {
         let Some(sandbox) = &pod.sandbox else { continue };
         let Some(linux) = sandboxes.get(&sandbox.id).and_then(|stats| stats.linux.as_ref()) else { continue };
-        pod.group = group(&sandbox.id, linux.cpu.as_ref(), linux.memory.as_ref(), None, linux.io.as_ref(), rates);
+        pod.group =
+            group(&sandbox.id, linux.cpu.as_ref(), linux.memory.as_ref(), None, linux.io.as_ref(), rates);
         pod.group.processes = linux.process.as_ref().and_then(processes);
         pod.network = linux.network.as_ref().map(network);
         for stats in &linux.containers {
             let id = stats.attributes.as_ref().map_or("", |attributes| attributes.id.as_str());
-            let Some(container) = pod.containers.iter_mut().find(|container| container.id == id) else { continue };
+            let Some(container) = pod.containers.iter_mut().find(|container| container.id == id) else {
+                continue;
+            };
             let (cpu, memory) = (stats.cpu.as_ref(), stats.memory.as_ref());
             container.group = group(id, cpu, memory, stats.swap.as_ref(), stats.io.as_ref(), rates);
         }
@@ -64,11 +67,7 @@ fn group(
             available: value(swap.swap_available_bytes),
             limit: None,
         }),
-        io: io.map(|io| Io {
-            time: time(io.timestamp),
-            devices: None,
-            psi: io.psi.as_ref().and_then(psi),
-        }),
+        io: io.map(|io| Io { time: time(io.timestamp), devices: None, psi: io.psi.as_ref().and_then(psi) }),
         ..Group::default()
     }
 }
@@ -88,11 +87,16 @@ fn network(usage: &v1::NetworkUsage) -> Network {
         ..Interface::default()
     };
     let default = usage.default_interface.as_ref();
-    let mut interfaces: Vec<Interface> = default.into_iter().chain(&usage.interfaces).map(interface).collect();
+    let mut interfaces: Vec<Interface> =
+        default.into_iter().chain(&usage.interfaces).map(interface).collect();
     // Some runtimes name the default one among the others too.
     interfaces.sort_by(|a, b| a.name.cmp(&b.name));
     interfaces.dedup_by(|a, b| a.name == b.name);
-    Network { time: time(usage.timestamp), default: default.map(|interface| interface.name.clone()), interfaces }
+    Network {
+        time: time(usage.timestamp),
+        default: default.map(|interface| interface.name.clone()),
+        interfaces,
+    }
 }
 
 /// What the writable layer of each container takes, by its id: bytes, inodes, and when that was counted.

@@ -10,7 +10,6 @@ pub(crate) enum Number {
     Nanos(u64),
     /// Seconds, from microseconds.
     Micros(u64),
-    Negative(i64),
 }
 
 /// What kind of series it is.
@@ -39,7 +38,14 @@ impl Text {
     }
 
     /// A sample with labels as [`labels`] makes them, and some more; with the time at which it was measured, if that is to be said.
-    pub(crate) fn sample(&mut self, name: &str, labels: &str, more: &str, value: Number, time: Option<Timestamp>) {
+    pub(crate) fn sample(
+        &mut self,
+        name: &str,
+        labels: &str,
+        more: &str,
+        value: Number,
+        time: Option<Timestamp>,
+    ) {
         self.out.push_str(name);
         if !labels.is_empty() || !more.is_empty() {
             self.out.push('{');
@@ -55,12 +61,6 @@ impl Text {
             Number::Whole(value) => self.whole(value),
             Number::Nanos(nanos) => self.fraction(nanos, 1_000_000_000),
             Number::Micros(micros) => self.fraction(micros, 1_000_000),
-            Number::Negative(value) => {
-                if value < 0 {
-                    self.out.push('-');
-                }
-                self.whole(value.unsigned_abs());
-            }
         }
         if let Some(time) = time {
             self.out.push(' ');
@@ -153,7 +153,6 @@ mod tests {
             (Number::Micros(1_000_001), "1.000001"),
             (Number::Micros(999_999), "0.999999"),
             (Number::Micros(12_000_000), "12"),
-            (Number::Negative(-3), "-3"),
         ] {
             assert_eq!(written(value), wanted, "{value:?}");
         }

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::figures::{
-    ContainerUsage, Cpu, Fs, Group, Interface, Io, Memory, Network, NodeUsage, PodUsage, Processes, Psi, Stall,
-    Swap, SystemUsage, VolumeKind, VolumeUsage,
+    ContainerUsage, Cpu, Fs, Group, Interface, Io, Memory, Network, NodeUsage, PodUsage, Processes, Psi,
+    Stall, Swap, SystemUsage, VolumeKind, VolumeUsage,
 };
 
 /// What is asked for.
@@ -258,7 +258,12 @@ impl From<Timestamp> for Time {
 }
 
 /// The page.
-pub(crate) fn of<'a>(name: &'a str, node: &'a NodeUsage, pods: &'a [PodUsage], extent: Extent) -> Summary<'a> {
+pub(crate) fn of<'a>(
+    name: &'a str,
+    node: &'a NodeUsage,
+    pods: &'a [PodUsage],
+    extent: Extent,
+) -> Summary<'a> {
     let is_whole = extent == Extent::Whole;
     let runtime = Runtime { image_fs: node.image_fs.map(fs), container_fs: node.container_fs.map(fs) };
     Summary {
@@ -360,11 +365,7 @@ fn io(io: &Io) -> IoStats {
 }
 
 fn swap(swap: Swap) -> SwapStats {
-    SwapStats {
-        time: swap.time.into(),
-        swap_available_bytes: swap.available,
-        swap_usage_bytes: swap.usage,
-    }
+    SwapStats { time: swap.time.into(), swap_available_bytes: swap.available, swap_usage_bytes: swap.usage }
 }
 
 fn psi(psi: Psi) -> PsiStats {

@@ -28,8 +28,7 @@ pub(crate) fn text(pods: &[PodUsage]) -> String {
     }
     let mut text = Text::default();
     for (name, help, figure) in FAMILIES {
-        let mut samples =
-            claims.iter().filter_map(|(claim, fs)| Some((claim, figure(fs)?))).peekable();
+        let mut samples = claims.iter().filter_map(|(claim, fs)| Some((claim, figure(fs)?))).peekable();
         if samples.peek().is_some() {
             text.family(name, Kind::Gauge, help);
         }

@@ -208,7 +208,10 @@ async fn stats() -> Result<()> {
     let scrape = stats::measure(SCRAPED).await?;
     row(&format!("/metrics/cadvisor, {SCRAPED} pods: processor"), &millis_exact(scrape.read + scrape.write));
     row("  reading the cgroups' files", &millis_exact(scrape.read));
-    row("  writing the page", &format!("{}, {:.2} MB", millis_exact(scrape.write), scrape.bytes as f64 / 1e6));
+    row(
+        "  writing the page",
+        &format!("{}, {:.2} MB", millis_exact(scrape.write), scrape.bytes as f64 / 1e6),
+    );
     Ok(())
 }
 

@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::metrics::Metrics;
 use crate::kubeconfig;
+use crate::metrics::Metrics;
 
 type Answer = StreamBody<futures::stream::BoxStream<'static, Result<Frame<Bytes>, std::convert::Infallible>>>;
 

@@ -89,7 +89,12 @@ pub(super) static FAMILIES: &[Family] = &[
     ),
     family("container_fs_inodes_free", Gauge, "Inodes that are free.", F::RootFs(|fs| fs.inodes_free)),
     family("container_fs_inodes_total", Gauge, "Inodes in all.", F::RootFs(|fs| fs.inodes)),
-    family("container_fs_limit_bytes", Gauge, "Bytes of the file system in all.", F::RootFs(|fs| fs.capacity)),
+    family(
+        "container_fs_limit_bytes",
+        Gauge,
+        "Bytes of the file system in all.",
+        F::RootFs(|fs| fs.capacity),
+    ),
     family(
         "container_fs_reads_bytes_total",
         Counter,
@@ -107,7 +112,12 @@ pub(super) static FAMILIES: &[Family] = &[
     family("container_fs_writes_total", Counter, "Writes to a disk.", F::Disk(|io| io.writes)),
     family("container_last_seen", Gauge, "When it was looked at last, in seconds since 1970.", F::LastSeen),
     family("container_memory_cache", Gauge, "Pages of files, in bytes.", F::Memory(|m| m.cache)),
-    family("container_memory_failcnt", Counter, "How often the memory limit was hit.", F::Memory(|m| m.limit_hits)),
+    family(
+        "container_memory_failcnt",
+        Counter,
+        "How often the memory limit was hit.",
+        F::Memory(|m| m.limit_hits),
+    ),
     family("container_memory_failures_total", Counter, "Page faults.", F::Faults),
     family(
         "container_memory_kernel_usage",
@@ -251,7 +261,12 @@ pub(super) static FAMILIES: &[Family] = &[
         "Processor time that may be used in a period, in microseconds.",
         F::Spec(|row| Some(row.group.cpu?.throttling?.quota_us)),
     ),
-    family("container_spec_cpu_shares", Gauge, "Weight of its processor time.", F::Spec(|row| row.group.shares)),
+    family(
+        "container_spec_cpu_shares",
+        Gauge,
+        "Weight of its processor time.",
+        F::Spec(|row| row.group.shares),
+    ),
     family(
         "container_spec_memory_limit_bytes",
         Gauge,
@@ -264,9 +279,19 @@ pub(super) static FAMILIES: &[Family] = &[
         "Swap that may be used, in bytes; 0 where nothing limits it.",
         F::Spec(|row| row.group.swap.map(|swap| swap.limit.unwrap_or(0))),
     ),
-    family("container_start_time_seconds", Gauge, "When it has started, in seconds since 1970.", F::StartTime),
+    family(
+        "container_start_time_seconds",
+        Gauge,
+        "When it has started, in seconds since 1970.",
+        F::StartTime,
+    ),
     family("container_threads", Gauge, "Threads.", F::Threads),
-    family("container_threads_max", Gauge, "Threads that there may be; 0 where nothing limits them.", F::ThreadsMax),
+    family(
+        "container_threads_max",
+        Gauge,
+        "Threads that there may be; 0 where nothing limits them.",
+        F::ThreadsMax,
+    ),
 ];
 
 /// Writes the samples of one name.

@@ -21,7 +21,14 @@ fn group(cgroup: &str) -> Group {
         memory: Some(Memory { working_set: Some(64), page_faults: Some(7), ..Memory::at(time) }),
         io: Some(Io {
             time,
-            devices: Some(vec![DeviceIo { major: 999, minor: 1, read_bytes: 5, written_bytes: 6, reads: 7, writes: 8 }]),
+            devices: Some(vec![DeviceIo {
+                major: 999,
+                minor: 1,
+                read_bytes: 5,
+                written_bytes: 6,
+                reads: 7,
+                writes: 8,
+            }]),
             psi: None,
         }),
         processes: Some(Processes { time, tasks: Some(4), processes: Some(2), limit: None }),
@@ -84,7 +91,10 @@ fn row_44_6_samples_have_the_names_and_labels_that_dashboards_know() {
     let pod = "container=\"\",id=\"/kubepods/podu\",image=\"\",name=\"\",namespace=\"ns\",pod=\"p\"";
     assert_has(&text, &format!("container_memory_working_set_bytes{{{pod}}} 64 1000000"));
     let sandbox = "container=\"\",id=\"/kubepods/podu/s1\",image=\"\",name=\"s1\",namespace=\"ns\",pod=\"p\"";
-    assert_has(&text, &format!("container_network_receive_bytes_total{{{sandbox},interface=\"eth0\"}} 9 1000000"));
+    assert_has(
+        &text,
+        &format!("container_network_receive_bytes_total{{{sandbox},interface=\"eth0\"}} 9 1000000"),
+    );
     let tier = "container=\"\",id=\"/kubepods\",image=\"\",name=\"\",namespace=\"\",pod=\"\"";
     assert_has(&text, &format!("container_threads{{{tier}}} 4 1000000"));
     let root = "container=\"\",id=\"/\",image=\"\",name=\"\",namespace=\"\",pod=\"\"";

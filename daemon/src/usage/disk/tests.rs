@@ -38,14 +38,19 @@ async fn a_pods_disk_is_its_layers_logs_and_own_volumes_and_not_its_claims() {
     let disk = Disk::default();
     let mut pods = vec![pod("u")];
     disk.fill(&mut pods);
-    assert_eq!((pods[0].ephemeral_storage, pods[0].containers[0].logs), (None, None), "nothing is counted yet");
+    assert_eq!(
+        (pods[0].ephemeral_storage, pods[0].containers[0].logs),
+        (None, None),
+        "nothing is counted yet"
+    );
     assert_eq!(disk.due(&["u"], Duration::from_secs(60), Instant::now()), HashSet::from(["u".to_owned()]));
     disk.count(vec![Places { uid: "u".into(), volumes, logs, claims }]).await;
     assert!(disk.due(&["u"], Duration::from_secs(60), Instant::now()).is_empty());
     disk.layers(HashMap::from([("id".to_owned(), layer(dir.path()))]));
     disk.fill(&mut pods);
     let usage = &pods[0];
-    let kinds: Vec<_> = usage.volumes.iter().map(|volume| (volume.name.as_str(), volume.kind.clone())).collect();
+    let kinds: Vec<_> =
+        usage.volumes.iter().map(|volume| (volume.name.as_str(), volume.kind.clone())).collect();
     let wanted = [
         ("data", VolumeKind::Claim("claim-1".into())),
         ("map", VolumeKind::Local),

@@ -90,7 +90,11 @@ fn writable_layers_are_told_by_the_containers_id() {
         used_bytes: number(100),
         inodes_used: None,
     };
-    let with = |layer| v1::ContainerStats { attributes: attributes("c"), writable_layer: layer, ..Default::default() };
+    let with = |layer| v1::ContainerStats {
+        attributes: attributes("c"),
+        writable_layer: layer,
+        ..Default::default()
+    };
     let found = layers(&[with(Some(layer.clone()))]);
     let wanted = Layer {
         time: Timestamp::from_second(5).unwrap(),

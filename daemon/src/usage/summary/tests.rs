@@ -13,7 +13,13 @@ fn group() -> Group {
     let stall = Stall { total_micros: 9, avg10: 1.5, avg60: 0.0, avg300: 0.0 };
     let psi = Some(Psi { some: stall, full: stall });
     Group {
-        cpu: Some(Cpu { time: time(), usage_core_nanos: Some(5), usage_nano_cores: Some(6), psi, ..Cpu::default() }),
+        cpu: Some(Cpu {
+            time: time(),
+            usage_core_nanos: Some(5),
+            usage_nano_cores: Some(6),
+            psi,
+            ..Cpu::default()
+        }),
         memory: Some(Memory { usage: Some(7), working_set: Some(8), psi: None, ..Memory::at(time()) }),
         swap: Some(Swap { time: time(), usage: Some(1), available: None, limit: None }),
         io: Some(Io { time: time(), devices: None, psi }),
@@ -84,7 +90,10 @@ fn row_44_2_the_page_has_a_kubelets_keys() {
     let network = json!({"time": TIME, "name": "eth0", "rxBytes": 1, "interfaces": [eth0, {"name": "net1", "rxBytes": 1}]});
     assert_eq!(pod["network"], network);
     let claim = &pod["volume"][0];
-    assert_eq!((&claim["name"], &claim["pvcRef"]), (&json!("data"), &json!({"name": "claim", "namespace": "ns"})));
+    assert_eq!(
+        (&claim["name"], &claim["pvcRef"]),
+        (&json!("data"), &json!({"name": "claim", "namespace": "ns"}))
+    );
     assert_eq!(pod["volume"][1].get("pvcRef"), None);
     let container = &pod["containers"][0];
     assert_eq!((&container["rootfs"], &container["logs"], &container["startTime"]), (&fs, &fs, &json!(TIME)));

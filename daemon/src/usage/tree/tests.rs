@@ -31,7 +31,8 @@ fn world() -> World {
     ] {
         let path = mount.join(path);
         fs::create_dir_all(&path).unwrap();
-        fs::write(path.join("cpu.stat"), format!("usage_usec {micros}\nuser_usec 0\nsystem_usec 0\n")).unwrap();
+        fs::write(path.join("cpu.stat"), format!("usage_usec {micros}\nuser_usec 0\nsystem_usec 0\n"))
+            .unwrap();
         fs::write(path.join("memory.current"), format!("{bytes}\n")).unwrap();
         fs::write(path.join("memory.stat"), "anon 10\ninactive_file 50\n").unwrap();
         fs::write(path.join("memory.max"), "1000\n").unwrap();
@@ -83,7 +84,10 @@ fn a_pod_its_sandbox_and_its_containers_are_found_by_their_ids() {
     assert_eq!(memory(&usage.group), Some(650));
     assert_eq!(usage.group.memory.unwrap().available, Some(350));
     assert_eq!(memory(&usage.containers[0].group), Some(550));
-    assert_eq!(usage.containers[0].group.cgroup.as_deref(), Some(&*format!("/{POD}/cri-containerd-cont.scope")));
+    assert_eq!(
+        usage.containers[0].group.cgroup.as_deref(),
+        Some(&*format!("/{POD}/cri-containerd-cont.scope"))
+    );
     assert_eq!(usage.containers[1].group, Group::default(), "it has no cgroup");
     let sandbox = &usage.sandbox.as_ref().unwrap().group;
     assert_eq!(sandbox.cpu.unwrap().usage_core_nanos, Some(1_000_000));
