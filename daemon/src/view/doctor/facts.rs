@@ -76,7 +76,7 @@ pub(super) struct Clock {
 }
 
 /// A file system that something of the node lies on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Disk {
     /// `nodefs`, `imagefs` or `logs`.
     pub(super) name: &'static str,
