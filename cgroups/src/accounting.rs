@@ -167,6 +167,11 @@ pub fn cpu_max(bytes: &[u8]) -> Option<CpuMax> {
     Some(CpuMax { quota_us, period_us: period.parse().ok()? })
 }
 
+/// How many lines a file has, such as processes in `cgroup.procs`.
+pub(crate) fn lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|b| **b == b'\n').count() as u64
+}
+
 /// Reads a list of words, such as `cgroup.controllers`.
 pub fn words(bytes: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(bytes).split_whitespace().map(str::to_owned).collect()

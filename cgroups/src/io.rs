@@ -56,14 +56,8 @@ mod tests {
         let read = io_stat(
             b"254:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n7:0\n8:16 rbytes=1 wbytes=x\n98:0 wbytes=5\n",
         );
-        let first = DeviceIo {
-            major: 254,
-            minor: 0,
-            read_bytes: 4096,
-            written_bytes: 8192,
-            reads: 1,
-            writes: 2,
-        };
+        let first =
+            DeviceIo { major: 254, minor: 0, read_bytes: 4096, written_bytes: 8192, reads: 1, writes: 2 };
         let last = DeviceIo { major: 98, written_bytes: 5, ..DeviceIo::default() };
         assert_eq!(read, [first, last]);
     }

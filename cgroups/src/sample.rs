@@ -65,6 +65,8 @@ pub struct Sample {
     pub tasks: Option<u64>,
     /// `pids.max`.
     pub tasks_max: Option<Limit>,
+    /// Processes in the cgroup itself, by `cgroup.procs`.
+    pub processes: Option<u64>,
     /// `io.stat`.
     pub io: Option<Vec<DeviceIo>>,
     /// `io.pressure`.
@@ -197,6 +199,7 @@ impl Sampler {
         sample.swap_max = self.file(cgroup, "memory.swap.max").and_then(accounting::limit);
         sample.tasks = self.file(cgroup, "pids.current").and_then(accounting::number);
         sample.tasks_max = self.file(cgroup, "pids.max").and_then(accounting::limit);
+        sample.processes = self.file(cgroup, "cgroup.procs").map(accounting::lines);
         sample.io = self.file(cgroup, "io.stat").map(io_stat);
         sample.io_pressure = self.file(cgroup, "io.pressure").and_then(pressure);
         sample

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -38,12 +40,19 @@ pub struct Version {
     pub api_version: String,
 }
 
+/// Whoever is told of each call: its name in CRI, how long it took, whether it succeeded. A call that was dropped is not told.
+pub trait Observe: Send + Sync + std::fmt::Debug {
+    /// A call has ended.
+    fn called(&self, call: &'static str, took: Duration, succeeded: bool);
+}
+
 /// A client of one runtime; clones share its connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
     timeouts: Timeouts,
+    observer: Option<Arc<dyn Observe>>,
 }
 
 type Answer<T> = Result<T, CallError>;
@@ -62,7 +71,14 @@ impl Client {
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             timeouts,
+            observer: None,
         }
+    }
+
+    /// The same, and `observer` is told of each call.
+    #[must_use]
+    pub fn observed(self, observer: Arc<dyn Observe>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 
     /// Asks who the runtime is; one that does not speak CRI v1 is an invalid answer.
@@ -310,6 +326,32 @@ impl Client {
         Ok(memory.and_then(|m| m.usage_bytes).map(|bytes| bytes.value))
     }
 
+    /// What every sandbox that is ready and its containers use, as the runtime measures it now. `None` where it has no such call.
+    pub async fn list_pod_sandbox_stats(&self) -> Answer<Option<Vec<v1::PodSandboxStats>>> {
+        let about = About::new("ListPodSandboxStats", "");
+        let mut client = self.runtime.clone();
+        let request = v1::ListPodSandboxStatsRequest { filter: None };
+        let got = self
+            .call(&about, self.timeouts.request, request, |r| async move {
+                client.list_pod_sandbox_stats(r).await
+            })
+            .await;
+        none_if_unimplemented(got.map(|got| got.stats))
+    }
+
+    /// What every container uses, with its writable layer. `None` where the runtime has no such call.
+    pub async fn list_container_stats(&self) -> Answer<Option<Vec<v1::ContainerStats>>> {
+        let about = About::new("ListContainerStats", "");
+        let mut client = self.runtime.clone();
+        let request = v1::ListContainerStatsRequest { filter: None };
+        let got =
+            self.call(&about, self.timeouts.request, request, |r| async move {
+                client.list_container_stats(r).await
+            })
+            .await;
+        none_if_unimplemented(got.map(|got| got.stats))
+    }
+
     /// The containers with these labels; all with none.
     pub async fn list_containers(&self, labels: HashMap<String, String>) -> Answer<Vec<v1::Container>> {
         let about = About::new("ListContainers", "");
@@ -491,7 +533,24 @@ impl Client {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let deadline = deadline.into();
+        let began = Instant::now();
+        let outcome = self.exchange(about, deadline.into(), message, make).await;
+        if let Some(observer) = &self.observer {
+            observer.called(about.call, began.elapsed(), outcome.is_ok());
+        }
+        outcome
+    }
+
+    async fn exchange<Q, T, F>(
+        &self,
+        about: &About,
+        deadline: Option<Duration>,
+        message: Q,
+        make: impl FnOnce(Request<Q>) -> F,
+    ) -> Answer<T>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let mut request = Request::new(message);
         // Boxed: the message and the generated call are large, and the callers' futures wait in sets of all pods.
         let outcome = match deadline {
@@ -542,6 +601,13 @@ fn gone_is_done(outcome: Answer<()>) -> Answer<()> {
     match outcome {
         Err(error) if error.is_not_found() => Ok(()),
         outcome => outcome,
+    }
+}
+
+fn none_if_unimplemented<T>(outcome: Answer<T>) -> Answer<Option<T>> {
+    match outcome {
+        Err(CallError { cause: Cause::Unimplemented, .. }) => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 

@@ -17,7 +17,7 @@ mod events;
 pub mod fake;
 mod socket;
 
-pub use client::{Client, Timeouts, Version};
+pub use client::{Client, Observe, Timeouts, Version};
 pub use error::{CallError, Cause};
 pub use events::{Event, EventStream};
 pub use socket::{EndpointError, socket_path};

@@ -33,3 +33,5 @@ pub mod sources;
 mod stop;
 mod systemd;
 mod usage;
+
+pub use usage::measure;

@@ -35,7 +35,7 @@ pub(crate) use mailbox::Letter;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use node_task::NodeSide;
 pub(crate) use publisher::Publisher;
-pub(crate) use view::{Running, Shown};
+pub(crate) use view::{Running, RunningPod, Shown};
 
 use crate::cgroups::Adopted;
 use crate::clock;
@@ -139,6 +139,7 @@ impl Pods {
                 shown,
                 ledger,
                 probing,
+                work: metrics.work(),
             },
             handles: HashMap::new(),
             tasks: JoinSet::new(),

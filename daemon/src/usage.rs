@@ -1,43 +1,371 @@
 //! What the node, its pods and their containers use (behaviour.md 28, 44): read when somebody asks, and by nobody else.
 //!
+//! ```text
+//!  eviction, top, status, /stats, /metrics --how old may it be?--> Usage --+-- tree, group <- the pods' cgroups
+//!                                                                          +-- runtime    <- CRI, where there are none
+//!                                                                          +-- machine, network <- /proc, statfs
+//!                                                                          '-- disk, count <- directories, CRI
+//! ```
+//!
 //! | module | owns |
 //! |---|---|
 //! | `figures` | what there is to be known |
+//! | `known` | the pods and containers that figures are of |
+//! | `tree`, `group` | cgroups, as figures |
+//! | `machine`, `network` | the node, and networks, from `/proc` |
+//! | `runtime` | what the runtime says |
+//! | `rate` | processor time as a rate |
+//! | `disk`, `count`, `claims` | what pods take of the disk |
+//! | `measure` | what a scrape costs |
+//! | `summary`, `cadvisor`, `resource`, `series` | figures as a kubelet's answers |
 //!
-//! A question says how old its answer may be. Nothing is read between questions.
+//! A question says how old its answer may be; what is younger than a second is answered again, and then forgotten. Only readings that
+//! rates need, and what was counted on the disk, are kept between questions. One reading at a time; whoever asks meanwhile shares it.
 
+mod bounded;
+pub(crate) mod cadvisor;
+mod claims;
+mod count;
+mod disk;
 mod figures;
+mod group;
+mod known;
+mod machine;
+pub mod measure;
+mod network;
+mod rate;
+pub(crate) mod resource;
+mod runtime;
+pub(crate) mod series;
+pub(crate) mod summary;
+mod tree;
+pub(crate) mod volume_stats;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use cgroups::Sampler;
+use cri_client::Client;
+use k8s_openapi::api::core::v1::Pod;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
 pub(crate) use self::figures::*;
+
+use self::claims::Bound;
+use self::disk::{Disk, Places};
+use self::rate::Rates;
+use self::tree::Reader;
+use crate::cause::chain;
+use crate::cgroups::PodCgroups;
+use crate::config::Config;
+use crate::node::info::Machine;
+use crate::pods::{RunningPod, Shown};
+
+/// What was read is answered again for so long at most.
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
+/// Disk use that is shown may be so old, as a kubelet's may.
+pub(crate) const DISK_FRESH: Duration = Duration::from_secs(60);
+/// How long the runtime may take for its figures.
+const RUNTIME_LIMIT: Duration = Duration::from_secs(10);
+const PROC: &str = "/proc";
+
+/// What figures are taken from.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub(crate) config: Arc<Config>,
+    pub(crate) root_dir: PathBuf,
+    pub(crate) cri: Client,
+    pub(crate) shown: Shown,
+    /// Says what claims are bound to.
+    pub(crate) client: Option<kube::Client>,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) node_name: String,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The client has nothing to show.
+        f.debug_struct("Sources").field("root_dir", &self.root_dir).finish_non_exhaustive()
+    }
+}
 
 /// Answers what is in use; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Usage(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {}
+struct Inner {
+    sources: Sources,
+    cgroups: OnceLock<PodCgroups>,
+    readings: Mutex<Readings>,
+    rates: Arc<StdMutex<AllRates>>,
+    disk: Disk,
+    bound: Bound,
+    /// Held while the disk is counted.
+    counting: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Readings {
+    node: Option<(Instant, Arc<NodeUsage>)>,
+    pods: Option<(Instant, Arc<Vec<PodUsage>>)>,
+}
+
+#[derive(Debug, Default)]
+struct AllRates {
+    node: Rates,
+    pods: Rates,
+}
 
 impl Usage {
+    /// Nothing is read yet.
+    pub(crate) fn new(sources: Sources) -> Self {
+        Self(Arc::new(Inner {
+            sources,
+            cgroups: OnceLock::new(),
+            readings: Mutex::default(),
+            rates: Arc::default(),
+            disk: Disk::default(),
+            bound: Bound::default(),
+            counting: Mutex::default(),
+        }))
+    }
+
+    /// What figures are taken from.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.0.sources
+    }
+
+    /// Whether any pod that was looked at uses a claim.
+    pub(crate) fn has_claims(&self) -> bool {
+        self.0.sources.shown.running_pods().iter().any(|known| !claims::of(&known.pod).is_empty())
+    }
+
+    /// From now on pods' figures are read from these.
+    pub(crate) fn set_cgroups(&self, cgroups: PodCgroups) {
+        // They are opened once.
+        let _ = self.0.cgroups.set(cgroups);
+    }
+
     /// The node, as it was no longer than `max_age` ago.
     pub(crate) async fn node(&self, max_age: Duration) -> Arc<NodeUsage> {
-        let _ = (max_age, &self.0);
-        Arc::new(NodeUsage::default())
+        let mut readings = self.0.readings.lock().await;
+        if let Some((at, node)) = &readings.node
+            && at.elapsed() <= max_age
+        {
+            return Arc::clone(node);
+        }
+        let node = Arc::new(self.read_node().await);
+        readings.node = Some((Instant::now(), Arc::clone(&node)));
+        self.forget_later();
+        node
     }
 
-    /// Every pod that has something running, as it was no longer than `max_age` ago; what they take of the disk as it was counted
-    /// last, if it was.
+    /// Every pod that has something running, by namespace and name, as it was no longer than `max_age` ago; what they take of the disk
+    /// as it was counted last, if it was.
     pub(crate) async fn pods(&self, max_age: Duration) -> Arc<Vec<PodUsage>> {
-        let _ = (max_age, &self.0);
-        Arc::new(Vec::new())
+        let read = self.read_pods(max_age).await;
+        let mut pods = Vec::clone(&read);
+        self.0.disk.fill(&mut pods);
+        Arc::new(pods)
     }
 
-    /// The same, and what they take of the disk counted no longer than `disk_age` ago. That can take seconds: it reads directories,
-    /// slowly.
+    /// The same, and what they take of the disk counted no longer than `disk_age` ago. That can take seconds: directories are read
+    /// slowly. When this is dropped, what was begun is still counted.
     pub(crate) async fn pods_and_disk(&self, max_age: Duration, disk_age: Duration) -> Arc<Vec<PodUsage>> {
-        let _ = disk_age;
+        self.count_disk(disk_age).await;
         self.pods(max_age).await
     }
+
+    async fn read_pods(&self, max_age: Duration) -> Arc<Vec<PodUsage>> {
+        let mut readings = self.0.readings.lock().await;
+        if let Some((at, pods)) = &readings.pods
+            && at.elapsed() <= max_age
+        {
+            return Arc::clone(pods);
+        }
+        let running = self.0.sources.shown.running_pods();
+        let mut pods = known::pods(&running);
+        let rates = Arc::clone(&self.0.rates);
+        pods = match self.0.cgroups.get().cloned() {
+            Some(cgroups) => blocking(move || {
+                read_tree(&mut pods, &running, &cgroups, &rates);
+                pods
+            })
+            .await
+            .unwrap_or_default(),
+            None => {
+                if let Some(stats) = self.ask("sandboxes", self.0.sources.cri.list_pod_sandbox_stats()).await
+                {
+                    let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
+                    rates.pods.begin();
+                    runtime::pods(&mut pods, &stats, &mut rates.pods);
+                    rates.pods.end();
+                }
+                pods
+            }
+        };
+        let pods = Arc::new(pods);
+        readings.pods = Some((Instant::now(), Arc::clone(&pods)));
+        self.forget_later();
+        pods
+    }
+
+    async fn read_node(&self) -> NodeUsage {
+        let sources = self.0.sources.clone();
+        let (cgroups, rates) = (self.0.cgroups.get().cloned(), Arc::clone(&self.0.rates));
+        let read = blocking(move || read_node(&sources, cgroups.as_ref(), &rates)).await;
+        let mut node = read.unwrap_or_default();
+        let info = async { self.0.sources.cri.image_fs_info().await.map(Some) };
+        if let Some(info) = self.ask("file systems", info).await {
+            let first = |systems: &[cri_client::v1::FilesystemUsage]| {
+                let (place, fs) = systems.iter().find_map(runtime::file_system)?;
+                let whole = machine::file_system(Path::new(&place)).unwrap_or_default();
+                Some(whole.part(fs.time, fs.used, fs.inodes_used))
+            };
+            node.image_fs = first(&info.image_filesystems);
+            node.container_fs = first(&info.container_filesystems);
+        }
+        node
+    }
+
+    /// What the runtime answers; none where it has no such call, or fails, which is told.
+    async fn ask<T>(
+        &self,
+        about: &'static str,
+        call: impl Future<Output = Result<Option<T>, cri_client::CallError>>,
+    ) -> Option<T> {
+        match timeout(RUNTIME_LIMIT, call).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "the runtime does not tell what is used: {about}");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("the runtime has not told within {RUNTIME_LIMIT:?} what is used: {about}");
+                None
+            }
+        }
+    }
+
+    async fn count_disk(&self, disk_age: Duration) {
+        let _turn = self.0.counting.lock().await;
+        let running = self.0.sources.shown.running_pods();
+        let uids: Vec<&str> = running.iter().map(|known| uid(&known.pod)).collect();
+        let due = self.0.disk.due(&uids, disk_age, Instant::now());
+        if due.is_empty() {
+            return;
+        }
+        if let Some(layers) = self.ask("containers", self.0.sources.cri.list_container_stats()).await {
+            self.0.disk.layers(runtime::layers(&layers));
+        }
+        let mut places = Vec::new();
+        for known in running.iter().filter(|known| due.contains(uid(&known.pod))) {
+            let mut claims = claims::of(&known.pod);
+            let namespace = known.pod.metadata.namespace.as_deref().unwrap_or_default();
+            self.0.bound.resolve(self.0.sources.client.as_ref(), namespace, &mut claims).await;
+            places.push(Places {
+                uid: uid(&known.pod).to_owned(),
+                volumes: self.0.sources.root_dir.join("pods").join(uid(&known.pod)).join("volumes"),
+                logs: Path::new(&self.0.sources.config.pod_logs_dir).join(podspec::log_dir_name(&known.pod)),
+                claims,
+            });
+        }
+        self.0.disk.count(places).await;
+    }
+
+    /// What was read is some 2 KiB a container: it goes when nobody may be answered with it any more.
+    fn forget_later(&self) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FRESH).await;
+            let mut readings = this.0.readings.lock().await;
+            let is_old = |at: &Instant| at.elapsed() >= FRESH;
+            if readings.node.as_ref().is_some_and(|(at, _)| is_old(at)) {
+                readings.node = None;
+            }
+            if readings.pods.as_ref().is_some_and(|(at, _)| is_old(at)) {
+                readings.pods = None;
+            }
+        });
+    }
 }
+
+/// On the pool for calls that block; none where that has broken off, which is told by its panic.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+fn read_tree(
+    pods: &mut [PodUsage],
+    running: &[RunningPod],
+    cgroups: &PodCgroups,
+    rates: &StdMutex<AllRates>,
+) {
+    let specs: HashMap<&str, &Pod> = running.iter().map(|known| (uid(&known.pod), &*known.pod)).collect();
+    let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
+    rates.pods.begin();
+    let mut reader = Reader {
+        tree: cgroups.tree(),
+        proc: Path::new(PROC),
+        rates: &mut rates.pods,
+        sampler: Sampler::default(),
+    };
+    reader.pods(pods, &specs);
+    rates.pods.end();
+}
+
+fn read_node(sources: &Sources, cgroups: Option<&PodCgroups>, rates: &StdMutex<AllRates>) -> NodeUsage {
+    let proc = Path::new(PROC);
+    let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
+    rates.node.begin();
+    let mut node = NodeUsage {
+        start_time: machine::start_time(proc),
+        group: machine::group(proc, &mut rates.node),
+        network: network::of_node(proc).ok(),
+        fs: machine::file_system(&sources.root_dir).ok(),
+        tasks: machine::tasks(proc),
+        ..NodeUsage::default()
+    };
+    if let Some(cgroups) = cgroups {
+        let mut reader =
+            Reader { tree: cgroups.tree(), proc, rates: &mut rates.node, sampler: Sampler::default() };
+        if let (Some(devices), Some(io)) = (reader.disks(), &mut node.group.io) {
+            io.devices = Some(devices);
+        }
+        node.tiers = reader.tiers();
+        let pods = node.tiers.first().cloned();
+        let config = &sources.config;
+        let kubelet = tree::own_cgroup(proc, &config.kubelet_cgroups, Some(std::process::id()));
+        let runtime = tree::own_cgroup(proc, "", runtime_process(config));
+        node.system.extend(reader.system("kubelet", kubelet));
+        node.system.extend(reader.system("runtime", runtime));
+        if !config.system_cgroups.is_empty() {
+            node.system.extend(reader.system("misc", Some(config.system_cgroups.clone())));
+        }
+        node.system.extend(pods.map(|group| SystemUsage { name: "pods", start_time: None, group }));
+    }
+    rates.node.end();
+    node
+}
+
+/// The process behind the runtime's socket; PID 1 only keeps it for a runtime that is started later.
+fn runtime_process(config: &Config) -> Option<u32> {
+    let socket = cri_client::socket_path(&config.container_runtime_endpoint).ok()?;
+    let stream = UnixStream::connect(socket).ok()?;
+    let process = getsockopt(&stream, PeerCredentials).ok()?.pid();
+    u32::try_from(process).ok().filter(|process| *process > 1)
+}
+
+fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,12 +7,21 @@ use super::*;
 fn recorded(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     for (file, content) in [
-        ("cpu.stat", "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nnr_periods 4\nnr_throttled 1\nthrottled_usec 20\n"),
+        (
+            "cpu.stat",
+            "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nnr_periods 4\nnr_throttled 1\nthrottled_usec 20\n",
+        ),
         ("cpu.max", "50000 100000\n"),
         ("cpu.weight", "39\n"),
-        ("cpu.pressure", "some avg10=0.10 avg60=0.00 avg300=0.00 total=900\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=100\n"),
+        (
+            "cpu.pressure",
+            "some avg10=0.10 avg60=0.00 avg300=0.00 total=900\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=100\n",
+        ),
         ("memory.current", "8192\n"),
-        ("memory.stat", "anon 4096\nfile 2048\nkernel 1024\ninactive_file 512\nactive_file 1536\npgfault 7\npgmajfault 1\n"),
+        (
+            "memory.stat",
+            "anon 4096\nfile 2048\nkernel 1024\ninactive_file 512\nactive_file 1536\npgfault 7\npgmajfault 1\n",
+        ),
         ("memory.max", "max\n"),
         ("memory.peak", "9000\n"),
         ("memory.events", "low 0\nhigh 0\nmax 3\noom 2\noom_kill 1\noom_group_kill 0\n"),
@@ -44,12 +53,20 @@ fn a_cgroup_is_read_whole_or_its_basic_figures_alone() {
     assert_eq!((whole.memory_peak_bytes, whole.cpu_weight), (Some(9000), Some(39)));
     assert_eq!(whole.memory_events.unwrap().max, 3);
     assert_eq!((whole.swap_bytes, whole.swap_max), (Some(0), Some(Limit::At(0))));
-    assert_eq!((whole.tasks, whole.tasks_max), (Some(2), Some(Limit::At(100))));
+    assert_eq!((whole.tasks, whole.tasks_max, whole.processes), (Some(2), Some(Limit::At(100)), Some(2)));
     assert_eq!(whole.io.as_ref().unwrap().len(), 1);
     assert_eq!(whole.cpu_pressure.unwrap().some.total_us, 900);
     assert_eq!((whole.memory_pressure, whole.io_pressure), (None, None), "a kernel without them");
     let basic = sampler.sample(&pod, Part::Basic);
-    assert_eq!(basic, Sample { cpu: whole.cpu, memory_bytes: whole.memory_bytes, memory: whole.memory, ..Sample::default() });
+    assert_eq!(
+        basic,
+        Sample {
+            cpu: whole.cpu,
+            memory_bytes: whole.memory_bytes,
+            memory: whole.memory,
+            ..Sample::default()
+        }
+    );
     assert_eq!(sampler.process(&pod), Some(41));
     assert_eq!(sampler.process(&top), None);
 }

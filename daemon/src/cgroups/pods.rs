@@ -215,6 +215,11 @@ impl PodCgroups {
         told
     }
 
+    /// The hierarchy itself, for accounting.
+    pub fn tree(&self) -> &Tree {
+        &self.0.tree
+    }
+
     /// The name of the pod's cgroup for the runtime, whether it is there or not: it takes it from the configuration of the
     /// sandbox at each container anew.
     ///

@@ -18,6 +18,17 @@ pub(crate) struct Running {
     pub(crate) restart_count: u32,
 }
 
+/// A pod, and what of it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct RunningPod {
+    pub(crate) pod: Arc<ApiPod>,
+    pub(crate) status: Option<Arc<PodStatus>>,
+    /// Sorted.
+    pub(crate) running: Vec<Running>,
+    /// The id of the newest sandbox, while it is ready.
+    pub(crate) sandbox: Option<String>,
+}
+
 #[derive(Debug)]
 struct Entry {
     pod: Arc<ApiPod>,
@@ -141,6 +152,21 @@ impl Shown {
                 entry.running.borrow().iter().flatten().for_each(|running| see(&entry.pod, running));
             }
         });
+    }
+
+    /// Every pod that was looked at in the runtime, and what of it runs.
+    pub(crate) fn running_pods(&self) -> Vec<RunningPod> {
+        self.with(|pods| {
+            let seen = pods.values().filter_map(|entry| {
+                Some(RunningPod {
+                    pod: Arc::clone(&entry.pod),
+                    status: entry.status.clone(),
+                    running: entry.running.borrow().clone()?,
+                    sandbox: entry.sandbox.clone(),
+                })
+            });
+            seen.collect()
+        })
     }
 
     /// Tells when [`Shown::each_running`] has something else to show.

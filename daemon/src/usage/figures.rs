@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 /// Processor time.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cpu {
     pub(crate) time: Timestamp,
     /// Used since the cgroup was made (of the node: since it booted), in nanoseconds.
@@ -25,13 +25,19 @@ pub(crate) struct Cpu {
 /// What a quota of processor time has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Throttling {
+    /// Processor time that may be used in a period.
+    pub(crate) quota_us: u64,
+    pub(crate) period_us: u64,
+    /// In which anything ran.
     pub(crate) periods: u64,
+    /// In which the quota was used up.
     pub(crate) throttled_periods: u64,
+    /// Time in which something wanted to run and might not.
     pub(crate) throttled_nanos: u64,
 }
 
 /// Memory, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Memory {
     pub(crate) time: Timestamp,
     /// What it may still take: the limit without the working set; none without a limit.
@@ -63,7 +69,7 @@ pub(crate) struct Memory {
 }
 
 /// Swap, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Swap {
     pub(crate) time: Timestamp,
     pub(crate) usage: Option<u64>,
@@ -116,7 +122,7 @@ pub(crate) struct DeviceIo {
 }
 
 /// Processes and threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Processes {
     pub(crate) time: Timestamp,
     /// Tasks, as the limit of PIDs counts them.
@@ -174,6 +180,8 @@ pub(crate) struct Group {
     pub(crate) swap: Option<Swap>,
     pub(crate) io: Option<Io>,
     pub(crate) processes: Option<Processes>,
+    /// The weight that its processor time has, as shares.
+    pub(crate) shares: Option<u64>,
     /// Where it is in the hierarchy; none where the figures are the runtime's.
     pub(crate) cgroup: Option<String>,
 }
@@ -269,6 +277,13 @@ pub(crate) enum VolumeKind {
     Claim(String),
     /// Elsewhere.
     Other,
+}
+
+impl Memory {
+    /// Nothing is known at that time.
+    pub(crate) fn at(time: Timestamp) -> Self {
+        Self { time, ..Self::default() }
+    }
 }
 
 impl VolumeUsage {
