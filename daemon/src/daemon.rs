@@ -48,6 +48,7 @@ use crate::sources::mirror::Mirrors;
 use crate::sources::{self, Source, UPDATE_QUEUE, files, url};
 use crate::stop::stopped;
 use crate::systemd::{self, logind, watchdog};
+use crate::usage::{self, Usage};
 
 /// What the runtime says that may wait for the supervisor.
 const RUNTIME_QUEUE: usize = 1024;
@@ -161,7 +162,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         None => None,
     };
     let (clients, keeper) = clients.unzip();
-    let cri = cri_client(&config)?;
+    let cri = cri_client(&config)?.observed(Arc::new(metrics.work()));
     let (stop_sender, stop) = watch::channel(false);
     let mut tasks = JoinSet::new();
     if let Some(keeper) = keeper {
@@ -187,6 +188,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let (runtime_state, runtime) = watch::channel(RuntimeState::default());
     tasks.spawn(health::run(cri.clone(), runtime_state.clone(), stop.clone()));
 
+    let machine = Arc::new(facts.clone());
     let limits = Arc::new(Limits::new(&config, &facts, hierarchy));
     let boot_id = facts.boot_id.clone();
     let settings = node::Settings {
@@ -273,7 +275,17 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let seen = verdict.clone();
     let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
     tasks.spawn(prober.run(stop.clone()));
+    let usage = Usage::new(usage::Sources {
+        config: Arc::clone(&config),
+        root_dir: flags.root_dir.clone(),
+        cri: cri.clone(),
+        shown: shown.clone(),
+        client: general.clone(),
+        machine,
+        node_name: node_name.clone(),
+    });
     let subjects = Subjects {
+        usage: usage.clone(),
         cri: cri.clone(),
         pods: shown.clone(),
         metrics: metrics.clone(),
@@ -291,6 +303,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         Objects::new(general.clone()),
         general.clone(),
         side.facts.clone(),
+        metrics.work(),
     );
     let executor = Executor::new(
         cri.clone(),
@@ -300,7 +313,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         recorder.clone(),
         runtime_state,
         supplies(&flags.root_dir, general.as_ref(), (images, volumes), side.facts.clone(), &stop),
-    );
+    )
+    .with_work(metrics.work());
     let publisher = Publisher::new(general, recorder.clone(), mirrors.clone(), metrics.clone());
     let grace = groups.iter().map(|group| group.period).sum::<Duration>();
     if !grace.is_zero() {
@@ -311,6 +325,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     }
     let ledger = Ledger::open(&flags.root_dir, boot_id)?;
     tasks.spawn(ledger.clone().run(stop.clone()));
+    let work = metrics.work();
     let parts = Parts { executor, publisher, shown, ledger, node: side, metrics, probing };
     let (updates_in, updates) = mpsc::channel(UPDATE_QUEUE);
     let sources = start_sources(
@@ -325,8 +340,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     );
     drop(updates_in);
     let (runtime_in, runtime_events) = mpsc::channel(RUNTIME_QUEUE);
-    let cgroups = CgroupParts { cri: cri.clone(), limits, recorder };
-    tasks.spawn(Watcher::new(cri, runtime_in).run(stop.clone()));
+    let cgroups = CgroupParts { cri: cri.clone(), limits, recorder, usage };
+    tasks.spawn(Watcher::new(cri, work, runtime_in).run(stop.clone()));
     let (ask, questions) = mpsc::channel(QUESTION_QUEUE);
     match explain::listen(&flags.root_dir) {
         Ok(listener) => drop(tasks.spawn(explain::serve(listener, ask, stop.clone()))),
@@ -616,13 +631,14 @@ async fn run_pods(
     let mut parts = parts;
     let mut keeping = None;
     if config.cgroups_per_qos {
-        let CgroupParts { cri, limits, recorder } = cgroups;
+        let CgroupParts { cri, limits, recorder, usage } = cgroups;
         let cgroups = tokio::select! {
             // Cancel-safe: what was made is found again.
             () = stopped(&mut stop) => return,
             cgroups = crate::cgroups::open(&cri, &config, &limits) => cgroups,
         };
         keeping = Some(tokio::spawn(crate::cgroups::keep(cgroups.clone(), recorder, stop.clone())));
+        usage.set_cgroups(cgroups.clone());
         parts.executor = parts.executor.with_cgroups(cgroups);
     }
     let pods = Pods::new(settings, pull_limits(&config), parts, &inputs);
@@ -638,6 +654,7 @@ struct CgroupParts {
     cri: cri_client::Client,
     limits: Arc<Limits>,
     recorder: Recorder,
+    usage: Usage,
 }
 
 /// Serial pulls only where the configuration asks for them; else as many as it says, or nodelet's own number.

@@ -5,7 +5,9 @@
 
 mod http;
 pub(crate) mod log_usage;
+pub(crate) mod node_page;
 mod slis;
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,6 +20,7 @@ use prometheus::{
 
 pub(crate) use self::http::{Http, Inflight, Kind};
 pub(crate) use self::slis::Slis;
+pub(crate) use self::work::{Step, Work};
 
 /// The type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -87,6 +90,7 @@ struct Inner {
     certificates: Certificates,
     http: Http,
     slis: Slis,
+    work: Work,
 }
 
 /// When a certificate ends, which is asked for when the series is read. Seconds since 1970.
@@ -194,7 +198,7 @@ impl Metrics {
         registry.register(Box::new(preemptions.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
         let certificates = Certificates::new(&registry)?;
-        let (http, slis) = (Http::new(&registry)?, Slis::new()?);
+        let (http, slis, work) = (Http::new(&registry)?, Slis::new()?, Work::new(&registry)?);
         Ok(Self(Arc::new(Inner {
             registry,
             orphans,
@@ -206,6 +210,7 @@ impl Metrics {
             certificates,
             http,
             slis,
+            work,
         })))
     }
 
@@ -274,6 +279,11 @@ impl Metrics {
     /// The series of the servers.
     pub(crate) fn http(&self) -> &Http {
         &self.0.http
+    }
+
+    /// The series of what is done for pods.
+    pub(crate) fn work(&self) -> Work {
+        self.0.work.clone()
     }
 
     /// The series of the health checks, which are no part of the others.

@@ -32,9 +32,11 @@ use k8s_openapi::api::core::v1::Pod;
 use lifecycle::{Facts, FailureKind};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use volumes::{Ownership, PodDirs, RemoveError, Setting, Volume};
+use tokio::time::Instant;
+use volumes::{Content, Files, Ownership, PodDirs, RemoveError, Setting, Volume};
 
 use crate::images::{Accounts, Turns};
+use crate::metrics::Work;
 use crate::objects::Objects;
 use claims::Claims;
 pub(crate) use mounts::Mounts;
@@ -50,6 +52,7 @@ struct Inner {
     accounts: Accounts,
     claims: Claims,
     facts: watch::Receiver<Arc<Facts>>,
+    work: Work,
     /// By the pod's UID.
     turns: Turns<String>,
     made: Mutex<HashMap<String, HashMap<String, Made>>>,
@@ -98,6 +101,7 @@ impl PodVolumes {
         objects: Objects,
         client: Option<kube::Client>,
         facts: watch::Receiver<Arc<Facts>>,
+        work: Work,
     ) -> Self {
         Self(Arc::new(Inner {
             dirs,
@@ -105,6 +109,7 @@ impl PodVolumes {
             accounts: Accounts::new(client.clone()),
             claims: Claims::new(client),
             facts,
+            work,
             turns: Turns::default(),
             made: Mutex::default(),
         }))
@@ -173,6 +178,19 @@ impl PodVolumes {
     }
 }
 
+/// A kubelet's name of the kind of a volume.
+fn plugin(volume: &Volume) -> &'static str {
+    match &volume.content {
+        Content::EmptyDir(_) => "kubernetes.io/empty-dir",
+        Content::HostPath { .. } => "kubernetes.io/host-path",
+        Content::Files(Files::ConfigMap, _) => "kubernetes.io/configmap",
+        Content::Files(Files::Secret, _) => "kubernetes.io/secret",
+        Content::Files(Files::DownwardApi, _) => "kubernetes.io/downward-api",
+        Content::Files(Files::Projected, _) => "kubernetes.io/projected",
+        Content::Local { .. } => "kubernetes.io/local-volume",
+    }
+}
+
 impl Inner {
     /// Everything that takes the disk.
     fn set_up(
@@ -188,6 +206,7 @@ impl Inner {
         }
         for (name, volume) in volumes {
             let shares = shared.contains(&name);
+            let began = Instant::now();
             let done = self.dirs.set_up(uid, &volume, setting).and_then(|()| {
                 let path = self.dirs.volume_path(uid, &volume)?;
                 if shares {
@@ -195,6 +214,7 @@ impl Inner {
                 }
                 Ok(path)
             });
+            self.work.volume(plugin(&volume), done.is_ok(), began);
             match done {
                 Ok(path) => {
                     let made = Made { path, read_only: volume.is_read_only() };

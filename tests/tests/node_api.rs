@@ -241,7 +241,7 @@ async fn wrong_requests(cluster: &Cluster, caller: &Caller) {
     let wrong = caller.ask("POST", "/pods", &[], "").await;
     assert_eq!((wrong.code, wrong.headers["allow"].to_str().unwrap()), (405, "GET"));
     assert_eq!(caller.ask("GET", "/debug/flags/v", &[], "").await.code, 406);
-    for path in ["/nothing", "/stats/summary", "/metrics/cadvisor", "/metrics/resource"] {
+    for path in ["/nothing", "/stats/container", "/stats/default/web/c"] {
         assert_eq!(caller.get(path).await.code, 404, "{path}");
     }
     let nobody = Caller::new(cluster, Some(AuthInfo::default())).await;

@@ -134,7 +134,8 @@ pub(crate) async fn open(
     settings: Settings,
     node_timeout: Duration,
 ) -> Result<(Clients, Keeper), CredentialsError> {
-    let (general, node) = (Link::new(), Link::new());
+    let work = settings.metrics.work();
+    let (general, node) = (Link::new(work.clone()), Link::new(work));
     let client = general.client();
     let clients = Clients { general: client.clone(), node: node.client(), node_timeout };
     let mut keeper = Keeper { settings, general, node, client, known: None, complaint: String::new() };

@@ -28,6 +28,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 use super::tls::{self, TlsError, Trust};
 use super::user_agent;
 use crate::credentials::Identity;
+use crate::metrics::Work;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -52,12 +53,12 @@ struct NoLine;
 
 /// The line that is in use, replaced by [`Link::set`].
 #[derive(Debug)]
-pub(crate) struct Link(watch::Sender<Option<Line>>);
+pub(crate) struct Link(watch::Sender<Option<Line>>, Work);
 
 impl Link {
     /// Without a line: calls wait a little for the first one, and fail then.
-    pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(None))
+    pub(crate) fn new(work: Work) -> Self {
+        Self(watch::Sender::new(None), work)
     }
 
     /// Calls from now on take this line.
@@ -68,14 +69,20 @@ impl Link {
     /// A client that always takes the newest line.
     pub(crate) fn client(&self) -> kube::Client {
         let current = self.0.subscribe();
+        let work = self.1.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let mut current = current.clone();
+            let (mut current, work) = (current.clone(), work.clone());
             async move {
                 let line = match timeout(FIRST_LINE, current.wait_for(Option::is_some)).await {
                     Ok(Ok(line)) => line.clone(),
                     Ok(Err(_)) | Err(_) => None,
                 };
-                line.ok_or(NoLine)?.oneshot(request).await
+                let line = line.ok_or(NoLine)?;
+                let method = request.method().clone();
+                let answer = line.oneshot(request).await;
+                // Upstream's label; a node has one API server, whose address changes with the kubeconfig alone.
+                work.request(&method, "", answer.as_ref().ok().map(|answer| answer.status().as_u16()));
+                answer
             }
         });
         kube::Client::new(service, "default")

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kubeconfig::fake::{FakeApi, api};
+use crate::metrics::Metrics;
 use crate::objects::Registration;
 use crate::runtime::Variables;
 
@@ -19,7 +20,13 @@ fn node() -> Node {
     let (client, api) = api();
     let dirs = Arc::new(PodDirs::new(root.path()).expect("made"));
     let (facts_in, facts) = watch::channel(Arc::new(Facts::default()));
-    let volumes = PodVolumes::new(dirs, Objects::new(Some(client.clone())), Some(client), facts);
+    let volumes = PodVolumes::new(
+        dirs,
+        Objects::new(Some(client.clone())),
+        Some(client),
+        facts,
+        Metrics::new().unwrap().work(),
+    );
     Node { root, volumes, api, _facts: facts_in }
 }
 

@@ -10,11 +10,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
 use lifecycle::{
     Answer, Assignment, Call, Effect, Failure, Input, OpId, Pod, ProbeTarget, Recording, Settings,
 };
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::mailbox::{Letter, Mailbox};
 use super::node_task::{Ask, Question};
@@ -24,6 +26,7 @@ use super::view::Shown;
 use crate::clock;
 use crate::followed::Known;
 use crate::ledger::Ledger;
+use crate::metrics::{Step, Work};
 use crate::objects::Registration;
 use crate::probes::{Probing, Wanted};
 use crate::runtime::{Executor, News};
@@ -41,6 +44,7 @@ pub(super) struct Shared {
     pub(super) shown: Shown,
     pub(super) ledger: Ledger,
     pub(super) probing: Probing,
+    pub(super) work: Work,
 }
 
 /// What is to be probed, as the machine said last, and what the prober was told.
@@ -105,6 +109,10 @@ pub(super) struct PodTask {
     /// The runtime classes, of a pod that has one.
     classes: Option<watch::Receiver<Known<String>>>,
     probes: Probes,
+    /// When the pod was heard of.
+    seen: Instant,
+    /// Whether it was seen before it ran: then its start is measured.
+    starts: bool,
     /// Whether the node was told that nothing runs, and that the volumes are unmounted.
     freed: bool,
     settled: bool,
@@ -140,6 +148,8 @@ impl PodTask {
             objects,
             classes,
             probes: Probes::default(),
+            seen: Instant::now(),
+            starts: false,
             freed: false,
             settled: false,
         }
@@ -247,6 +257,8 @@ impl PodTask {
     }
 
     async fn step(&mut self, input: Input) {
+        let began = Instant::now();
+        let is_first = self.machine.observation().is_none();
         let assigned = matches!(&input, Input::Assigned(_));
         if let Input::Assigned(assignment) = &input {
             self.shared.publisher.seen(&assignment.pod);
@@ -267,6 +279,7 @@ impl PodTask {
             self.put_right();
         }
         self.shared.shown.update(&self.uid, &self.machine);
+        self.count_start();
         if self.machine.is_terminated() {
             self.objects = None;
             self.classes = None;
@@ -274,6 +287,27 @@ impl PodTask {
         }
         if self.machine.is_settled() {
             self.settle().await;
+        }
+        let step = match self.machine.spec() {
+            _ if is_first => Step::Create,
+            _ if self.machine.is_terminated() => Step::Terminated,
+            pod if pod.metadata.deletion_timestamp.is_some() => Step::Kill,
+            _ => Step::Sync,
+        };
+        self.shared.work.stepped(step, began.elapsed());
+    }
+
+    /// Measures a start that this daemon has seen whole.
+    fn count_start(&mut self) {
+        match self.machine.status().and_then(|status| status.phase.as_deref()) {
+            Some("Pending") => self.starts = true,
+            Some("Running") if std::mem::take(&mut self.starts) => {
+                let created = self.machine.spec().metadata.creation_timestamp.as_ref();
+                let since_creation =
+                    created.and_then(|created| Timestamp::now().duration_since(created.0).try_into().ok());
+                self.shared.work.pod_runs(self.seen.elapsed(), since_creation);
+            }
+            _ => {}
         }
     }
 

@@ -72,7 +72,7 @@ fn node() -> (Node, Pods, Inputs) {
     let (host_ips_in, host_ips) = watch::channel(vec!["192.0.2.2".to_owned()]);
     let dirs = Arc::new(PodDirs::new(root.path()).expect("made"));
     let (facts, known) = watch::channel(Arc::new(Facts::default()));
-    let volumes = PodVolumes::new(Arc::clone(&dirs), Objects::new(None), None, known.clone());
+    let volumes = PodVolumes::new(Arc::clone(&dirs), Objects::new(None), None, known.clone(), metrics.work());
     let (runtime_state, _) = watch::channel(RuntimeState::default());
     let nowhere = || root.path().join("kept");
     let supplies = Supplies {
@@ -212,7 +212,7 @@ async fn what_somebody_has_left_is_stopped_with_its_hook_cleared_away_and_counte
     fs::create_dir_all(node.root.path().join("pod-logs/team_gone_uid-gone/c")).expect("made");
 
     let running = tokio::spawn(pods.run(inputs, node.stop.subscribe()));
-    let watcher = Watcher::new(node.cri.clone(), node.runtime_events.clone());
+    let watcher = Watcher::new(node.cri.clone(), node.metrics.work(), node.runtime_events.clone());
     tokio::spawn(watcher.run(node.stop.subscribe()));
     let read_before = node.runtime_events.clone();
     let begun = Instant::now();

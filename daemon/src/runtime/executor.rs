@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, ResourceRequir
 use k8s_openapi::api::node::v1::RuntimeClass;
 use lifecycle::{Answer, Call, Facts, Failure, FailureKind, Hook, Observation};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use volumes::PodDirs;
 
 use self::create::ImageUsers;
@@ -34,6 +35,7 @@ use crate::cgroups::{Limits, PodCgroups};
 use crate::events::Recorder;
 use crate::followed::Followed;
 use crate::images::Images;
+use crate::metrics::Work;
 use crate::node::RuntimeState;
 use crate::objects::Objects;
 use crate::pod_volumes::PodVolumes;
@@ -85,6 +87,7 @@ pub(crate) struct Executor {
     image_users: Arc<ImageUsers>,
     /// `None` where pods have no cgroups of their own.
     cgroups: Option<PodCgroups>,
+    work: Option<Work>,
     kernel_log: Arc<KernelLog>,
 }
 
@@ -125,7 +128,20 @@ impl Executor {
             supplies,
             image_users,
             cgroups: None,
+            work: None,
             kernel_log,
+        }
+    }
+
+    /// With series of what is done.
+    pub(crate) fn with_work(self, work: Work) -> Self {
+        Self { work: Some(work), ..self }
+    }
+
+    /// What was done to a pod's cgroup is counted.
+    fn did(&self, operation: &'static str, began: Instant) {
+        if let Some(work) = &self.work {
+            work.cgroup(operation, began);
         }
     }
 
@@ -180,7 +196,9 @@ impl Executor {
             Call::RemoveCgroup => match &self.cgroups {
                 Some(cgroups) => {
                     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                    let began = Instant::now();
                     let removed = Box::pin(cgroups.remove(uid)).await;
+                    self.did("destroy", began);
                     removed.map(|()| Answer::Done).map_err(|e| refused(&chain(&e)))
                 }
                 None => Ok(Answer::Done),
@@ -302,7 +320,9 @@ impl Executor {
             }
             if let Some(cgroups) = &self.cgroups {
                 let pod = resize::as_allocated(pod, allocated.as_deref());
+                let began = Instant::now();
                 cgroups.ensure(&pod).await.map_err(|e| refused(&chain(&e)))?;
+                self.did("create", began);
             }
         }
         let id = self.client.run_pod_sandbox(config, handler).await.map_err(failure)?;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::container_config::{HASH, NAME_LABEL};
 use super::news::News;
+use crate::metrics::Work;
 use crate::sources::CONFIG_SOURCE;
 use crate::stop::stopped;
 
@@ -55,12 +56,13 @@ pub(crate) enum RuntimeEvent {
 #[derive(Debug)]
 pub(crate) struct Watcher {
     client: Client,
+    work: Work,
     tell: mpsc::Sender<RuntimeEvent>,
 }
 
 impl Watcher {
-    pub(crate) fn new(client: Client, tell: mpsc::Sender<RuntimeEvent>) -> Self {
-        Self { client, tell }
+    pub(crate) fn new(client: Client, work: Work, tell: mpsc::Sender<RuntimeEvent>) -> Self {
+        Self { client, work, tell }
     }
 
     /// Runs until `stop`.
@@ -68,6 +70,7 @@ impl Watcher {
         let mut events = Some(self.client.events());
         let mut lost = false;
         let mut next_audit = Instant::now();
+        let mut last_audit: Option<Instant> = None;
         let mut every = AUDIT_WITH_EVENTS;
         loop {
             let event = async {
@@ -110,6 +113,7 @@ impl Watcher {
                 () = sleep_until(next_audit), if !lost => {
                     let begun = Instant::now();
                     let audited = self.audit().await;
+                    self.work.relisted(begun.elapsed(), last_audit.replace(begun).map(|last| begun - last));
                     next_audit = Instant::now() + match audited {
                         Some(found) => {
                             let _ = self.tell.send(RuntimeEvent::Audited { begun, found }).await;

@@ -87,6 +87,12 @@ pub(super) fn metrics(written: Result<String, prometheus::Error>) -> Reply {
     }
 }
 
+/// Series that are written as they are taken.
+pub(super) fn metrics_stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Reply {
+    let frames = chunks.map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));
+    with_type(StatusCode::OK, crate::metrics::CONTENT_TYPE, StreamBody::new(frames).boxed_unsync())
+}
+
 /// Sent in chunks as they come.
 pub(super) fn stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Reply {
     let frames = chunks.map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));

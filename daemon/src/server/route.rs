@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::Pod;
 use super::endpoint::{self, DEBUGGING_OFF, Door, Endpoint, Found, Needs, Off, Target};
 use super::reply::{self, Reply};
 use super::{
-    Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, streaming, zpages,
+    Asked, Context, checkpoint, container_logs, debug, healthz, node_logs, running_pods, stats, streaming,
+    zpages,
 };
-use crate::metrics::log_usage;
+use crate::metrics::{log_usage, node_page};
 
 /// The answer to somebody who may have it; `found` is the endpoint of the request's path.
 pub(super) async fn answer(context: &Context, door: Door, found: Option<Found>, asked: Asked) -> Reply {
@@ -44,6 +45,9 @@ pub(super) async fn answer(context: &Context, door: Door, found: Option<Found>, 
         Target::Metrics => reply::metrics(metrics(context).await),
         Target::Slis if *asked.method() == Method::DELETE => reset(context, door),
         Target::Slis => reply::metrics(context.metrics.slis().text()),
+        Target::Cadvisor => stats::cadvisor(context).await,
+        Target::Resource => stats::resource(context).await,
+        Target::Stats => stats::summary(context, found.value("path"), query).await,
         Target::Probes => reply::metrics(Ok(context.probing.text())),
         Target::Configz => reply::json(&context.config.to_configz()),
         Target::Statusz => zpages::statusz(context, asked.headers()),
@@ -63,16 +67,16 @@ pub(super) async fn answer(context: &Context, door: Door, found: Option<Found>, 
         Target::Attach => streaming::attach(context, &found, asked).await,
         Target::PortForward => streaming::port_forward(context, &found, asked).await,
         Target::Run => streaming::run(context, &found, asked.uri()).await,
-        Target::Missing => reply::not_found(),
     }
 }
 
 /// What was counted, and what the logs take now.
 async fn metrics(context: &Context) -> Result<String, prometheus::Error> {
+    let page = node_page::text(&context.usage.sources().node_name, &context.pods.running_pods());
     let (pods, pod_logs) = (context.pods.pods(), PathBuf::from(&context.config.pod_logs_dir));
     let logs = tokio::task::spawn_blocking(move || log_usage::text(&pods, &pod_logs)).await;
     let logs = logs.map_err(|error| prometheus::Error::Msg(error.to_string()))??;
-    Ok(context.metrics.text()? + &logs)
+    Ok(context.metrics.text()? + &page + &logs + &stats::volumes(context).await)
 }
 
 /// In the words of Go's server.

@@ -21,10 +21,21 @@ pub(super) fn context(client: Option<kube::Client>, configure: impl FnOnce(&mut 
         journal: Journal::new("/nowhere", &[]),
         flags: BTreeMap::from([("v".to_owned(), "2".to_owned())]),
     };
+    let cri = Client::new("/nowhere".into(), None, Timeouts::default());
+    let usage = Usage::new(crate::usage::Sources {
+        config: Arc::clone(&config),
+        root_dir: PathBuf::from("/nowhere"),
+        cri: cri.clone(),
+        shown: Shown::default(),
+        client: None,
+        machine: Arc::default(),
+        node_name: "n1".to_owned(),
+    });
     Context {
         access: Access::new(Arc::clone(&config), client, "n1".to_owned()),
         config,
-        cri: Client::new("/nowhere".into(), None, Timeouts::default()),
+        cri,
+        usage,
         pods: Shown::default(),
         metrics: Metrics::new().unwrap(),
         probing: Probing::default(),

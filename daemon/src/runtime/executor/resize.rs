@@ -7,6 +7,7 @@ use cri_client::{Cause, v1};
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use lifecycle::{Answer, Resource};
+use tokio::time::Instant;
 
 use super::{Executor, Outcome, failure, find, refused};
 use crate::cause::chain;
@@ -107,7 +108,9 @@ impl Executor {
         };
         // The machine asks for one step: before the containers where the pod grows, after them where it shrinks.
         for half in [Half::Before, Half::After] {
+            let began = Instant::now();
             cgroups.update(&pod, resource, half).await.map_err(|e| refused(&chain(&e)))?;
+            self.did("update", began);
         }
         Ok(Answer::Done)
     }
