@@ -16,6 +16,7 @@ use crate::cache::{Cache, Object};
 use crate::certificates::Settings;
 use crate::connect::Streams;
 use crate::kinds::{self, Kind, Storage};
+use crate::metrics::Measured;
 use crate::pki::Pki;
 use crate::request::media::Accepted;
 use crate::request::{Query, ResourcePath};
@@ -42,6 +43,7 @@ pub(crate) struct Api {
     pub(crate) service_range: (Ipv4Addr, u8),
     pub(crate) backends: Backends,
     pub(crate) streams: Streams,
+    pub(crate) measured: Measured,
     /// Held for reading by whoever creates in a namespace, for writing by whoever removes one: a namespace that has been
     /// found empty stays so until it is gone.
     pub(crate) namespace_gate: RwLock<()>,

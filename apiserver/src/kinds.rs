@@ -39,6 +39,7 @@ pub(crate) mod field;
 pub(crate) mod label_selector;
 pub(crate) mod leases;
 pub(crate) mod metadata;
+pub(crate) mod metrics;
 pub(crate) mod names;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
@@ -515,6 +516,8 @@ static ALL: &[&Kind] = &[
     &rbac::ROLES,
     &priorityclasses::PRIORITYCLASSES,
     &storageclasses::STORAGECLASSES,
+    &metrics::NODE_METRICS,
+    &metrics::POD_METRICS,
 ];
 
 /// All kinds, in the order in which discovery lists them: core first, a group's kinds together.

@@ -55,6 +55,7 @@ mod impersonate;
 mod kinds;
 mod listener;
 mod logs;
+mod metrics;
 mod namespaces;
 mod node_lifecycle;
 mod openapi;

@@ -19,6 +19,7 @@ use crate::certificates::Settings;
 use crate::connect::Streams;
 use crate::flags::{Accounts, Credentials, Options};
 use crate::listener::{ListenError, Listener};
+use crate::metrics::Measured;
 use crate::pki::{FileError, KUBELET_CLIENT, Kubeconfig, Pki, PkiError, Subject};
 use crate::status::ApiError;
 use crate::store::{Embedded, OpenError, ReadError};
@@ -128,6 +129,7 @@ impl Server {
             service_range: options.service_cluster_ip_range,
             backends: Backends::new(&kubelet_client, reach)?,
             streams: Streams::default(),
+            measured: Measured::default(),
             namespace_gate: RwLock::default(),
             allocation: Mutex::default(),
             stop: stop.clone(),

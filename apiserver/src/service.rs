@@ -17,7 +17,7 @@ use crate::api::{Api, Call, Received};
 use crate::authenticate::{User, authenticate};
 use crate::authorize::{Attributes, On};
 use crate::impersonate::impersonate;
-use crate::kinds::{Kind, Part, lookup};
+use crate::kinds::{self, Kind, Part, lookup};
 use crate::patch::PatchType;
 use crate::pki::Subject;
 use crate::request::media::{Accepted, body_syntax, media_type};
@@ -26,7 +26,7 @@ use crate::schema::Syntax;
 use crate::selector::FieldSelector;
 use crate::status::ApiError;
 use crate::verbs::{PATCH_TYPES, is_watch};
-use crate::{bindings, connect, discovery, evictions, logs, namespaces, reviews, tokens, verbs};
+use crate::{bindings, connect, discovery, evictions, logs, metrics, namespaces, reviews, tokens, verbs};
 
 /// Largest body that is read, in bytes (as upstream).
 pub(crate) const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
@@ -280,6 +280,7 @@ async fn carry_out(
         ("pods", Some("eviction")) => evictions::evict(api, call, body).await,
         ("serviceaccounts", Some("token")) => tokens::request::create(api, call, body).await,
         ("namespaces", Some("finalize")) => namespaces::finalize(api, call, body).await,
+        (_, None) if call.kind.body.group == kinds::metrics::GROUP => metrics::read(api, call, verb).await,
         (_, None) if REVIEW_GROUPS.contains(&call.kind.body.group) => reviews::review(api, call, body),
         (_, subresource) if Part::of(subresource).is_some() => match patch_type {
             Some(patch_type) => verbs::update::patch(api, call, body, patch_type).await,

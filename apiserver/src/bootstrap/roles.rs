@@ -24,6 +24,7 @@ const EVENTS: &str = "events.k8s.io";
 const POLICY: &str = "policy";
 const DISCOVERY: &str = "discovery.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
+const METRICS: &str = "metrics.k8s.io";
 
 fn rule(verbs: &[&str], group: &str, resources: &[&str]) -> Value {
     json!({ "verbs": verbs, "apiGroups": [group], "resources": resources })
@@ -230,12 +231,23 @@ fn volume_scheduler() -> Value {
     cluster_role("system:volume-scheduler", rules)
 }
 
+/// What nodes and pods use, for everybody who may read pods, under the name that it has with metrics-server.
+fn metrics_reader() -> Value {
+    let rules = vec![rule(READ, METRICS, &["nodes", "pods"])];
+    let mut role = cluster_role("system:aggregated-metrics-reader", rules);
+    for of in ["view", "edit", "admin"] {
+        role["metadata"]["labels"][format!("{AGGREGATE}{of}")] = "true".into();
+    }
+    role
+}
+
 /// Roles that are given to people, for a namespace or for all.
 fn people() -> Vec<Value> {
     vec![
         aggregated("admin", &["admin", "edit", "view"]),
         aggregated("edit", &["edit", "view"]),
         aggregated("view", &["view"]),
+        metrics_reader(),
         part(
             "view",
             vec![
