@@ -23,6 +23,7 @@
 //! | `container_logs` | which log of which container, and how it is read |
 //! | `node_logs` | the node's own logs |
 //! | `container` | a container that a path names |
+//! | `stats` | what is in use |
 //! | `running_pods`, `checkpoint` | what the runtime is asked for |
 //! | `healthz` | whether the daemon is well, as answers |
 //! | `zpages`, `debug` | what runs here, and how much it logs |
@@ -44,6 +45,7 @@ mod reply;
 mod route;
 mod running_pods;
 mod serving;
+mod stats;
 mod streaming;
 mod zpages;
 
@@ -73,6 +75,7 @@ use crate::health::Verdict;
 use crate::metrics::Metrics;
 use crate::pods::Shown;
 use crate::probes::Probing;
+use crate::usage::Usage;
 
 /// A kubelet's directory of the node's own logs.
 const NODE_LOGS: &str = "/var/log";
@@ -142,6 +145,7 @@ pub(crate) struct Subjects {
     pub(crate) pods: Shown,
     pub(crate) metrics: Metrics,
     pub(crate) probing: Probing,
+    pub(crate) usage: Usage,
     pub(crate) health: watch::Receiver<Verdict>,
 }
 
@@ -154,6 +158,7 @@ struct Context {
     pods: Shown,
     metrics: Metrics,
     probing: Probing,
+    usage: Usage,
     health: watch::Receiver<Verdict>,
     places: Places,
     about: Arc<About>,
@@ -184,7 +189,7 @@ pub(crate) async fn start(
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), ServerError> {
-    let Subjects { cri, pods, metrics, probing, health } = subjects;
+    let Subjects { cri, pods, metrics, probing, usage, health } = subjects;
     let config = Arc::clone(&settings.config);
     let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
     let about = Arc::new(About {
@@ -196,7 +201,8 @@ pub(crate) async fn start(
     });
     let places = Places::new();
     let sessions = Sessions::new(stop.clone());
-    let context = Context { access, config, cri, pods, metrics, probing, health, places, about, sessions };
+    let context =
+        Context { access, config, cri, pods, metrics, probing, usage, health, places, about, sessions };
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     if config.healthz_port != 0 {
         let setting = "healthzBindAddress and healthzPort";

@@ -8,6 +8,7 @@
 //! | [`containerd`] | a containerd with its own root, state, socket and network |
 //! | [`registry`] | a registry of images that misbehaves as it is told |
 //! | [`node_port`] | a client of a node's port 10250 and of the URLs of its runtime, with WebSockets |
+//! | [`prometheus`] | a real Prometheus that scrapes a node, and what dashboards ask it |
 //! | [`network`] | the bridge of a cluster and its addresses |
 //! | [`supervise`] | programs that are kept running |
 //! | [`machine`] | what this machine can and cannot do |
@@ -27,6 +28,7 @@ pub mod machine;
 pub mod network;
 pub mod node_port;
 pub mod progress;
+pub mod prometheus;
 pub mod registry;
 pub mod supervise;
 pub mod terminal;

@@ -151,14 +151,30 @@ const BUSYBOX: Wanted = Wanted {
     ask: Ask::Arguments(&["--help"]),
 };
 
+/// With `promtool` beside it.
+const PROMETHEUS: Wanted = Wanted {
+    package: "prometheus",
+    minimum: Version::new(2, 42),
+    path: "usr/bin/prometheus",
+    system: &["/usr/local/bin/prometheus", "/usr/bin/prometheus"],
+    beside: &["promtool"],
+    ask: Ask::Arguments(&["--version"]),
+};
+
+/// Finds Prometheus, which only few tests need, or fetches it.
+///
+/// # Errors
+/// It is missing and cannot be fetched.
+pub async fn prometheus(progress: &Progress) -> Result<Tool, ToolError> {
+    source(progress)?.tool(&PROMETHEUS).await
+}
+
 /// Finds each tool, and fetches what is missing.
 ///
 /// # Errors
 /// Something is missing and cannot be fetched.
 pub async fn find_or_install(progress: &Progress) -> Result<Tools, ToolError> {
-    let cache = cache::cache_dir()?;
-    let mut source = Source { trees: cache.join("tools"), cache, apt: None, progress };
-    std::fs::create_dir_all(&source.trees).map_err(CacheError::file("making", &source.trees))?;
+    let mut source = source(progress)?;
     Ok(Tools {
         containerd: source.tool(&CONTAINERD).await?,
         runc: source.tool(&RUNC).await?,
@@ -166,6 +182,13 @@ pub async fn find_or_install(progress: &Progress) -> Result<Tools, ToolError> {
         kubectl: source.tool(&KUBECTL).await?,
         busybox: source.tool(&BUSYBOX).await?,
     })
+}
+
+fn source(progress: &Progress) -> Result<Source<'_>, ToolError> {
+    let cache = cache::cache_dir()?;
+    let source = Source { trees: cache.join("tools"), cache, apt: None, progress };
+    std::fs::create_dir_all(&source.trees).map_err(CacheError::file("making", &source.trees))?;
+    Ok(source)
 }
 
 #[derive(Debug)]

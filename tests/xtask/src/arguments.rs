@@ -222,8 +222,8 @@ fn command() -> clap::Command {
                 .arg(
                     Arg::new("part")
                         .num_args(0..)
-                        .value_parser(["pods", "burst", "hollow", "logs", "probes", "store", "streams", "volumes"])
-                        .help("Only these: pods and bursts on containerd, the daemon alone, logs, probes, the API server, streams, volumes"),
+                        .value_parser(["pods", "burst", "hollow", "logs", "probes", "stats", "store", "streams", "volumes"])
+                        .help("Only these: pods and bursts on containerd, the daemon alone, logs, probes, figures, the API server, streams, volumes"),
                 )
                 .arg(
                     Arg::new("minutes")

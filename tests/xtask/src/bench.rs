@@ -9,6 +9,7 @@
 //! | `hollow` | the daemon alone, beside a runtime that answers at once; a thousand pods; pods that hang |
 //! | `logs` | rotation beside a container that writes without a pause; following a log |
 //! | `probes` | whether many probes keep to their time, and what they cost |
+//! | `stats` | a scrape of the containers' figures |
 //! | `store` | writes and watches of the API server |
 //! | `streams` | exec through port 10250, beside the runtime's own URL |
 //! | `volumes` | what ten config maps and ten secrets add to the start of a pod |
@@ -18,6 +19,7 @@ mod hollow;
 mod logs;
 mod probes;
 mod start;
+mod stats;
 mod store;
 mod streams;
 mod volumes;
@@ -62,6 +64,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(10);
 const PODS_LIMIT: Duration = Duration::from_secs(180);
 const AT_ONCE: usize = 16;
+const SCRAPED: usize = 100;
 
 /// What is measured.
 struct Subject<'a> {
@@ -150,6 +153,9 @@ async fn measure(cluster: &Cluster, programs: &Path, options: &Bench) -> Result<
     if wanted("probes") {
         probes(cluster, &Programs::in_dir(programs)?, &subject.config, options.minutes).await?;
     }
+    if wanted("stats") {
+        stats().await?;
+    }
     if wanted("store") {
         store(&subject).await?;
     }
@@ -193,6 +199,18 @@ async fn burst(subject: &Subject<'_>, node: &harness::cluster::Node) -> Result<(
     let begin = Instant::now();
     remove_pods(&client).await?;
     row(&format!("{PODS} pods deleted at once, all gone"), &seconds(begin.elapsed()));
+    Ok(())
+}
+
+/// Figures that are asked for. That nothing is done between questions shows in what a daemon costs that nobody asks.
+async fn stats() -> Result<()> {
+    let scrape = stats::measure(SCRAPED).await?;
+    row(&format!("/metrics/cadvisor, {SCRAPED} pods: processor"), &millis_exact(scrape.read + scrape.write));
+    row("  reading the cgroups' files", &millis_exact(scrape.read));
+    row(
+        "  writing the page",
+        &format!("{}, {:.2} MB", millis_exact(scrape.write), scrape.bytes as f64 / 1e6),
+    );
     Ok(())
 }
 
