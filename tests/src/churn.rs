@@ -192,6 +192,9 @@ impl Churn {
             tally.pods += 1;
             if planned.starts && random.percent(80) && self.runs(&name).await {
                 tally.ran += 1;
+                if planned.crashes {
+                    sleep(random.millis(1_000, 8_000)).await;
+                }
                 for _ in 0..random.below(4) {
                     self.deed(&mut random, &name, &objects, &mut tally).await?;
                 }

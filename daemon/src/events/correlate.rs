@@ -5,6 +5,7 @@
 //! 25, one more each 5 minutes).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,22 +30,9 @@ pub(super) struct Write {
     pub(super) exists: bool,
 }
 
-/// What identifies events that differ in their message only.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Similar {
-    object: ObjectKey,
-    warning: bool,
-    reason: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ObjectKey {
-    kind: String,
-    namespace: String,
-    name: String,
-    uid: String,
-    field_path: String,
-}
+/// Stands for an object, or for an event of one, however long its words are: two hashes with secret keys, so that no two that anybody can
+/// think of are taken for one. Pods come and go, and the words of a thousand of their events would be a megabyte.
+type Digest = [u64; 2];
 
 #[derive(Debug)]
 struct Seen {
@@ -70,9 +58,13 @@ struct Messages {
 #[derive(Debug)]
 pub(super) struct Correlator {
     node_name: String,
-    buckets: HashMap<ObjectKey, Bucket>,
-    messages: HashMap<Similar, Messages>,
-    seen: HashMap<(Similar, String), Seen>,
+    keys: [RandomState; 2],
+    /// By object.
+    buckets: HashMap<Digest, Bucket>,
+    /// By what identifies events that differ in their message only.
+    messages: HashMap<Digest, Messages>,
+    /// By event.
+    seen: HashMap<Digest, Seen>,
     last_name: i64,
 }
 
@@ -80,6 +72,7 @@ impl Correlator {
     pub(super) fn new(node_name: &str) -> Self {
         Self {
             node_name: node_name.to_owned(),
+            keys: [RandomState::new(), RandomState::new()],
             buckets: HashMap::new(),
             messages: HashMap::new(),
             seen: HashMap::new(),
@@ -90,20 +83,17 @@ impl Correlator {
     /// The write that `occurrence` asks for; `None` when its object has had too many.
     pub(super) fn observe(&mut self, mut occurrence: Occurrence, now: Instant) -> Option<Write> {
         truncate(&mut occurrence.message);
-        let similar = Similar {
-            object: object_key(&occurrence.object),
-            warning: occurrence.warning,
-            reason: occurrence.reason.clone(),
-        };
-        if !self.admit(&similar.object, now) {
+        let object = self.digest(&object_key(&occurrence.object));
+        if !self.admit(object, now) {
             return None;
         }
-        let key = if self.is_one_of_many(&similar, &occurrence.message, now) {
+        let similar = self.digest(&(object, occurrence.warning, &occurrence.reason));
+        let key = if self.is_one_of_many(similar, &occurrence.message, now) {
             occurrence.message = format!("(combined from similar events): {}", occurrence.message);
             truncate(&mut occurrence.message);
-            (similar, String::new())
+            self.digest(&(similar, None::<&str>))
         } else {
-            (similar, occurrence.message.clone())
+            self.digest(&(similar, Some(occurrence.message.as_str())))
         };
         if let Some(seen) = self.seen.get_mut(&key) {
             seen.count = seen.count.saturating_add(1);
@@ -119,11 +109,15 @@ impl Correlator {
         Some(Write { event: self.event(occurrence, name, 1, first), exists: false })
     }
 
-    fn admit(&mut self, object: &ObjectKey, now: Instant) -> bool {
-        if !self.buckets.contains_key(object) {
+    fn digest(&self, of: &impl Hash) -> Digest {
+        self.keys.each_ref().map(|key| key.hash_one(of))
+    }
+
+    fn admit(&mut self, object: Digest, now: Instant) -> bool {
+        if !self.buckets.contains_key(&object) {
             forget_oldest(&mut self.buckets, |bucket| bucket.at);
         }
-        let bucket = self.buckets.entry(object.clone()).or_insert(Bucket { tokens: SPAM_BURST, at: now });
+        let bucket = self.buckets.entry(object).or_insert(Bucket { tokens: SPAM_BURST, at: now });
         let refill = now.duration_since(bucket.at).as_secs_f64() * SPAM_PER_SECOND;
         bucket.tokens = (bucket.tokens + refill).min(SPAM_BURST);
         bucket.at = now;
@@ -134,20 +128,16 @@ impl Correlator {
         true
     }
 
-    fn is_one_of_many(&mut self, similar: &Similar, message: &str, now: Instant) -> bool {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        if !self.messages.contains_key(similar) {
+    fn is_one_of_many(&mut self, similar: Digest, message: &str, now: Instant) -> bool {
+        let hash = self.keys[0].hash_one(message);
+        if !self.messages.contains_key(&similar) {
             forget_oldest(&mut self.messages, |messages| messages.at);
         }
-        let messages =
-            self.messages.entry(similar.clone()).or_insert(Messages { distinct: Vec::new(), at: now });
+        let messages = self.messages.entry(similar).or_insert(Messages { distinct: Vec::new(), at: now });
         if now.duration_since(messages.at) > SIMILAR_WINDOW {
             messages.distinct.clear();
         }
         messages.at = now;
-        let mut hasher = DefaultHasher::new();
-        message.hash(&mut hasher);
-        let hash = hasher.finish();
         if messages.distinct.contains(&hash) {
             return false;
         }
@@ -200,23 +190,18 @@ fn truncate(message: &mut String) {
     }
 }
 
-fn object_key(object: &ObjectReference) -> ObjectKey {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    ObjectKey {
-        kind: text(&object.kind),
-        namespace: text(&object.namespace),
-        name: text(&object.name),
-        uid: text(&object.uid),
-        field_path: text(&object.field_path),
-    }
+/// What identifies an object.
+fn object_key(object: &ObjectReference) -> [&str; 5] {
+    [&object.kind, &object.namespace, &object.name, &object.uid, &object.field_path]
+        .map(|part| part.as_deref().unwrap_or_default())
 }
 
 /// Makes room for one more: the tables are small, so looking through all of one is cheaper than keeping an order.
-fn forget_oldest<K: Clone + Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>, at: impl Fn(&V) -> Instant) {
+fn forget_oldest<V>(table: &mut HashMap<Digest, V>, at: impl Fn(&V) -> Instant) {
     if table.len() < REMEMBERED {
         return;
     }
-    if let Some(oldest) = table.iter().min_by_key(|(_, value)| at(value)).map(|(key, _)| key.clone()) {
+    if let Some(oldest) = table.iter().min_by_key(|(_, value)| at(value)).map(|(key, _)| *key) {
         table.remove(&oldest);
     }
 }

@@ -12,6 +12,8 @@ pub(super) struct Planned {
     pub(super) spec: Value,
     /// Whether it is expected to run at all.
     pub(super) starts: bool,
+    /// Whether its program ends again and again.
+    pub(super) crashes: bool,
 }
 
 /// What the main program does.
@@ -97,7 +99,7 @@ pub(super) fn pod(random: &mut Random, node: &str, objects: &str) -> Planned {
         inits.push(sidecar);
     }
     spec["initContainers"] = inits.into();
-    Planned { spec, starts }
+    Planned { spec, starts, crashes: program == Program::Crashes && policy == "Always" }
 }
 
 /// A pod of a manifest, which refers to no object.
