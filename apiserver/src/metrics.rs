@@ -178,7 +178,7 @@ async fn pair(api: &Api, node: &str) -> Option<Pair> {
     }
     let mut before = readings.newest.take().map(|(_, page)| page);
     let mut now = scrape(api, node).await?;
-    if !before.as_ref().is_some_and(|before| used(&before.node, &now.node).is_some()) {
+    if before.as_ref().is_none_or(|before| used(&before.node, &now.node).is_none()) {
         sleep(GAP).await;
         before = Some(now);
         now = scrape(api, node).await?;

@@ -246,10 +246,10 @@ impl<'a> Soak<'a> {
         let mut begin = self.warm_up(&empty, warm_up, &mut report).await?;
         let mut left = time;
         if let Some(every) = kill_every {
-            let churned = async {
+            let churned = Box::pin(async {
                 let until = Instant::now() + time / 3;
                 tokio::join!(self.churn.run(time / 3), self.kill(every, until))
-            };
+            });
             let done = self.progress.loud_step("churning and killing", async {
                 let (tally, kills) = churned.await;
                 Ok::<_, SoakError>((tally?, kills?))

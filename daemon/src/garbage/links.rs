@@ -75,6 +75,6 @@ mod tests {
         let found = dangling(&links, &logs);
         assert_eq!(found, [links.join("p_ns_c-2.log")]);
         assert_eq!(container(&found[0]), "2");
-        assert_eq!(dangling(&dir.path().join("none"), &logs), [PathBuf::new(); 0]);
+        assert_eq!(dangling(&dir.path().join("none"), &logs), Vec::<PathBuf>::new());
     }
 }

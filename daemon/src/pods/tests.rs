@@ -281,7 +281,7 @@ async fn no_record_stays_of_a_static_pod_whose_manifest_went_while_no_daemon_was
     let stays = pod("stays", &[]);
     node.ledger.assigned(&stays);
     let running = tokio::spawn(pods.run(inputs, node.stop.subscribe()));
-    let watcher = Watcher::new(node.cri.clone(), node.runtime_events.clone());
+    let watcher = Watcher::new(node.cri.clone(), node.metrics.work(), node.runtime_events.clone());
     tokio::spawn(watcher.run(node.stop.subscribe()));
     let spoken = Update::Listed { source: Source::Api, pods: vec![stays] };
     node.updates.send(spoken).await.expect("taken");

@@ -46,6 +46,7 @@ pub(super) struct Counted {
 ///
 /// # Errors
 /// It cannot be opened.
+#[expect(clippy::disallowed_methods, reason = "a thread that may block")]
 pub(super) fn usage(directory: &Path) -> io::Result<Fs> {
     let fs = file_system(directory)?;
     if let Some(quota) = quota(directory, fs) {

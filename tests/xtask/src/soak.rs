@@ -44,6 +44,7 @@ pub(crate) async fn run(options: &arguments::Soak) -> Result<ExitCode> {
     let progress = Progress::stderr();
     let programs = progress.loud_step("building the programs", build::programs(options.profile)).await?;
     let cluster = ClusterOptions {
+        is_known_to_nodes: true,
         dir: cache::cache_dir()?.join("soak"),
         nodes: None,
         programs: Programs::in_dir(&programs)?,

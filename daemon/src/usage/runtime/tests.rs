@@ -24,7 +24,7 @@ fn stats(nanos: u64, at: i64) -> v1::PodSandboxStats {
     let container = v1::ContainerStats {
         attributes: attributes("c1"),
         cpu: cpu(nanos, at),
-        memory: Some(memory.clone()),
+        memory: Some(memory),
         ..Default::default()
     };
     v1::PodSandboxStats {

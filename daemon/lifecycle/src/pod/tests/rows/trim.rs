@@ -70,7 +70,7 @@ fn row_40_3_of_an_evicted_pod_nothing_stays_but_its_object_and_what_that_says() 
     world.until(secs(5), "running", running);
     let reason = "Evicted".to_owned();
     let message = "The node was low on resource: ephemeral-storage. ".to_owned();
-    world.deliver(Input::Kill { reason, message, grace: Some(secs(1)) });
+    world.deliver(Input::Kill { reason, message, grace: Some(secs(1)), disrupts: true });
     world.run(secs(10));
     assert_eq!((world.runtime.containers.len(), world.runtime.sandboxes.len()), (0, 0));
     let told = world.told();
@@ -96,7 +96,12 @@ fn nothing_of_an_evicted_pod_goes_before_the_api_server_knows_how_it_ended() {
     let mut world = world(one("Always"));
     world.until(secs(5), "running", running);
     world.faults.unpublished = true;
-    world.deliver(Input::Kill { reason: "Evicted".to_owned(), message: String::new(), grace: Some(secs(1)) });
+    world.deliver(Input::Kill {
+        reason: "Evicted".to_owned(),
+        message: String::new(),
+        grace: Some(secs(1)),
+        disrupts: true,
+    });
     world.run(secs(30));
     assert_eq!(ids(&world), ["c-s0-0"]);
     world.faults.unpublished = false;
