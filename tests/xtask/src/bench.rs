@@ -99,7 +99,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<ExitCode> {
         progress: progress.clone(),
     };
     let cluster = Cluster::start(options).await.context("starting the cluster")?;
-    let measured = measure(&cluster, &programs, bench).await;
+    let measured = Box::pin(measure(&cluster, &programs, bench)).await;
     cluster.stop().await.context("stopping the cluster")?;
     measured.map(|()| ExitCode::SUCCESS)
 }

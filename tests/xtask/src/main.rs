@@ -78,7 +78,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Package { dir } => package::run(dir).await,
         Command::Vm(options) => vm::run(options).await,
         Command::Fuzz(options) => fuzz::run(options).await,
-        Command::Bench(options) => bench::run(&options).await,
+        Command::Bench(options) => Box::pin(bench::run(&options)).await,
         Command::Soak(options) => soak::run(&options).await,
     }
 }
