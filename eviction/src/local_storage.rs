@@ -46,8 +46,7 @@ pub fn exceeded(pod: &Candidate, layout: Layout) -> Option<(Limit, String)> {
         return Some((Limit::Pod, measured(message, used)));
     }
     for container in &pod.containers {
-        let (Some(limit), Some(usage)) =
-            (container.storage_limit, usage.containers.get(&container.name))
+        let (Some(limit), Some(usage)) = (container.storage_limit, usage.containers.get(&container.name))
         else {
             continue;
         };

@@ -94,8 +94,6 @@ pub struct Observation {
 pub(crate) fn quantity(signal: Signal, amount: u64) -> Quantity {
     match signal.resource() {
         Resource::Memory | Resource::Storage => Quantity::from_bytes(amount),
-        Resource::Inodes | Resource::Pids => {
-            Quantity::from_units(i64::try_from(amount).unwrap_or(i64::MAX))
-        }
+        Resource::Inodes | Resource::Pids => Quantity::from_units(i64::try_from(amount).unwrap_or(i64::MAX)),
     }
 }

@@ -70,8 +70,7 @@ impl Usage {
     /// What counts against limits of `ephemeral-storage` (behaviour.md 30.4).
     pub fn ephemeral_storage(&self) -> Disk {
         let containers = self.containers.values();
-        let containers =
-            containers.map(|c| c.layer.unwrap_or_default().plus(c.logs.unwrap_or_default()));
+        let containers = containers.map(|c| c.layer.unwrap_or_default().plus(c.logs.unwrap_or_default()));
         containers.fold(self.volumes(), Disk::plus)
     }
 

@@ -181,8 +181,11 @@ fn amounts(texts: &BTreeMap<String, String>) -> Result<BTreeMap<Signal, Amount>,
         ) {
             return Err(ThresholdError::NotToBeSet(signal));
         }
-        let amount = Amount::parse(value)
-            .map_err(|why| ThresholdError::BadAmount { signal, value: value.clone(), why })?;
+        let amount = Amount::parse(value).map_err(|why| ThresholdError::BadAmount {
+            signal,
+            value: value.clone(),
+            why,
+        })?;
         amounts.extend(amount.map(|amount| (signal, amount)));
     }
     Ok(amounts)

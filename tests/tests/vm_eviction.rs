@@ -79,9 +79,9 @@ fn message(pod: &Pod) -> String {
 fn is_disrupted(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     let is_it = |reason: Option<&str>| reason == Some("TerminationByKubelet");
-    conditions.iter().any(|c| {
-        c.type_ == "DisruptionTarget" && c.status == "True" && is_it(c.reason.as_deref())
-    })
+    conditions
+        .iter()
+        .any(|c| c.type_ == "DisruptionTarget" && c.status == "True" && is_it(c.reason.as_deref()))
 }
 
 /// Waits until a condition of the node is so.
@@ -192,9 +192,14 @@ async fn short_of_memory_the_right_pods_go_before_the_kernel_kills_any() {
         let second = evicted(&agent, "modest").await;
         for (name, pod) in [("hog", &first), ("modest", &second)] {
             let said = message(pod);
-            let begins = format!("The node was low on resource: memory. Threshold quantity: {threshold}Ki, available: ");
+            let begins = format!(
+                "The node was low on resource: memory. Threshold quantity: {threshold}Ki, available: "
+            );
             assert!(said.starts_with(&begins), "{name}: {said}");
-            assert!(said.contains("has larger consumption of memory. By memory.available, of "), "{name}: {said}");
+            assert!(
+                said.contains("has larger consumption of memory. By memory.available, of "),
+                "{name}: {said}"
+            );
             assert!(said.contains(&format!("ranked: default/{name} uses ")), "{name}: {said}");
             assert!(is_disrupted(pod), "{name}");
         }

@@ -34,6 +34,8 @@ pub use qos::{
 };
 pub use quantity::{Quantity, QuantityError};
 pub use resource_field::{ResourceFieldError, resource_field};
-pub use resources::{ResourceList, container_limits, container_requests, pod_limits, pod_requests, sum_of_limits};
+pub use resources::{
+    ResourceList, container_limits, container_requests, pod_limits, pod_requests, sum_of_limits,
+};
 pub use sysctl::dotted_sysctl;
 pub use tolerations::tolerated;

@@ -97,11 +97,8 @@ mod tests {
     #[test]
     fn what_a_pod_uses_is_what_would_come_free() {
         let fs = |bytes| Fs { used: Some(bytes), inodes_used: Some(2), ..Fs::default() };
-        let volume = |name: &str, bytes| VolumeUsage {
-            name: name.to_owned(),
-            kind: VolumeKind::Local,
-            fs: fs(bytes),
-        };
+        let volume =
+            |name: &str, bytes| VolumeUsage { name: name.to_owned(), kind: VolumeKind::Local, fs: fs(bytes) };
         let used = PodUsage {
             uid: "a".to_owned(),
             group: memory_of(900, 300),

@@ -164,14 +164,18 @@ mod tests {
 
     #[test]
     fn this_machine_is_measured_as_far_as_there_are_thresholds() {
-        let signals = [Signal::MemoryAvailable, Signal::NodefsAvailable, Signal::ImagefsAvailable, Signal::PidAvailable];
+        let signals = [
+            Signal::MemoryAvailable,
+            Signal::NodefsAvailable,
+            Signal::ImagefsAvailable,
+            Signal::PidAvailable,
+        ];
         let amount = Amount::parse("1").unwrap().unwrap();
         let thresholds = signals.map(|signal| Threshold { signal, amount, grace: None, reclaim: None });
         let state = RuntimeState { image_filesystem: Some("/proc".into()), ..RuntimeState::default() };
         let (sender, runtime) = watch::channel(state);
         let config = Config::default();
-        let place =
-            Place { proc: "/proc".into(), cgroups: "/nonexistent".into(), root_dir: "/".into() };
+        let place = Place { proc: "/proc".into(), cgroups: "/nonexistent".into(), root_dir: "/".into() };
         let mut observer = Observer::new(&config, &thresholds, place.clone(), None, runtime.clone());
         let seen = observer.measure();
         assert_eq!(seen.left.keys().copied().collect::<Vec<_>>(), signals);

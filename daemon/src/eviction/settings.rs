@@ -22,7 +22,8 @@ pub(super) fn settings(
         soft: config.eviction_soft.clone(),
         soft_grace: soft_grace.map(|(signal, text)| (signal.clone(), duration(text))).collect(),
         minimum_reclaim: config.eviction_minimum_reclaim.clone(),
-        pods_are_limited: config.cgroups_per_qos && config.enforce_node_allocatable.iter().any(|e| e == "pods"),
+        pods_are_limited: config.cgroups_per_qos
+            && config.enforce_node_allocatable.iter().any(|e| e == "pods"),
         most_stalled: most_stalled.map(|limit| limit.percent),
     };
     Ok(Settings {

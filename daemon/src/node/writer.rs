@@ -21,7 +21,9 @@ use super::capacity::Resources;
 use super::facts::changed;
 use super::info::Machine;
 use super::view::SeenStatus;
-use super::{NodeReceiver, Pressures, RuntimeState, addresses, features, images, lease, registration, status, view};
+use super::{
+    NodeReceiver, Pressures, RuntimeState, addresses, features, images, lease, registration, status, view,
+};
 use crate::cause::chain;
 use crate::config::Config;
 use crate::events::Recorder;

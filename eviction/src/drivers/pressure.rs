@@ -49,7 +49,10 @@ impl Trigger {
     }
 }
 
-#[allow(deprecated, reason = "what takes its place is unsafe for types that may lie about their descriptor; a file does not")]
+#[allow(
+    deprecated,
+    reason = "what takes its place is unsafe for types that may lie about their descriptor; a file does not"
+)]
 fn polled(file: File) -> io::Result<AsyncFd<File>> {
     AsyncFd::with_interest(file, Interest::PRIORITY)
 }
@@ -89,7 +92,11 @@ impl FromStr for StallLimit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not of the form full.avg10>40 (some or full; avg10, avg60 or avg300; percent)");
+        let wrong = || {
+            format!(
+                "{text:?} is not of the form full.avg10>40 (some or full; avg10, avg60 or avg300; percent)"
+            )
+        };
         let (average, percent) = text.split_once('>').ok_or_else(wrong)?;
         let (line, seconds) = average.split_once('.').ok_or_else(wrong)?;
         let line = ["some", "full"].into_iter().find(|known| *known == line).ok_or_else(wrong)?;

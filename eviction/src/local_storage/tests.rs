@@ -11,8 +11,7 @@ fn bytes(bytes: u64) -> Disk {
 
 /// A container `c` with 30 bytes of layer and 30 of logs, an emptyDir `d` with 40 on disk and `m` with 50 in memory.
 fn candidate() -> Candidate {
-    let container =
-        ContainerUsage { memory: None, layer: Some(bytes(30)), logs: Some(bytes(30)) };
+    let container = ContainerUsage { memory: None, layer: Some(bytes(30)), logs: Some(bytes(30)) };
     Candidate {
         uid: "u".to_owned(),
         containers: vec![Container { name: "c".to_owned(), ..Container::default() }],
@@ -36,7 +35,8 @@ fn says(pod: &Candidate, layout: Layout) -> Option<(Limit, String)> {
 
 #[test]
 fn row_30_2_an_empty_dir_of_any_medium_may_not_exceed_its_size() {
-    for (name, limit, too_much) in [("d", "40", false), ("d", "39", true), ("m", "49", true), ("x", "1", false)]
+    for (name, limit, too_much) in
+        [("d", "40", false), ("d", "39", true), ("m", "49", true), ("x", "1", false)]
     {
         let pod = Candidate { size_limits: vec![(name.to_owned(), quantity(limit))], ..candidate() };
         let expected = too_much.then_some(Limit::EmptyDir);

@@ -25,12 +25,7 @@ fn memory() -> Threshold {
 }
 
 fn machine(thresholds: Vec<Threshold>) -> Machine {
-    Machine::new(Settings {
-        thresholds,
-        transition: secs(300),
-        max_pod_grace: secs(20),
-        local_limits: true,
-    })
+    Machine::new(Settings { thresholds, transition: secs(300), max_pod_grace: secs(20), local_limits: true })
 }
 
 /// A measurement of one signal, in mebibytes of a gibibyte.
@@ -54,9 +49,11 @@ fn told(effects: &[Effect]) -> Vec<String> {
         .filter_map(|effect| match effect {
             Effect::Conditions(_) => None,
             Effect::Attempting(_) => Some("attempt".to_owned()),
-            Effect::Reclaim { what: Reclaim { containers, images }, .. } => {
-                Some(format!("reclaim{}{}", if *containers { " containers" } else { "" }, if *images { " images" } else { "" }))
-            }
+            Effect::Reclaim { what: Reclaim { containers, images }, .. } => Some(format!(
+                "reclaim{}{}",
+                if *containers { " containers" } else { "" },
+                if *images { " images" } else { "" }
+            )),
             Effect::Rank { signal } => Some(format!("rank {signal}")),
             Effect::Evict(eviction) => Some(format!("evict {} {:?}", eviction.uid, eviction.grace)),
         })
@@ -205,10 +202,7 @@ fn who_exceeds_a_limit_goes_once_without_a_disruption() {
     let mut machine = machine(Vec::new());
     let mut large = pod("large", 0, Some(0), 0);
     large.size_limits = vec![("d".to_owned(), "1Ki".parse().unwrap())];
-    let used = crate::pods::EmptyDir {
-        used: crate::pods::Disk { bytes: 2048, inodes: 1 },
-        in_memory: false,
-    };
+    let used = crate::pods::EmptyDir { used: crate::pods::Disk { bytes: 2048, inodes: 1 }, in_memory: false };
     if let Some(usage) = &mut large.usage {
         usage.empty_dirs.insert("d".to_owned(), used);
     }

@@ -53,12 +53,8 @@ fn amounts_are_printed_as_a_kubelet_prints_them() {
         "Threshold quantity: 50000, available: 12k"
     );
     assert_eq!(begins(Signal::PidAvailable, "1k", 900, 32_768), "Threshold quantity: 1k, available: 900");
-    let text = tell(
-        &threshold(Signal::MemoryUnstalled, "60%"),
-        Left { available: 4_500, capacity: 10_000 },
-        &[],
-        0,
-    );
+    let text =
+        tell(&threshold(Signal::MemoryUnstalled, "60%"), Left { available: 4_500, capacity: 10_000 }, &[], 0);
     assert!(text.message.contains("Work waited for memory 55.00 % of the time, threshold 40.00 %. "));
 }
 

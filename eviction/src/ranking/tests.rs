@@ -56,8 +56,7 @@ fn row_29_11_memory_goes_by_exceeded_requests_then_priority_then_excess() {
 
 fn on_disk(name: &str, layer: u64, logs: u64, dir: u64, in_memory: bool) -> Candidate {
     let disk = |bytes| Disk { bytes, inodes: bytes / 10 };
-    let container =
-        ContainerUsage { memory: None, layer: Some(disk(layer)), logs: Some(disk(logs)) };
+    let container = ContainerUsage { memory: None, layer: Some(disk(layer)), logs: Some(disk(logs)) };
     let dir = EmptyDir { used: disk(dir), in_memory };
     Candidate {
         uid: name.to_owned(),

@@ -71,8 +71,7 @@ impl Node {
                     "volumes": [{"name": "d", "emptyDir": {"sizeLimit": "50Mi"}}],
                 },
             });
-            let running =
-                Running { id: format!("{uid}-c"), container: "c".to_owned(), restart_count: 0 };
+            let running = Running { id: format!("{uid}-c"), container: "c".to_owned(), restart_count: 0 };
             shown.set(serde_json::from_value(object).unwrap(), vec![running]);
         }
         let (client, events) = fake::api();
@@ -124,7 +123,10 @@ async fn the_largest_pod_goes_the_next_after_its_end_and_the_rest_stays() {
     let begins = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. ";
     assert!(first.message.starts_with(begins), "{}", first.message);
     let event = node.event().await;
-    assert_eq!((&event["reason"], &event["message"]), (&json!("EvictionThresholdMet"), &json!("Attempting to reclaim memory")));
+    assert_eq!(
+        (&event["reason"], &event["message"]),
+        (&json!("EvictionThresholdMet"), &json!("Attempting to reclaim memory"))
+    );
     let event = node.event().await;
     assert_eq!((&event["reason"], &event["message"]), (&json!("Evicted"), &json!(first.message)));
     assert_eq!(event["metadata"]["annotations"]["starved_resource"], "memory");
@@ -136,7 +138,9 @@ async fn the_largest_pod_goes_the_next_after_its_end_and_the_rest_stays() {
     node.shown.remove("c-200");
     let text = node.metrics.text().unwrap();
     assert!(text.contains("kubelet_evictions{eviction_signal=\"memory.available\"} 2\n"), "{text}");
-    assert!(text.contains("kubelet_eviction_stats_age_seconds_count{eviction_signal=\"memory.available\"} 2\n"));
+    assert!(
+        text.contains("kubelet_eviction_stats_age_seconds_count{eviction_signal=\"memory.available\"} 2\n")
+    );
     let third = timeout(Duration::from_secs(2), node.endings.recv()).await;
     assert!(third.is_err(), "nobody has to go any more: {third:?}");
     assert!(node.pressures.borrow().memory, "for the transition period");

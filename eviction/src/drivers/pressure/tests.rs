@@ -1,6 +1,7 @@
 use super::*;
 
-const TEXT: &str = "some avg10=12.34 avg60=5.00 avg300=1.00 total=123\nfull avg10=3.21 avg60=0.50 avg300=0.00 total=12\n";
+const TEXT: &str =
+    "some avg10=12.34 avg60=5.00 avg300=1.00 total=123\nfull avg10=3.21 avg60=0.50 avg300=0.00 total=12\n";
 
 #[test]
 fn the_average_that_is_asked_for_is_read() {
@@ -17,7 +18,9 @@ fn the_average_that_is_asked_for_is_read() {
         let left = unstalled(&path, limit.stall).unwrap();
         assert_eq!(left, Left { available: unstalled_is, capacity: 10_000 });
     }
-    for wrong in ["", "full.avg10", "full>3", "most.avg10>3", "full.avg20>3", "full.avg10>0", "full.avg10>100"] {
+    for wrong in
+        ["", "full.avg10", "full>3", "most.avg10>3", "full.avg20>3", "full.avg10>0", "full.avg10>100"]
+    {
         assert!(wrong.parse::<StallLimit>().is_err(), "{wrong}");
     }
 }
