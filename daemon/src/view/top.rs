@@ -33,8 +33,8 @@ use crate::overview::Overview;
 const USUAL: Size = Size { columns: 80, rows: 24 };
 /// A shorter interval would show noise.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// Use is a rate, which takes two looks; between them where there was none before.
-const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// Use is a rate over a second at least, which takes two looks; between them where there was none before.
+const SECOND_LOOK: Duration = Duration::from_millis(1200);
 /// The series of the probes of a full node.
 const SERIES_BYTES: usize = 64 * 1024 * 1024;
 

@@ -279,7 +279,7 @@ const CASES: &[Case] = &[
         |f| f.certificates[0].until = Some(f.now - SignedDuration::from_hours(2)),
         "client certificate",
         Verdict::Fail,
-        "ended 2h ago",
+        "ended 120m ago",
     ),
     (
         |f| {

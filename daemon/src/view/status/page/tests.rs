@@ -117,8 +117,8 @@ node          100Gi   75Gi (75%)   1000     900 (90%)
 PRESSURE   SOME 10S     1M     5M   ALL 10S     1M     5M
 memory         1.5%   0.0%   0.2%      0.0%   0.0%   0.0%
 
-CERTIFICATE   ENDS                               FILE
-serving       2027-02-14 08:00 UTC, in 30d       /var/lib/kubelet/pki/kubelet.crt
+CERTIFICATE   ENDS                           FILE
+serving       2027-02-14 08:00 UTC, in 30d   /var/lib/kubelet/pki/kubelet.crt
 
 No warning and no error has been logged since the start.
 ";
@@ -152,7 +152,7 @@ fn what_is_wrong_catches_the_eye_and_what_is_not_known_is_not_made_up() {
         "Health       NOT WELL: the tasks of the pods have not answered\n",
         ": NOT READY: refused\n",
         "https://10.0.0.9:6443/: NOT REACHABLE, last answer 90s ago, last error 5s ago: connection refused\n",
-        ", ENDED 2h ago ",
+        ", ENDED 120m ago ",
         "cpu                 2          1900m         950m (50%)   -\n",
         "Last warnings and errors:\n  10s ago  error    second [2J (4 times)\n  60s ago  warning  first\n",
     ] {
