@@ -10,7 +10,6 @@ use crate::kinds::Kind;
 
 pub(crate) mod cells;
 pub(crate) mod certificates;
-pub(crate) mod duration;
 pub(crate) mod events;
 pub(crate) mod nodes;
 pub(crate) mod pods;

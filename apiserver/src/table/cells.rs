@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::duration;
 use crate::kinds::text;
 
 /// What stands where there is nothing.
@@ -23,7 +22,7 @@ pub(crate) fn age(object: &Value, now: Timestamp) -> Value {
 /// The time since a timestamp; `<unknown>` where there is none.
 pub(crate) fn since(time: &str, now: Timestamp) -> String {
     match time.parse::<Timestamp>() {
-        Ok(then) => duration::human(now.as_second() - then.as_second()),
+        Ok(then) => podspec::human_duration(now.as_second() - then.as_second()),
         Err(_) => UNKNOWN.to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{AGE, Column, Columns, NAME, cells, duration};
+use super::{AGE, Column, Columns, NAME, cells};
 use crate::kinds::text;
 
 pub(crate) const COLUMNS: Columns = Columns {
@@ -21,7 +21,7 @@ pub(crate) const COLUMNS: Columns = Columns {
             cells::age(request, now),
             cells::text_or(request, "/spec/signerName", cells::NONE).into(),
             text(request, "/spec/username").into(),
-            seconds.map_or_else(|| cells::NONE.to_owned(), duration::human).into(),
+            seconds.map_or_else(|| cells::NONE.to_owned(), podspec::human_duration).into(),
             condition(request).into(),
         ]
     },

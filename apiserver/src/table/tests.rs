@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::duration::human;
 use super::{Include, table};
 use crate::kinds::Kind;
 use crate::kinds::nodes::NODES;
@@ -168,7 +167,7 @@ fn ages_are_in_the_one_or_two_units_that_matter() {
         (400_000_000, "12y"),
     ];
     for (seconds, expected) in cases {
-        assert_eq!(human(seconds), expected, "{seconds}");
+        assert_eq!(podspec::human_duration(seconds), expected, "{seconds}");
     }
 }
 

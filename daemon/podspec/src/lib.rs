@@ -17,6 +17,7 @@ mod qos;
 mod quantity;
 mod resource_field;
 mod resources;
+mod summary;
 mod sysctl;
 mod tolerations;
 
@@ -35,5 +36,6 @@ pub use qos::{
 pub use quantity::{Quantity, QuantityError};
 pub use resource_field::{ResourceFieldError, resource_field};
 pub use resources::{ResourceList, container_limits, container_requests, pod_limits, pod_requests};
+pub use summary::{PodSummary, Restarts, human_duration};
 pub use sysctl::dotted_sysctl;
 pub use tolerations::tolerated;
