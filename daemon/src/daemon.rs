@@ -36,6 +36,7 @@ use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capaci
 use crate::objects::Objects;
 use crate::oom_score;
 use crate::open_files;
+use crate::overview;
 use crate::pod_volumes::PodVolumes;
 use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::probes::Probing;
@@ -191,6 +192,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let machine = Arc::new(facts.clone());
     let limits = Arc::new(Limits::new(&config, &facts, hierarchy));
     let boot_id = facts.boot_id.clone();
+    let own = overview::own(&node_name, &config.provider_id, &facts);
+    let amounts = resources.clone();
     let settings = node::Settings {
         node_name: node_name.clone(),
         node_ips: flags.node_ips.clone(),
@@ -234,8 +237,9 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     };
     let pod_cidr = config.pod_cidr.clone();
     tasks.spawn(node::pod_cidr::run(cri.clone(), node.clone(), pod_cidr, stop.clone()));
-    let own = Own { config: &config, flags: &flags, node_name: &node_name, metrics: &metrics };
-    let requested = serving_certificate(&own, clients.as_ref(), node.as_ref(), &stop, &mut tasks);
+    let wanted = Own { config: &config, flags: &flags, node_name: &node_name, metrics: &metrics };
+    let requested = serving_certificate(&wanted, clients.as_ref(), node.as_ref(), &stop, &mut tasks);
+    let shown_node = node.clone();
     let host_ips = host_ips(&flags, &node_name, node, &stop, &mut tasks).await;
 
     let place = Place {
@@ -275,6 +279,24 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let seen = verdict.clone();
     let (probing, prober) = Probing::new(cri.clone(), recorder.clone());
     tasks.spawn(prober.run(stop.clone()));
+    let serving = crate::server::certificate_path(&config, &flags.cert_dir, server.requested.is_some());
+    let overview = overview::Origins::new(overview::Known {
+        own,
+        daemon: overview::daemon(flags.config.as_deref(), flags.config_dir.as_deref(), &flags.root_dir),
+        endpoint: config.container_runtime_endpoint.clone(),
+        machine: Arc::clone(&machine),
+        resources: amounts,
+        node: shown_node,
+        host_ips: host_ips.clone(),
+        facts: side.facts.clone(),
+        runtime: runtime.clone(),
+        health: verdict.clone(),
+        pods: shown.clone(),
+        reach: clients.as_ref().map(|clients| clients.reach.clone()),
+        kubeconfig: flags.kubeconfig.clone(),
+        serving_certificate: config.enable_server.then_some(serving),
+    });
+    tasks.spawn(overview.clone().follow(stop.clone()));
     let usage = Usage::new(usage::Sources {
         config: Arc::clone(&config),
         root_dir: flags.root_dir.clone(),
@@ -285,6 +307,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         node_name: node_name.clone(),
     });
     let subjects = Subjects {
+        overview,
         usage: usage.clone(),
         cri: cri.clone(),
         pods: shown.clone(),

@@ -13,7 +13,6 @@ mod ask;
 mod tell;
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,17 +61,7 @@ pub(crate) fn socket(root_dir: &Path) -> PathBuf {
 /// # Errors
 /// The path is too long for a socket, or cannot be written.
 pub(crate) fn listen(root_dir: &Path) -> io::Result<UnixListener> {
-    let path = socket(root_dir);
-    if let Some(dir) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    crate::local_socket::bind(&socket(root_dir))
 }
 
 /// Answers until `stop`.

@@ -21,8 +21,10 @@ use crate::flags::KUBERNETES_VERSION;
 
 mod any_certificate;
 pub(crate) mod link;
+pub(crate) mod reach;
 pub(crate) mod tls;
 pub(crate) use link::{Line, LineError, Link, line};
+pub(crate) use reach::Reach;
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -36,6 +38,8 @@ pub struct Clients {
     pub node: kube::Client,
     /// The smaller of the status update frequency and the lease duration.
     pub node_timeout: Duration,
+    /// Whether calls of either are answered.
+    pub(crate) reach: Reach,
 }
 
 impl std::fmt::Debug for Clients {

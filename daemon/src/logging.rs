@@ -1,6 +1,7 @@
 //! The daemon's own log: text or JSON to standard error, as `logging` says. Text for the journal goes to it with its fields.
 
 mod journal;
+pub(crate) mod recent;
 
 use std::sync::OnceLock;
 
@@ -47,7 +48,7 @@ pub(crate) fn set_verbosity(verbosity: u32) -> Result<(), String> {
 pub fn start(logging: &Logging) {
     let (wanted, handle) = reload::Layer::new(wanted(logging.verbosity));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let registry = tracing_subscriber::registry().with(wanted);
+    let registry = tracing_subscriber::registry().with(wanted).with(recent::Recent);
     // Only a second start in one process can fail, and then the first log goes on.
     let started = if logging.format == "json" {
         registry.with(lines.json()).try_init()

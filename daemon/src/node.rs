@@ -118,6 +118,7 @@ impl Default for RuntimeState {
     }
 }
 
+pub(crate) use status::own_conditions;
 pub use writer::{NodeAgent, Settings};
 
 /// What others read of the own node: `None` until the API has shown it once.

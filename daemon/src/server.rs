@@ -1,5 +1,5 @@
 //! The servers: HTTPS on 10250 for the API server, plain HTTP on 10248 for whoever watches over the daemon on this machine, and the
-//! read-only port where it is asked for.
+//! read-only port where it is asked for. A socket below the root directory serves the same to root on this machine.
 //!
 //! ```text
 //! listen ──TLS──> endpoint ──> access ──────────> route ──┬─ /containerLogs              container_logs ─> streams::logs
@@ -16,6 +16,7 @@
 //! | `listen` | sockets, limits, and the end of connections |
 //! | `patient` | callers who do not read |
 //! | `ongoing` | what a request holds while it is answered |
+//! | `local` | the socket for root on this machine |
 //! | `serving` | the serving certificate, and the authority that callers are checked against |
 //! | `endpoint` | what is served, as a table |
 //! | `access` | who may use port 10250, and for what |
@@ -38,6 +39,7 @@ mod debug;
 mod endpoint;
 mod healthz;
 mod listen;
+mod local;
 mod node_logs;
 mod ongoing;
 mod patient;
@@ -66,13 +68,17 @@ use tokio::task::JoinSet;
 
 use self::access::Access;
 use self::endpoint::Door;
+pub(crate) use self::local::socket;
 use self::node_logs::Journal;
 use self::ongoing::Places;
+pub(crate) use self::serving::certificate_path;
 use self::streaming::Sessions;
 use crate::config::Config;
 use crate::credentials::{SERVER, Store};
 use crate::health::Verdict;
+use crate::local_socket;
 use crate::metrics::Metrics;
+use crate::overview;
 use crate::pods::Shown;
 use crate::probes::Probing;
 use crate::usage::Usage;
@@ -147,6 +153,7 @@ pub(crate) struct Subjects {
     pub(crate) probing: Probing,
     pub(crate) usage: Usage,
     pub(crate) health: watch::Receiver<Verdict>,
+    pub(crate) overview: overview::Origins,
 }
 
 /// What a request is answered from.
@@ -163,6 +170,7 @@ struct Context {
     places: Places,
     about: Arc<About>,
     sessions: Sessions,
+    overview: overview::Origins,
 }
 
 /// What stays as it is.
@@ -189,7 +197,7 @@ pub(crate) async fn start(
     stop: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), ServerError> {
-    let Subjects { cri, pods, metrics, probing, usage, health } = subjects;
+    let Subjects { cri, pods, metrics, probing, usage, health, overview } = subjects;
     let config = Arc::clone(&settings.config);
     let access = Access::new(Arc::clone(&config), settings.client.clone(), settings.node_name.clone());
     let about = Arc::new(About {
@@ -202,8 +210,13 @@ pub(crate) async fn start(
     let places = Places::new();
     let sessions = Sessions::new(stop.clone());
     let context =
-        Context { access, config, cri, pods, metrics, probing, usage, health, places, about, sessions };
+        Context { access, config, cri, pods, metrics, probing, usage, health, places, about, sessions, overview };
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
+    match local_socket::bind(&socket(&settings.root_dir)) {
+        Ok(socket) => drop(tasks.spawn(local::run(socket, context.clone(), stop.clone()))),
+        // The pods do not need it.
+        Err(error) => tracing::warn!(%error, "the commands that look at this node will not be answered"),
+    }
     if config.healthz_port != 0 {
         let setting = "healthzBindAddress and healthzPort";
         let address = address(&config.healthz_bind_address, config.healthz_port, setting)?;

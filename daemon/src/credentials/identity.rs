@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 /// From when to when a certificate counts, both ends as they stand in it.
@@ -55,13 +56,7 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("the key: {error}"))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(first)
             .map_err(|error| format!("the certificate cannot be read: {error}"))?;
-        let time = |seconds: i64| {
-            Timestamp::from_second(seconds).map_err(|error| format!("the certificate's time: {error}"))
-        };
-        let validity = Validity {
-            not_before: time(parsed.validity().not_before.timestamp())?,
-            not_after: time(parsed.validity().not_after.timestamp())?,
-        };
+        let validity = validity(&parsed)?;
         let common_name = parsed
             .subject()
             .iter_common_name()
@@ -79,6 +74,18 @@ impl Identity {
         let identity = Self { validity, common_name, names, spread, chain, key: Arc::new(key) };
         identity.certified()?;
         Ok(identity)
+    }
+
+    /// When the first certificate of a PEM ends, without its key.
+    ///
+    /// # Errors
+    /// What is wrong, without any of the text.
+    pub(crate) fn ends(certificates: &[u8]) -> Result<Timestamp, String> {
+        let first = CertificateDer::pem_slice_iter(certificates).next().ok_or("holds no certificate")?;
+        let first = first.map_err(|error| format!("the certificate is no PEM: {error}"))?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&first)
+            .map_err(|error| format!("the certificate cannot be read: {error}"))?;
+        validity(&parsed).map(|validity| validity.not_after)
     }
 
     /// For a TLS server.
@@ -110,6 +117,16 @@ impl Identity {
         };
         pem(label, self.key.secret_der())
     }
+}
+
+fn validity(certificate: &X509Certificate<'_>) -> Result<Validity, String> {
+    let time = |seconds: i64| {
+        Timestamp::from_second(seconds).map_err(|error| format!("the certificate's time: {error}"))
+    };
+    Ok(Validity {
+        not_before: time(certificate.validity().not_before.timestamp())?,
+        not_after: time(certificate.validity().not_after.timestamp())?,
+    })
 }
 
 fn name(name: &GeneralName<'_>) -> Option<String> {

@@ -17,7 +17,7 @@ use super::plan::{Held, Situation, Step, plan};
 use super::request::Wanted;
 use super::store::{Store, write_secret};
 use crate::cause::chain;
-use crate::kubeconfig::{self, Access, Clients, KubeconfigError, LineError, Link};
+use crate::kubeconfig::{self, Access, Clients, KubeconfigError, LineError, Link, Reach};
 use crate::metrics::Metrics;
 use crate::sources::backoff::Backoff;
 use crate::stop::stopped;
@@ -93,6 +93,7 @@ pub(crate) struct Keeper {
     settings: Settings,
     general: Link,
     node: Link,
+    reach: Reach,
     client: kube::Client,
     /// What the files were when they were last read.
     known: Option<Known>,
@@ -134,11 +135,13 @@ pub(crate) async fn open(
     settings: Settings,
     node_timeout: Duration,
 ) -> Result<(Clients, Keeper), CredentialsError> {
-    let work = settings.metrics.work();
-    let (general, node) = (Link::new(work.clone()), Link::new(work));
+    let (work, reach) = (settings.metrics.work(), Reach::default());
+    let link = || Link::new(work.clone(), reach.clone());
+    let (general, node) = (link(), link());
     let client = general.client();
-    let clients = Clients { general: client.clone(), node: node.client(), node_timeout };
-    let mut keeper = Keeper { settings, general, node, client, known: None, complaint: String::new() };
+    let clients =
+        Clients { general: client.clone(), node: node.client(), node_timeout, reach: reach.clone() };
+    let mut keeper = Keeper { settings, general, node, reach, client, known: None, complaint: String::new() };
     match keeper.look().await? {
         Step::Stuck { why } => {
             return Err(CredentialsError::Stuck { why, bootstrap: keeper.settings.bootstrap });
@@ -264,6 +267,7 @@ impl Keeper {
             };
             self.general.set(line()?);
             self.node.set(line()?);
+            self.reach.points_to(known.access.server());
             known.in_use = true;
             let until = known.identity.as_ref().map(|identity| identity.validity.not_after);
             self.settings.metrics.client_certificate(until);

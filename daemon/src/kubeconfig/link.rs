@@ -17,6 +17,7 @@ use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use jiff::Timestamp;
 use kube::client::{Body, ConfigExt};
 use kube::config::AuthInfo;
 use secrecy::ExposeSecret as _;
@@ -26,7 +27,8 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 
 use super::tls::{self, TlsError, Trust};
-use super::user_agent;
+use super::{Reach, user_agent};
+use crate::cause::chain;
 use crate::credentials::Identity;
 use crate::metrics::Work;
 
@@ -53,35 +55,48 @@ struct NoLine;
 
 /// The line that is in use, replaced by [`Link::set`].
 #[derive(Debug)]
-pub(crate) struct Link(watch::Sender<Option<Line>>, Work);
+pub(crate) struct Link {
+    line: watch::Sender<Option<Line>>,
+    work: Work,
+    reach: Reach,
+}
 
 impl Link {
-    /// Without a line: calls wait a little for the first one, and fail then.
-    pub(crate) fn new(work: Work) -> Self {
-        Self(watch::Sender::new(None), work)
+    /// Without a line: calls wait a little for the first one, and fail then. `work` counts them, `reach` is told how they end.
+    pub(crate) fn new(work: Work, reach: Reach) -> Self {
+        Self { line: watch::Sender::new(None), work, reach }
     }
 
     /// Calls from now on take this line.
     pub(crate) fn set(&self, line: Line) {
-        self.0.send_replace(Some(line));
+        self.line.send_replace(Some(line));
     }
 
     /// A client that always takes the newest line.
     pub(crate) fn client(&self) -> kube::Client {
-        let current = self.0.subscribe();
-        let work = self.1.clone();
+        let (current, work, reach) = (self.line.subscribe(), self.work.clone(), self.reach.clone());
         let service = tower::service_fn(move |request: Request<Body>| {
-            let (mut current, work) = (current.clone(), work.clone());
+            let (mut current, work, reach) = (current.clone(), work.clone(), reach.clone());
             async move {
                 let line = match timeout(FIRST_LINE, current.wait_for(Option::is_some)).await {
                     Ok(Ok(line)) => line.clone(),
                     Ok(Err(_)) | Err(_) => None,
                 };
-                let line = line.ok_or(NoLine)?;
                 let method = request.method().clone();
-                let answer = line.oneshot(request).await;
-                // Upstream's label; a node has one API server, whose address changes with the kubeconfig alone.
-                work.request(&method, "", answer.as_ref().ok().map(|answer| answer.status().as_u16()));
+                let answer = match line {
+                    Some(line) => {
+                        let answer = line.oneshot(request).await;
+                        let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+                        // Upstream's label; a node has one API server, whose address changes with the kubeconfig alone.
+                        work.request(&method, "", status);
+                        answer
+                    }
+                    None => Err(NoLine.into()),
+                };
+                match &answer {
+                    Ok(_) => reach.answered(Timestamp::now()),
+                    Err(error) => reach.failed(Timestamp::now(), chain(error.as_ref())),
+                }
                 answer
             }
         });

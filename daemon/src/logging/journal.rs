@@ -77,7 +77,7 @@ impl<S: Subscriber> Layer<S> for Journal {
 
 /// The message and the fields of an event.
 #[derive(Debug, Default)]
-struct Visited {
+pub(super) struct Visited {
     message: String,
     /// The fields as they stand behind the message.
     behind: String,
@@ -86,6 +86,11 @@ struct Visited {
 }
 
 impl Visited {
+    /// The message with its fields, as a line of text has them.
+    pub(super) fn line(&self) -> String {
+        format!("{}{}", self.message, self.behind)
+    }
+
     fn entry(&self, level: Level, target: &str) -> Vec<u8> {
         // The numbers of syslog.
         let priority = match level {
@@ -98,7 +103,7 @@ impl Visited {
         append(&mut entry, "PRIORITY", priority);
         append(&mut entry, "SYSLOG_IDENTIFIER", "nodelet");
         append(&mut entry, "TARGET", target);
-        append(&mut entry, "MESSAGE", &format!("{}{}", self.message, self.behind));
+        append(&mut entry, "MESSAGE", &self.line());
         entry.extend_from_slice(&self.fields);
         entry
     }

@@ -114,7 +114,7 @@ impl Observer {
 
 /// A threshold of `10%` or `100Mi` as an amount. A percentage is a 32-bit float times the capacity, cut off, as the kubelet
 /// computes it; `0%` and `100%` turn the signal off.
-pub(super) fn threshold_bytes(threshold: &str, capacity: u64) -> u64 {
+pub(crate) fn threshold_bytes(threshold: &str, capacity: u64) -> u64 {
     match threshold.strip_suffix('%') {
         Some(percentage) => {
             let fraction = percentage.parse::<f32>().unwrap_or(0.0) / 100.0;

@@ -130,6 +130,32 @@ fn amounts(
     amounts
 }
 
+/// The four conditions as they are now, for whoever asks the daemon itself; `before` is what they were when they were asked for last.
+pub(crate) fn own_conditions(
+    (machine, resources): (&Machine, &Resources),
+    runtime: &RuntimeState,
+    pressures: Pressures,
+    shutting_down: bool,
+    before: &[NodeCondition],
+) -> Vec<NodeCondition> {
+    let inputs = Inputs {
+        machine,
+        resources,
+        runtime,
+        addresses: &[],
+        addresses_of_cloud: false,
+        resets_extended: false,
+        images: &[],
+        pressures,
+        shutting_down,
+        declared_features: None,
+        port: 0,
+        now: Timestamp::now(),
+        instant: Instant::now(),
+    };
+    conditions(&inputs, before)
+}
+
 /// The four conditions of a kubelet in their order, Ready last; foreign ones come before them.
 fn conditions(inputs: &Inputs<'_>, before: &[NodeCondition]) -> Vec<NodeCondition> {
     let pressure = |kind: &str, there: bool, if_there: (&str, &str), if_not: (&str, &str)| {

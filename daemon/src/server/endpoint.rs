@@ -28,6 +28,8 @@ pub(super) enum Door {
     ReadOnly,
     /// `healthzPort`: whether the daemon answers.
     Healthz,
+    /// The socket below the root directory: everything, for root on this machine, whatever the configuration keeps from the network.
+    Local,
 }
 
 /// What has to be switched on.
@@ -47,6 +49,8 @@ pub(super) enum Needs {
     Profiling,
     /// `enableDebuggingHandlers`, without which there is no such path, and `enableDebugFlagsHandler`, without which the answer says so.
     DebugFlags,
+    /// The local socket.
+    Local,
 }
 
 /// Who answers.
@@ -63,6 +67,7 @@ pub(super) enum Target {
     HealthzPart,
     Logs,
     Metrics,
+    Overview,
     Pods,
     PortForward,
     Probes,
@@ -140,6 +145,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     row("/flagz", READ, &["configz"], Needs::Gate("ComponentFlagz"), Target::Flagz),
     row("/debug/pprof/{profile*}", GET, PROXY, Needs::Profiling, Target::Profile),
     row("/debug/flags/v", PUT, PROXY, Needs::DebugFlags, Target::Verbosity),
+    row("/nodelet/status", GET, PROXY, Needs::Local, Target::Overview),
 ];
 
 const fn row(
@@ -158,6 +164,8 @@ impl Needs {
         let debugging = config.enable_debugging_handlers && door == Door::ReadWrite;
         match self {
             Self::Nothing => None,
+            _ if door == Door::Local => None,
+            Self::Local => Some(Off::Absent),
             Self::Debugging | Self::Gate(_) | Self::DebugFlags if !debugging => Some(Off::Absent),
             Self::Gate(gate) => (!config.gate(gate)).then_some(Off::Absent),
             Self::DebugFlags => (!config.enable_debug_flags_handler).then_some(Off::Disabled(FLAGS_OFF)),
@@ -212,7 +220,7 @@ pub(super) fn find(path: &str) -> Option<Found> {
     Some(Found { lacks_slash: true, ..fitting(&segments)? })
 }
 
-/// What a request is counted under; nothing is counted at the healthz port (behaviour.md 35.20).
+/// What a request is counted under; nothing is counted at the healthz port (behaviour.md 35.20) and at the local socket.
 pub(super) fn kind(path: &str, found: Option<&Found>, door: Door) -> Option<Kind> {
     let wanted = bucket(found.map_or(path, |found| found.endpoint.path));
     let path = ENDPOINTS.iter().map(|endpoint| bucket(endpoint.path)).find(|known| *known == wanted);
@@ -220,7 +228,7 @@ pub(super) fn kind(path: &str, found: Option<&Found>, door: Door) -> Option<Kind
     let server = match door {
         Door::ReadWrite => "readwrite",
         Door::ReadOnly => "readonly",
-        Door::Healthz => return None,
+        Door::Healthz | Door::Local => return None,
     };
     Some(Kind { path, server, is_long_running: LONG_RUNNING.contains(&path) })
 }

@@ -43,7 +43,7 @@ impl Check {
 fn checks(door: Door) -> &'static [Check] {
     match door {
         Door::Healthz => &[Check::Ping],
-        Door::ReadWrite | Door::ReadOnly => &[Check::Ping, Check::Log, Check::Syncloop],
+        Door::ReadWrite | Door::ReadOnly | Door::Local => &[Check::Ping, Check::Log, Check::Syncloop],
     }
 }
 

@@ -50,7 +50,7 @@ const PING: Duration = Duration::from_secs(15);
 /// Between probes of a quiet connection, and before the first one.
 const KEEP_ALIVE_SECONDS: u32 = 30;
 /// After an error of accept, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the kubelet's API until `stop`; streams under way are cut then.
 pub(super) async fn tls(
@@ -111,7 +111,7 @@ async fn accept(
 }
 
 /// Runs `work`, at most until `stop`.
-async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+pub(super) async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
     tokio::select! {
         () = stopped(&mut stop) => {}
         () = work => {}
@@ -150,7 +150,7 @@ pub(super) async fn serve_tls<S: AsyncRead + AsyncWrite + Unpin + Send + 'static
 }
 
 /// Answers what comes over one connection until it ends or is idle.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     context: Context,
     door: Door,

@@ -26,7 +26,8 @@ use tokio::time::sleep;
 
 use super::{ServerError, Settings};
 use crate::cause::chain;
-use crate::credentials::{Identity, write_secret};
+use crate::config::Config;
+use crate::credentials::{Identity, SERVER, Store, write_secret};
 use crate::metrics::Metrics;
 use crate::stop::stopped;
 
@@ -130,6 +131,15 @@ fn files(settings: &Settings) -> Result<(PathBuf, PathBuf), ServerError> {
         }
         None if config.tls_cert_file.is_empty() => own(settings),
         None => Ok((PathBuf::from(&config.tls_cert_file), PathBuf::from(&config.tls_private_key_file))),
+    }
+}
+
+/// Where the certificate is that callers are shown, whether it is there yet or not; `is_requested`: it is asked for at the API server.
+pub(crate) fn certificate_path(config: &Config, cert_dir: &Path, is_requested: bool) -> PathBuf {
+    match config.tls_cert_file.as_str() {
+        "" if is_requested => Store::new(cert_dir, SERVER).current(),
+        "" => cert_dir.join(CERTIFICATE),
+        path => PathBuf::from(path),
     }
 }
 

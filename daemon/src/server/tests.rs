@@ -43,6 +43,7 @@ pub(super) fn context(client: Option<kube::Client>, configure: impl FnOnce(&mut 
         places: Places::new(),
         about: Arc::new(about),
         sessions: Sessions::default(),
+        overview: overview::tests::origins(),
     }
 }
 

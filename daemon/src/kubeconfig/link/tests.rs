@@ -223,7 +223,7 @@ async fn call(client: kube::Client) -> Result<String, kube::Error> {
 async fn new_calls_take_the_new_certificate_while_a_watch_goes_on() {
     let authority = Authority::new();
     let mut server = Server::start(&authority).await;
-    let link = Link::new(Metrics::new().unwrap().work());
+    let link = Link::new(Metrics::new().unwrap().work(), Reach::default());
     link.set(line_of(&authority, &server.url, "old").await);
     let client = link.client();
 
@@ -269,7 +269,7 @@ fn tokio_stream_of(
 
 #[tokio::test(start_paused = true)]
 async fn without_a_certificate_calls_wait_a_little_and_say_what_is_missing() {
-    let link = Link::new(Metrics::new().unwrap().work());
+    let link = Link::new(Metrics::new().unwrap().work(), Reach::default());
     let error = crate::cause::chain(&call(link.client()).await.unwrap_err());
     assert!(error.contains("this node has no client certificate yet"), "{error}");
 }
@@ -278,7 +278,7 @@ async fn without_a_certificate_calls_wait_a_little_and_say_what_is_missing() {
 async fn a_call_that_waits_goes_out_with_the_first_certificate() {
     let authority = Authority::new();
     let mut server = Server::start(&authority).await;
-    let link = Link::new(Metrics::new().unwrap().work());
+    let link = Link::new(Metrics::new().unwrap().work(), Reach::default());
     let waiting = tokio::spawn(call(link.client()));
     link.set(line_of(&authority, &server.url, "first").await);
     let visit = server.next().await;
@@ -290,7 +290,7 @@ async fn a_call_that_waits_goes_out_with_the_first_certificate() {
 #[tokio::test]
 async fn a_server_of_another_authority_is_refused() {
     let server = Server::start(&Authority::new()).await;
-    let link = Link::new(Metrics::new().unwrap().work());
+    let link = Link::new(Metrics::new().unwrap().work(), Reach::default());
     link.set(line_of(&Authority::new(), &server.url, "n").await);
     let error = crate::cause::chain(&call(link.client()).await.unwrap_err());
     assert!(error.contains("invalid peer certificate: BadSignature"), "{error}");

@@ -52,7 +52,12 @@ struct Setup {
 fn setup() -> Setup {
     let (general, general_api) = fake::api();
     let (node, node_api) = fake::api();
-    let clients = Clients { general, node, node_timeout: Duration::from_secs(10) };
+    let clients = Clients {
+        general,
+        node,
+        node_timeout: Duration::from_secs(10),
+        reach: crate::kubeconfig::Reach::default(),
+    };
     let (events, events_api) = fake::api();
     let (recorder, sender) = Recorder::new(Some(events), "node1", Rates::default());
     let (runtime, states) = watch::channel(RuntimeState::default());

@@ -139,6 +139,8 @@ const TABLE: &[Row] = &[
     ("/flagz", "/flagz", READ, &["configz"], 200),
     ("/debug/pprof/{profile*}", "/debug/pprof/no-such-profile", &["GET"], PROXY, 404),
     ("/debug/flags/v", "/debug/flags/v", &["PUT"], PROXY, 400),
+    // The local socket's, and there for nobody else.
+    ("/nodelet/status", "/nodelet/status", &["GET"], PROXY, 404),
 ];
 
 #[test]
@@ -176,7 +178,11 @@ async fn every_endpoint_answers_every_kind_of_caller_as_it_should() {
                 "DELETE" => "delete",
                 _ => "get",
             };
-            let wrong = if *form == "/debug/flags/v" { 406 } else { 405 };
+            let wrong = match *form {
+                "/debug/flags/v" => 406,
+                "/nodelet/status" => 404,
+                _ => 405,
+            };
             let answer = if methods.contains(&method) { *answer } else { wrong };
             let method: Method = method.parse().unwrap();
             for caller in [None, Some("made-up"), Some("broken")] {

@@ -116,7 +116,7 @@ async fn the_read_only_port_has_health_pods_and_metrics_and_changes_nothing() {
         let expected: &[u16] = match endpoint.needs {
             Needs::Nothing => &[200, 404],
             Needs::Announced | Needs::SystemLog | Needs::Profiling => &[405],
-            Needs::Debugging | Needs::Gate(_) | Needs::DebugFlags => &[404],
+            Needs::Debugging | Needs::Gate(_) | Needs::DebugFlags | Needs::Local => &[404],
         };
         assert!(expected.contains(&code), "{path} was answered with {code}");
         assert!(code != 200 || served.iter().any(|served| path == *served), "{path} is open to everybody");
