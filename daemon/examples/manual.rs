@@ -13,6 +13,12 @@ use clap_mangen::Man;
 const SYNOPSIS: &str = r#".SH SYNOPSIS
 \fBnodelet\fR [\fB\-\-config\fR \fIFILE\fR] [\fB\-\-kubeconfig\fR \fIFILE\fR] [\fIFLAG\fR...]
 .br
+\fBnodelet status\fR | \fBtop\fR | \fBpods\fR | \fBdoctor\fR [\fIFLAG\fR...]
+.br
+\fBnodelet logs\fR [\fB\-f\fR] [\fB\-c\fR \fINAME\fR] \fINAMESPACE/POD\fR
+.br
+\fBnodelet exec\fR [\fB\-it\fR] [\fB\-c\fR \fINAME\fR] \fINAMESPACE/POD\fR \fB\-\-\fR \fICOMMAND\fR
+.br
 \fBnodelet explain\fR \fINAMESPACE/POD\fR
 .br
 \fBnodelet join\fR \fIADDRESS\fR \fB\-\-token\fR \fITOKEN\fR \fB\-\-discovery\-token\-ca\-cert\-hash\fR \fIHASH\fR
@@ -21,7 +27,14 @@ const SYNOPSIS: &str = r#".SH SYNOPSIS
 "#;
 
 /// What no flag tells.
-const MORE: &str = r#".SH "EXPLAIN"
+const MORE: &str = r#".SH "STATUS, TOP, PODS, LOGS, EXEC"
+These ask the running daemon over a socket below its root directory, which only root can open, and need no API server. \fBstatus\fR shows the node on a page, \fBtop\fR
+what its pods and containers use (\fBq\fR ends it, \fBc\fR, \fBm\fR, \fBn\fR and \fBr\fR sort, \fB/\fR filters), \fBpods\fR lists them, \fBlogs\fR prints what a container has written, and
+\fBexec\fR runs a command in one and ends with its exit code. \fB\-\-root\-dir\fR \fIDIR\fR names the daemon's root directory; \fB\-\-help\fR after each of them has all flags.
+.SH "DOCTOR"
+\fBnodelet doctor\fR checks the machine, the container runtime and the configuration, and says what to do. It works with the daemon stopped as well; where it runs, its command
+line says what is checked. It ends with 1 where something fails. \fB\-o json\fR is for programs.
+.SH "EXPLAIN"
 \fBnodelet explain\fR \fINAMESPACE/POD\fR tells why a pod of this node is in its present state, what it waits for, and what happened when.
 \fB\-\-save\fR \fIFILE\fR keeps the recording, \fB\-\-replay\fR \fIFILE\fR tells one that was kept, \fB\-\-root\-dir\fR \fIDIR\fR names the daemon's root directory.
 .SH "JOIN"

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::commands::{COMMANDS, Subcommand};
 use crate::config::{self, ConfigError, FlagValue, Loaded};
 use table::{MIRRORS, REMOVED, Syntax};
 
@@ -99,6 +100,11 @@ impl Flags {
                 FlagError::Information(text)
             }
         })?;
+        if let Some(name) = matches.subcommand_name() {
+            return Err(FlagError::Usage(format!(
+                "{name} is a command and stands before all flags: nodelet {name} [...]"
+            )));
+        }
         if matches.get_flag("version") {
             return Err(FlagError::Information(version(&program)));
         }
@@ -170,6 +176,8 @@ pub fn command() -> Command {
         .about("Runs the pods of one Kubernetes node, in place of the kubelet")
         .args_override_self(true)
         .disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .override_usage("nodelet [OPTIONS]\n       nodelet COMMAND [...]")
         .arg(switch("version").help("Print the Kubernetes version that the node reports, and end"))
         .arg(value("config", "File with the KubeletConfiguration"))
         .arg(value(
@@ -204,6 +212,9 @@ pub fn command() -> Command {
         .arg(Arg::new("v").short('v').long("v").value_name("LEVEL").help("How much is logged, 0 to 10"));
     for flag in IGNORED {
         command = command.arg(value(flag, "Accepted, without effect").hide(true));
+    }
+    for Subcommand { name, about, .. } in COMMANDS {
+        command = command.subcommand(Command::new(name).about(about).disable_help_flag(true));
     }
     for mirror in MIRRORS {
         let argument = match mirror.syntax {

@@ -3,16 +3,15 @@
 
 use std::process::ExitCode;
 
+use nodelet::commands;
 use nodelet::config::EXIT_BAD_CONFIGURATION;
 use nodelet::flags::{FlagError, Flags};
 
 fn main() -> ExitCode {
     let arguments = || std::env::args_os().skip(1);
-    match arguments().next().as_ref().and_then(|first| first.to_str()) {
-        Some("explain") => return nodelet::explain::main(arguments()),
-        Some("join") => return nodelet::membership::main_join(arguments()),
-        Some("leave") => return nodelet::membership::main_leave(arguments()),
-        _ => {}
+    let first = arguments().next();
+    if let Some(command) = first.as_ref().and_then(|name| name.to_str()).and_then(commands::find) {
+        return (command.main)(arguments().collect());
     }
     let flags = match Flags::parse(std::env::args_os()) {
         Ok(flags) => flags,

@@ -39,3 +39,14 @@ pub use command::{join_command, leave_command, main_join, main_leave};
 
 /// Where each step is told in a line.
 type Tell<'a> = &'a mut (dyn FnMut(&str) + Send);
+
+/// Words of the daemon's command line as the package that is installed has them, as far as the files are there: for who looks at a
+/// node whose daemon does not run.
+pub(crate) fn usual_words() -> Vec<String> {
+    let place = place::Place::new(std::path::Path::new("/"), None);
+    let kubeconfig = format!("--kubeconfig={}", place.kubeconfig().display());
+    let words = place.configuration_words().into_iter().chain([kubeconfig]);
+    let exists =
+        |word: &String| word.split_once('=').is_some_and(|(_, path)| std::path::Path::new(path).exists());
+    words.filter(exists).collect()
+}

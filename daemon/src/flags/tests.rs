@@ -193,3 +193,15 @@ fn the_configuration_of_the_package_is_taken_and_carried_out() {
     assert!(unexpected.is_empty(), "{unexpected:?}");
     assert!(!loaded.config.shutdown_grace_period.is_zero());
 }
+
+#[test]
+fn the_help_lists_every_command_with_a_line_and_a_command_stands_first() {
+    let FlagError::Information(help) = parse(&["--help"]).unwrap_err() else { panic!("no help") };
+    for Subcommand { name, about, .. } in COMMANDS {
+        let line = help.lines().find(|line| line.trim_start().starts_with(&format!("{name} ")));
+        assert!(line.is_some_and(|line| line.ends_with(about)), "{name} is not in:\n{help}");
+    }
+    let error = parse(&["-v", "2", "status"]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("nodelet status [...]"), "{error}");
+}
