@@ -171,6 +171,8 @@ pub struct ClusterOptions {
     pub apiserver_flags: Vec<OsString>,
     /// Images beside pause and busybox.
     pub images: Vec<Archive>,
+    /// Whether the nodes know of the API server; without it they run their static pods alone.
+    pub is_known_to_nodes: bool,
     /// Verbosity of the components' logs.
     pub verbosity: u8,
     /// Who is told.
@@ -193,6 +195,7 @@ impl ClusterOptions {
             flags: Vec::new(),
             apiserver_flags: Vec::new(),
             images: Vec::new(),
+            is_known_to_nodes: true,
             verbosity: 2,
             progress: Progress::test(),
         })
@@ -223,6 +226,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn apiserver_flag(mut self, flag: &str) -> Self {
         self.apiserver_flags.push(flag.into());
+        self
+    }
+
+    /// With nodes that know of no API server.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.is_known_to_nodes = false;
         self
     }
 

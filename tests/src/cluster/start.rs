@@ -125,7 +125,11 @@ impl Bringing {
             nodes.push(place.node(containerd, &server).await?);
         }
         for node in &nodes {
-            progress.step(&format!("{} to be Ready", node.name()), node_ready(&client, node)).await?;
+            if options.is_known_to_nodes {
+                progress.step(&format!("{} to be Ready", node.name()), node_ready(&client, node)).await?;
+            } else {
+                progress.step(&format!("{} to answer", node.name()), node_answers(node)).await?;
+            }
         }
         Ok(Self { begun, tools, progress, apiserver, apiserver_port, scheduler, nodes, client })
     }
@@ -293,7 +297,9 @@ impl Place<'_> {
         command::run(credentials.arg("--output").arg(&kubeconfig), CREDENTIALS_LIMIT).await?;
 
         let mut arguments: Vec<OsString> = vec!["--config".into(), config.into()];
-        arguments.extend(["--kubeconfig".into(), kubeconfig.into()]);
+        if options.is_known_to_nodes {
+            arguments.extend(["--kubeconfig".into(), kubeconfig.into()]);
+        }
         arguments.extend(["--root-dir".into(), dir.join("root").into()]);
         arguments.extend(["--cert-dir".into(), dir.join("root/pki").into()]);
         arguments.extend(["--hostname-override".into(), name.clone().into()]);
@@ -340,4 +346,17 @@ async fn node_ready(client: &kube::Client, node: &Node) -> Result<(), ClusterErr
     };
     let ready = wait::until("the node to be Ready", READY_LIMIT, look).await;
     ready.map_err(|source| not_ready(&node.nodelet, source))
+}
+
+/// Waits until the node's daemon serves its healthz port, which is all that a node without an API server shows from outside.
+async fn node_answers(node: &Node) -> Result<(), ClusterError> {
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], node.healthz_port));
+    let look = || async {
+        match tokio::net::TcpStream::connect(address).await {
+            Ok(_) => Look::There(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        }
+    };
+    let answered = wait::until("the node's daemon to answer", READY_LIMIT, look).await;
+    answered.map_err(|source| not_ready(&node.nodelet, source))
 }

@@ -93,6 +93,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<ExitCode> {
         flags: Vec::new(),
         apiserver_flags: Vec::new(),
         images: Vec::new(),
+        is_known_to_nodes: true,
         verbosity: 0,
         progress: progress.clone(),
     };

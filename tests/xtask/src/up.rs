@@ -114,6 +114,7 @@ async fn start(
         flags: Vec::new(),
         apiserver_flags: Vec::new(),
         images: Vec::new(),
+        is_known_to_nodes: true,
         verbosity: 2,
         progress: progress.clone(),
     };
