@@ -21,43 +21,27 @@ pub static COMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "status",
         about: "Show this node on a page: identity, conditions, resources, runtime, certificates, last errors",
-        main: |arguments| view::status(arguments),
+        main: view::status,
     },
-    Subcommand {
-        name: "top",
-        about: "Show what pods and containers use, live",
-        main: |arguments| view::top(arguments),
-    },
-    Subcommand { name: "pods", about: "List the pods of this node", main: |arguments| view::pods(arguments) },
-    Subcommand {
-        name: "logs",
-        about: "Print what a container has written",
-        main: |arguments| view::logs(arguments),
-    },
-    Subcommand {
-        name: "exec",
-        about: "Run a command in a container",
-        main: |arguments| view::exec(arguments),
-    },
+    Subcommand { name: "top", about: "Show what pods and containers use, live", main: view::top },
+    Subcommand { name: "pods", about: "List the pods of this node", main: view::pods },
+    Subcommand { name: "logs", about: "Print what a container has written", main: view::logs },
+    Subcommand { name: "exec", about: "Run a command in a container", main: view::exec },
     Subcommand {
         name: "explain",
         about: "Tell why a pod is in its present state, what it waits for, and what happened",
-        main: |arguments| explain::main(arguments),
+        main: explain::main,
     },
     Subcommand {
         name: "doctor",
         about: "Check this machine, its runtime and the configuration, and say what to do",
-        main: |arguments| view::doctor(arguments),
+        main: view::doctor,
     },
-    Subcommand {
-        name: "join",
-        about: "Make this machine a node of a cluster",
-        main: |arguments| membership::main_join(arguments),
-    },
+    Subcommand { name: "join", about: "Make this machine a node of a cluster", main: membership::main_join },
     Subcommand {
         name: "leave",
         about: "Drain this node and take it out of its cluster",
-        main: |arguments| membership::main_leave(arguments),
+        main: membership::main_leave,
     },
 ];
 

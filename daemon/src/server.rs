@@ -209,8 +209,20 @@ pub(crate) async fn start(
     });
     let places = Places::new();
     let sessions = Sessions::new(stop.clone());
-    let context =
-        Context { access, config, cri, pods, metrics, probing, usage, health, places, about, sessions, overview };
+    let context = Context {
+        access,
+        config,
+        cri,
+        pods,
+        metrics,
+        probing,
+        usage,
+        health,
+        places,
+        about,
+        sessions,
+        overview,
+    };
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     match local_socket::bind(&socket(&settings.root_dir)) {
         Ok(socket) => drop(tasks.spawn(local::run(socket, context.clone(), stop.clone()))),

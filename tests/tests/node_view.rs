@@ -119,7 +119,12 @@ async fn pods_logs_and_commands_are_had_without_an_api_server() {
         assert_eq!(shown(node, &["logs", &web, "--tail", "1"]).await, "second\n");
         let stamped = shown(node, &["logs", &web, "--timestamps", "--since", "1h"]).await;
         assert!(stamped.lines().all(|line| line.starts_with("20") && line.contains('T')), "{stamped}");
-        assert_eq!(until(node, &["logs", &crash, "--previous"], "the log of the run before", |log| log == "last words\n").await, "last words\n");
+        assert_eq!(
+            until(node, &["logs", &crash, "--previous"], "the log of the run before", |log| log
+                == "last words\n")
+            .await,
+            "last words\n"
+        );
         let (code, _, stderr) = run(node, &["logs", "default/nope"]).await;
         assert_eq!((code, stderr.contains("this node has no pod default/nope")), (Some(1), true), "{stderr}");
         let mut following = nodelet(node, &["logs", "-f", &web]).stdout(Stdio::piped()).spawn().unwrap();
@@ -259,14 +264,22 @@ async fn a_machine_is_checked(node: &Node) {
     let process = node.nodelet().pid().unwrap();
     let daemon = found(&text, "daemon");
     assert_eq!(daemon["found"], format!("the daemon runs as process {process}"));
-    assert_eq!(found(&text, "runtime")["verdict"], "ok", "its command line says where the runtime is:\n{text}");
+    assert_eq!(
+        found(&text, "runtime")["verdict"],
+        "ok",
+        "its command line says where the runtime is:\n{text}"
+    );
     assert_eq!(found(&text, "port")["found"], "10250 is the daemon's", "{text}");
     assert_eq!(found(&text, "pod network")["verdict"], "ok", "{text}");
 
     // Without a daemon, and with a configuration that it would not start with.
     node.stop().await.unwrap();
     let wrong = node.dir().join("wrong.yaml");
-    std::fs::write(&wrong, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: many\n").unwrap();
+    std::fs::write(
+        &wrong,
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: many\n",
+    )
+    .unwrap();
     let config = path(&node.dir().join("kubelet.json"));
     let (_, text, _) = run(node, &["doctor", "-o", "json", "--config", &config]).await;
     assert_eq!(found(&text, "daemon")["found"], "the daemon does not run");

@@ -81,7 +81,10 @@ mod tests {
         });
         let status = async |door, path| ask(&context, door, None, asked(&Method::GET, path)).await.status();
         assert_eq!(status(Door::Local, "/containerLogs/default/web/c").await, StatusCode::NOT_FOUND);
-        assert_eq!(status(Door::ReadWrite, "/containerLogs/default/web/c").await, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(
+            status(Door::ReadWrite, "/containerLogs/default/web/c").await,
+            StatusCode::METHOD_NOT_ALLOWED
+        );
         for door in [Door::ReadWrite, Door::ReadOnly, Door::Healthz] {
             assert_eq!(status(door, "/nodelet/status").await, StatusCode::NOT_FOUND, "{door:?}");
         }
