@@ -297,6 +297,28 @@ impl Bounds {
     }
 }
 
+/// The most that there was of each kind at any of some looks: what has never been seen cannot be missed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peak(BTreeMap<Kind, u64>);
+
+impl Peak {
+    /// Takes in one look.
+    pub fn note(&mut self, seen: &Holdings) {
+        for (kind, _) in Kind::ALL {
+            let most = self.0.entry(kind).or_default();
+            *most = seen.count(kind).max(*most);
+        }
+    }
+
+    /// Names of what pods always have and was never seen; `cgroups` says whether they have those.
+    #[must_use]
+    pub fn unseen(&self, cgroups: bool) -> Vec<&'static str> {
+        let always = [Kind::Mount, Kind::File, Kind::Link, Kind::Sandbox, Kind::Container, Kind::Network];
+        let all = always.into_iter().chain(cgroups.then_some(Kind::Cgroup));
+        all.filter(|kind| self.0.get(kind).is_none_or(|most| *most == 0)).map(Kind::name).collect()
+    }
+}
+
 /// Two looks.
 #[derive(Clone, Debug)]
 pub struct Comparison {
@@ -346,19 +368,28 @@ impl Comparison {
     }
 }
 
-impl fmt::Display for Comparison {
-    /// A table: what, before, after.
+/// A table: what, before, at most in between, after.
+#[derive(Debug)]
+pub struct Table<'a>(pub &'a Comparison, pub &'a Peak);
+
+impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { before, after, bounds } = self;
-        writeln!(f, "{:32} {:>10} {:>10}", "", "before", "after")?;
+        let Self(Comparison { before, after, bounds }, peak) = self;
+        writeln!(f, "{:32} {:>10} {:>10} {:>10}", "", "before", "at most", "after")?;
         if bounds.same_process {
-            writeln!(f, "{:32} {:>10} {:>10}", "memory (PSS), KiB", before.pss_kib, after.pss_kib)?;
+            writeln!(
+                f,
+                "{:32} {:>10} {:>10} {:>10}",
+                "memory (PSS), KiB", before.pss_kib, "", after.pss_kib
+            )?;
             let (was, now) = (before.anonymous_kib, after.anonymous_kib);
-            writeln!(f, "{:32} {was:>10} {now:>10}", "  not backed by a file")?;
+            writeln!(f, "{:32} {was:>10} {:>10} {now:>10}", "  not backed by a file", "")?;
         }
         let shown = Kind::ALL.iter().filter(|(kind, _)| bounds.compares(*kind));
         for (kind, _) in shown {
-            writeln!(f, "{:32} {:>10} {:>10}", kind.name(), before.count(*kind), after.count(*kind))?;
+            let (was, now) = (before.count(*kind), after.count(*kind));
+            let most = peak.0.get(kind).copied().unwrap_or(0);
+            writeln!(f, "{:32} {was:>10} {most:>10} {now:>10}", kind.name())?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::churn::{Churn, ChurnError, Tally};
 use crate::cluster::{Cluster, Node};
-use crate::leaks::{Bounds, Comparison, Holdings, LookError, Places, Shell, settled};
+use crate::leaks::{Bounds, Comparison, Holdings, LookError, Peak, Places, Shell, Table, settled};
 use crate::network::Network;
 use crate::node_port::{NodePort, PortError};
 use crate::progress::Progress;
@@ -32,6 +32,8 @@ const TASKS: &str = "nodelet_tasks ";
 const RETURN_LIMIT: Duration = Duration::from_secs(60);
 /// The first of each daemon: not of the time that is asked for.
 const SHORTEST_WARM_UP: Duration = Duration::from_secs(10);
+/// While pods come and go.
+const LOOK_PERIOD: Duration = Duration::from_secs(5);
 const VM_BRIDGE: &str = "cni0";
 
 /// Why there is no verdict.
@@ -151,16 +153,20 @@ pub struct Report {
     tally: Tally,
     /// Title and looks of each part.
     parts: Vec<(&'static str, Comparison)>,
+    /// What was seen while pods came and went.
+    peak: Peak,
+    has_cgroups: bool,
 }
 
 impl Report {
-    /// One line each; nothing where all is well.
+    /// One line each; nothing where all is well. What cannot be seen at all is told as well: nothing could be said about it.
     #[must_use]
     pub fn leaks(&self) -> Vec<String> {
-        let parts = self.parts.iter();
-        parts
-            .flat_map(|(title, part)| part.leaks().into_iter().map(move |leak| format!("{title}: {leak}")))
-            .collect()
+        let leaks = |(title, part): &(&str, Comparison)| {
+            part.leaks().into_iter().map(|leak| format!("{title}: {leak}")).collect::<Vec<_>>()
+        };
+        let unseen = self.peak.unseen(self.has_cgroups).into_iter();
+        self.parts.iter().flat_map(leaks).chain(unseen.map(|kind| format!("{kind}: never seen"))).collect()
     }
 }
 
@@ -168,7 +174,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}; the daemon was killed {} times", self.tally, self.kills)?;
         for (title, part) in &self.parts {
-            write!(f, "\n{title}\n{part}")?;
+            write!(f, "\n{title}\n{}", Table(part, &self.peak))?;
         }
         let leaks = self.leaks();
         writeln!(f)?;
@@ -240,7 +246,9 @@ impl<'a> Soak<'a> {
     /// There is no verdict.
     pub async fn run(&self) -> Result<Report, SoakError> {
         let Plan { seed, time, kill_every, memory_kib, .. } = self.plan;
-        let mut report = Report { seed, kills: 0, tally: Tally::default(), parts: Vec::new() };
+        let has_cgroups = matches!(self.host, Host::Vm(_));
+        let (tally, peak) = (Tally::default(), Peak::default());
+        let mut report = Report { seed, kills: 0, tally, parts: Vec::new(), peak, has_cgroups };
         let empty = self.look().await?;
         let warm_up = SHORTEST_WARM_UP.max(time / 8);
         let mut begin = self.warm_up(&empty, warm_up, &mut report).await?;
@@ -264,7 +272,8 @@ impl<'a> Soak<'a> {
             begin = self.warm_up(&empty, warm_up, &mut report).await?;
             left = time - time / 3;
         }
-        report.tally += self.progress.step("churning", self.churn.run(left)).await?;
+        let churned = self.watched(&mut report.peak, self.churn.run(left));
+        report.tally += self.progress.step("churning", churned).await?;
         let bounds = Bounds { anonymous_kib: memory_kib, same_process: true, files: true };
         sleep(self.plan.rest).await;
         let compared = settled(&begin, bounds, self.plan.patience, || self.look()).await?;
@@ -284,6 +293,24 @@ impl<'a> Soak<'a> {
         let bounds = Bounds { anonymous_kib: 0, same_process: false, files: false };
         settled(empty, bounds, self.plan.patience, || self.look()).await?;
         Ok(self.look().await?.on_the_node_of(empty))
+    }
+
+    /// Looks now and then what there is while `work` is done.
+    async fn watched<T>(&self, peak: &mut Peak, work: impl Future<Output = T>) -> T {
+        let looking = async {
+            loop {
+                sleep(LOOK_PERIOD).await;
+                // One that fails shows nothing.
+                if let Ok(seen) = self.look().await {
+                    peak.note(&seen);
+                }
+            }
+        };
+        tokio::select! {
+            // Not taken up again, neither of them.
+            done = work => done,
+            never = looking => match never {},
+        }
     }
 
     async fn look(&self) -> Result<Holdings, LookError> {

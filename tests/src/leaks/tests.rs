@@ -55,6 +55,16 @@ fn a_node_that_has_had_pods_may_keep_what_the_first_ones_brought_and_nothing_els
 }
 
 #[test]
+fn what_was_never_seen_is_told() {
+    let mut peak = Peak::default();
+    peak.note(&Holdings::parse("mount\tm\nfile\tf\nlink\tl\n"));
+    peak.note(&Holdings::parse("network\tn\ncgroup\tc\n"));
+    assert_eq!(peak.unseen(true), ["sandboxes", "containers"]);
+    assert_eq!(Peak::default().unseen(true).len(), 7);
+    assert_eq!(Peak::default().unseen(false).len(), 6);
+}
+
+#[test]
 fn many_leaks_of_a_kind_are_counted() {
     let after: String = (0..9).map(|n| format!("link\t/l/{n}\n")).collect();
     let leaks = leaks(&after, SAME);
