@@ -174,11 +174,10 @@ async fn short_of_memory_the_right_pods_go_before_the_kernel_kills_any() {
         );
         configure(&agent, &settings).await;
         note_crossing(&agent, threshold).await;
-        let hog = format!(
-            "trap 'read up _ </proc/uptime; echo $up >/out/told; exit 0' TERM; i=0; \
+        let hog = "trap 'read up _ </proc/uptime; echo $up >/out/told; exit 0' TERM; i=0; \
              while [ $i -lt 40 ]; do dd if=/dev/zero bs=10M count=1 2>/dev/null | sleep 100000 & \
              i=$((i+1)); sleep 0.1 & wait $!; done; while true; do sleep 1 & wait $!; done"
-        );
+            .to_string();
         let out = json!({
             "volumes": [{ "name": "out", "hostPath": { "path": OUT, "type": "DirectoryOrCreate" } }],
             "volumeMounts": [{ "name": "out", "mountPath": "/out" }],
@@ -311,6 +310,6 @@ async fn processes(agent: &Agent<'_>) {
     agent.create("forks", pod(&forks, json!({}), Value::Null)).await;
     let pod = evicted(agent, "forks").await;
     let begins = "The node was low on resource: pids. Threshold quantity: ";
-    assert!(message(&pod).starts_with(&begins), "{}", message(&pod));
+    assert!(message(&pod).starts_with(begins), "{}", message(&pod));
     condition(agent, "PIDPressure", "False").await;
 }
