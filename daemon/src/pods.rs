@@ -118,6 +118,7 @@ pub(crate) struct Pods {
     awaited: HashSet<Source>,
     /// When directories of pods that nobody knows were looked for.
     swept: Option<Instant>,
+    sweep_every: Duration,
     cgroups_swept: bool,
     /// UIDs that the runtime had when it was first read; `None` until then.
     in_runtime: Option<HashMap<String, Found>>,
@@ -154,6 +155,7 @@ impl Pods {
             tasks: JoinSet::new(),
             awaited: inputs.sources.iter().copied().collect(),
             swept: None,
+            sweep_every: SWEEP_EVERY,
             cgroups_swept: false,
             in_runtime: None,
             early: Vec::new(),
@@ -468,7 +470,7 @@ impl Pods {
             );
             self.shared.publisher.orphan(namespace, name, uid);
         }
-        if self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+        if self.swept.is_none_or(|at| at.elapsed() >= self.sweep_every) {
             self.swept = Some(Instant::now());
             // A daemon that was killed may have left directories of a pod that is nowhere else any more (behaviour.md 38.8, 40.6).
             for (uid, namespace, name) in self.shared.executor.pods_on_disk() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::events::Rates;
-use crate::images::{self};
+use crate::images;
 use crate::kubeconfig::fake::{FakeApi, api};
 use crate::pods::Running;
 use crate::reclaim::{Freed, Reclaimer};

@@ -255,3 +255,24 @@ async fn what_somebody_has_left_is_stopped_with_its_hook_cleared_away_and_counte
     node.stop.send_replace(true);
     running.await.expect("ended");
 }
+
+#[tokio::test]
+async fn what_is_left_later_of_pods_that_nobody_knows_goes_too() {
+    let (node, mut pods, inputs) = node();
+    pods.sweep_every = Duration::ZERO;
+    for dir in ["pods", "pod-logs"] {
+        fs::create_dir_all(node.root.path().join(dir)).expect("made");
+    }
+    let running = tokio::spawn(pods.run(inputs, node.stop.subscribe()));
+    let spoken = Update::Listed { source: Source::Api, pods: Vec::new() };
+    node.updates.send(spoken).await.expect("taken");
+    let read = || RuntimeEvent::Audited { begun: Instant::now(), found: HashMap::new() };
+    node.runtime_events.send(read()).await.expect("taken");
+    node.until("it was taken", |n| n.runtime_events.capacity() == n.runtime_events.max_capacity()).await;
+    fs::create_dir_all(node.root.path().join("pods/uid-late/volumes")).expect("made");
+    fs::create_dir_all(node.root.path().join("pod-logs/team_late_uid-late/c")).expect("made");
+    node.runtime_events.send(read()).await.expect("taken");
+    node.until("all is gone", |n| n.is_empty("pods") && n.is_empty("pod-logs")).await;
+    node.stop.send_replace(true);
+    running.await.expect("ended");
+}
