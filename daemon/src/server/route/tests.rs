@@ -95,8 +95,18 @@ async fn single_handlers_and_gates_are_switched_off_alone() {
 async fn the_read_only_port_has_health_pods_and_metrics_and_changes_nothing() {
     let context = context(None, |_| {});
     let door = Door::ReadOnly;
-    let served =
-        ["/healthz", "/healthz/syncloop", "/pods", "/pods/", "/metrics", "/metrics/slis", "/metrics/probes"];
+    let served = [
+        "/healthz",
+        "/healthz/syncloop",
+        "/pods",
+        "/pods/",
+        "/metrics",
+        "/metrics/cadvisor",
+        "/metrics/probes",
+        "/metrics/resource",
+        "/metrics/slis",
+        "/stats/summary",
+    ];
     for path in served {
         assert_eq!(get(&context, door, path).await.0, 200, "{path}");
     }
