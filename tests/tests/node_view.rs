@@ -29,7 +29,7 @@ spec:
   - name: main
     image: "nodelet.dev/busybox:1"
     command: [sh, -c, "echo first; echo second; while ! [ -e /go ]; do sleep 0.1; done; echo third; exec sleep 1000"]
-    readinessProbe: { exec: { command: ["true"] }, periodSeconds: 1 }
+    readinessProbe: { exec: { command: ["true"] }, periodSeconds: 1, timeoutSeconds: 60 }
   - { name: beside, image: "nodelet.dev/busybox:1", command: [sh, -c, "echo beside; exec sleep 1000"] }
 "#,
     ),
@@ -114,8 +114,9 @@ async fn pods_logs_and_commands_are_had_without_an_api_server() {
         assert_eq!(shown(node, &["pods", "-n", "other"]).await, "");
 
         // Logs.
-        assert_eq!(shown(node, &["logs", &web]).await, "first\nsecond\n");
-        assert_eq!(shown(node, &["logs", &web, "-c", "beside"]).await, "beside\n");
+        // A container may run before its first words are in its log.
+        until(node, &["logs", &web], "the log", |log| log == "first\nsecond\n").await;
+        until(node, &["logs", &web, "-c", "beside"], "the other log", |log| log == "beside\n").await;
         assert_eq!(shown(node, &["logs", &web, "--tail", "1"]).await, "second\n");
         let stamped = shown(node, &["logs", &web, "--timestamps", "--since", "1h"]).await;
         assert!(stamped.lines().all(|line| line.starts_with("20") && line.contains('T')), "{stamped}");
@@ -225,7 +226,10 @@ async fn a_node_is_shown_on_a_page_and_live_and_its_machine_is_checked() {
         let table = shown(node, &["top", "--once", "--sort", "restarts"]).await;
         let first = table.lines().nth(1).unwrap();
         assert!(first.contains("default/crash-"), "what was restarted most stands first:\n{table}");
-        assert!(has_row(&table, &["main", "Running", "ready"]), "{table}");
+        // What its probe has shown stands last.
+        let is_ready =
+            |line: &str| line.starts_with("  main ") && line.contains(" Running ") && line.contains(" ready");
+        assert!(table.lines().any(is_ready), "{table}");
         assert!(!shown(node, &["top", "--filter", "crash"]).await.contains("web"), "and without a terminal");
 
         live(node, &web).await;
