@@ -258,10 +258,10 @@ impl<'a> Soak<'a> {
                 let until = Instant::now() + time / 3;
                 tokio::join!(self.churn.run(time / 3), self.kill(every, until))
             };
-            let done = self.progress.loud_step("churning and killing", async {
-                let (tally, kills) = churned.await;
+            let done = Box::pin(self.progress.loud_step("churning and killing", async {
+                let (tally, kills) = Box::pin(churned).await;
                 Ok::<_, SoakError>((tally?, kills?))
-            });
+            }));
             let (tally, kills) = done.await?;
             report.tally += tally;
             report.kills = kills;
@@ -272,8 +272,8 @@ impl<'a> Soak<'a> {
             begin = self.warm_up(&empty, warm_up, &mut report).await?;
             left = time - time / 3;
         }
-        let churned = self.watched(&mut report.peak, self.churn.run(left));
-        report.tally += self.progress.step("churning", churned).await?;
+        let churned = self.watched(&mut report.peak, Box::pin(self.churn.run(left)));
+        report.tally += Box::pin(self.progress.step("churning", churned)).await?;
         let bounds = Bounds { anonymous_kib: memory_kib, same_process: true, files: true };
         sleep(self.plan.rest).await;
         let compared = settled(&begin, bounds, self.plan.patience, || self.look()).await?;
