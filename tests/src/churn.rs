@@ -153,8 +153,9 @@ impl Churn {
     pub async fn run(&self, time: Duration) -> Result<Tally, ChurnError> {
         let end = Instant::now() + time;
         let each = self.most / self.lanes.max(1);
-        let lanes = (0..self.lanes).map(|lane| self.lane(lane, end, each));
-        let (lanes, statics) = tokio::join!(futures::future::join_all(lanes), self.static_pods(end));
+        let lanes = (0..self.lanes).map(|lane| Box::pin(self.lane(lane, end, each)));
+        let (lanes, statics) =
+            tokio::join!(futures::future::join_all(lanes), Box::pin(self.static_pods(end)));
         let mut all = statics?;
         for lane in lanes {
             all += lane?;

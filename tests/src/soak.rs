@@ -251,17 +251,17 @@ impl<'a> Soak<'a> {
         let mut report = Report { seed, kills: 0, tally, parts: Vec::new(), peak, has_cgroups };
         let empty = self.look().await?;
         let warm_up = SHORTEST_WARM_UP.max(time / 8);
-        let mut begin = Box::pin(self.warm_up(&empty, warm_up, &mut report)).await?;
+        let mut begin = self.warm_up(&empty, warm_up, &mut report).await?;
         let mut left = time;
         if let Some(every) = kill_every {
-            let churned = Box::pin(async {
+            let churned = async {
                 let until = Instant::now() + time / 3;
                 tokio::join!(self.churn.run(time / 3), self.kill(every, until))
-            });
-            let done = self.progress.loud_step("churning and killing", async {
-                let (tally, kills) = churned.await;
+            };
+            let done = Box::pin(self.progress.loud_step("churning and killing", async {
+                let (tally, kills) = Box::pin(churned).await;
                 Ok::<_, SoakError>((tally?, kills?))
-            });
+            }));
             let (tally, kills) = done.await?;
             report.tally += tally;
             report.kills = kills;
@@ -269,11 +269,11 @@ impl<'a> Soak<'a> {
             let bounds = Bounds { anonymous_kib: 0, same_process: false, files: true };
             let compared = settled(&begin, bounds, self.plan.patience, || self.look()).await?;
             report.parts.push(("over kills of the daemon", compared));
-            begin = Box::pin(self.warm_up(&empty, warm_up, &mut report)).await?;
+            begin = self.warm_up(&empty, warm_up, &mut report).await?;
             left = time - time / 3;
         }
-        let churned = Box::pin(self.watched(&mut report.peak, self.churn.run(left)));
-        report.tally += self.progress.step("churning", churned).await?;
+        let churned = self.watched(&mut report.peak, Box::pin(self.churn.run(left)));
+        report.tally += Box::pin(self.progress.step("churning", churned)).await?;
         let bounds = Bounds { anonymous_kib: memory_kib, same_process: true, files: true };
         sleep(self.plan.rest).await;
         let compared = settled(&begin, bounds, self.plan.patience, || self.look()).await?;
@@ -288,7 +288,7 @@ impl<'a> Soak<'a> {
         time: Duration,
         report: &mut Report,
     ) -> Result<Holdings, SoakError> {
-        report.tally += self.progress.step("warming up", Box::pin(self.churn.run(time))).await?;
+        report.tally += self.progress.step("warming up", self.churn.run(time)).await?;
         sleep(self.plan.rest).await;
         let bounds = Bounds { anonymous_kib: 0, same_process: false, files: false };
         settled(empty, bounds, self.plan.patience, || self.look()).await?;
