@@ -29,7 +29,7 @@ use crate::node_port::NodePort;
 use random::Random;
 
 /// How long a pod may take to do what it is expected to; the machine may be busy.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Pods are waited for to run that long at most: many never do for more than a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ pub enum ChurnError {
         /// What it answered.
         source: Box<kube::Error>,
     },
-    /// A pod that was ended is there for two minutes.
+    /// A pod that was ended is there for five minutes.
     #[error("pod {pod} does not go; its last status: {status}")]
     Stays {
         /// Its name.

@@ -35,7 +35,7 @@ async fn no_cgroup_or_anything_else_stays_of_pods_that_come_and_go_all_the_time(
         rest: Duration::from_secs(5),
         // Longer than a connection that nobody uses is kept.
         patience: Duration::from_secs(180),
-        memory_kib: 3 * 1024,
+        memory_kib: 6 * 1024,
     };
     scenario(bed!("soak"), async |bed| {
         let agent = Agent::install_with_api(bed).await;
