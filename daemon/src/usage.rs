@@ -201,11 +201,17 @@ impl Usage {
             .await
             .unwrap_or_default(),
             None => {
-                if let Some(stats) = self.ask("sandboxes", self.0.sources.cri.list_pod_sandbox_stats()).await
-                {
+                let cri = &self.0.sources.cri;
+                let sandboxes = timeout(RUNTIME_LIMIT, cri.list_pod_sandbox_stats()).await;
+                if let Ok(Ok(Some(stats))) = sandboxes {
                     let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
                     rates.pods.begin();
                     runtime::pods(&mut pods, &stats, &mut rates.pods);
+                    rates.pods.end();
+                } else if let Some(stats) = self.ask("containers", cri.list_container_stats()).await {
+                    let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
+                    rates.pods.begin();
+                    runtime::containers(&mut pods, &stats, &mut rates.pods);
                     rates.pods.end();
                 }
                 pods

@@ -72,13 +72,12 @@ async fn figures_are_those_of_the_runtime_and_kubectl_shows_them() {
 /// A counter of the runtime's, asked for before and after, has what the page says between its two values.
 async fn figures(cluster: &Cluster) {
     let of_runtime = async || {
-        let all = cluster.node(0).cri().list_pod_sandbox_stats().await.unwrap().unwrap();
-        let is_busy = |stats: &&cri_client::v1::PodSandboxStats| {
-            let metadata = stats.attributes.as_ref().and_then(|a| a.metadata.as_ref());
-            metadata.is_some_and(|metadata| metadata.name == "busy")
+        let all = cluster.node(0).cri().list_container_stats().await.unwrap().unwrap();
+        let is_busy = |stats: &&cri_client::v1::ContainerStats| {
+            let labels = stats.attributes.as_ref().map(|attributes| &attributes.labels);
+            labels.is_some_and(|labels| labels["io.kubernetes.pod.name"] == "busy")
         };
-        let busy = all.iter().find(is_busy).unwrap().linux.clone().unwrap();
-        let container = busy.containers[0].clone();
+        let container = all.iter().find(is_busy).unwrap().clone();
         let used = container.cpu.unwrap().usage_core_nano_seconds.unwrap().value;
         (used, container.memory.unwrap().working_set_bytes.unwrap().value)
     };
@@ -104,8 +103,8 @@ async fn figures(cluster: &Cluster) {
     let container = &busy["containers"][0];
     assert_eq!(container["name"], "c");
     assert!(container["startTime"].is_string(), "{container:#}");
-    assert!(busy["network"]["rxBytes"].is_u64(), "{busy:#}");
-    assert!(busy["process_stats"]["process_count"].as_u64().unwrap() >= 2, "{busy:#}");
+    // Without cgroups of pods containerd knows nothing of sandboxes: what is not known is not there.
+    assert_eq!((busy.get("network"), busy.get("process_stats")), (None, None), "{busy:#}");
     let node = &page["node"];
     assert_eq!(node["nodeName"], cluster.node(0).name());
     for figure in

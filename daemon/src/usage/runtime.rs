@@ -32,6 +32,45 @@ pub(super) fn pods(pods: &mut [PodUsage], stats: &[v1::PodSandboxStats], rates: 
     }
 }
 
+/// The same of a runtime that knows nothing of sandboxes (containerd, where a sandbox has no cgroup to be in): a pod uses what its
+/// containers use, once that is known of each.
+pub(super) fn containers(pods: &mut [PodUsage], stats: &[v1::ContainerStats], rates: &mut Rates) {
+    let by_id: HashMap<&str, &v1::ContainerStats> =
+        stats.iter().filter_map(|stats| Some((stats.attributes.as_ref()?.id.as_str(), stats))).collect();
+    for pod in pods {
+        for container in &mut pod.containers {
+            let Some(stats) = by_id.get(container.id.as_str()) else { continue };
+            let (cpu, memory) = (stats.cpu.as_ref(), stats.memory.as_ref());
+            let (swap, io) = (stats.swap.as_ref(), stats.io.as_ref());
+            container.group = group(&container.id, cpu, memory, swap, io, rates);
+        }
+        let of = |part: fn(&Group) -> Option<u64>| -> Option<u64> {
+            let parts: Option<Vec<u64>> =
+                pod.containers.iter().map(|container| part(&container.group)).collect();
+            parts.filter(|parts| !parts.is_empty()).map(|parts| parts.iter().sum())
+        };
+        let cpu = of(|group| group.cpu.as_ref()?.usage_core_nanos);
+        let cores = of(|group| group.cpu.as_ref()?.usage_nano_cores);
+        let working_set = of(|group| group.memory.as_ref()?.working_set);
+        let usage = of(|group| group.memory.as_ref()?.usage);
+        let first =
+            |time: fn(&Group) -> Option<Timestamp>| pod.containers.iter().find_map(|c| time(&c.group));
+        let (cpu_time, memory_time) =
+            (first(|group| Some(group.cpu.as_ref()?.time)), first(|group| Some(group.memory.as_ref()?.time)));
+        pod.group.cpu = cpu.zip(cpu_time).map(|(used, time)| Cpu {
+            time,
+            usage_core_nanos: Some(used),
+            usage_nano_cores: cores,
+            ..Cpu::default()
+        });
+        pod.group.memory = working_set.zip(memory_time).map(|(working_set, time)| Memory {
+            working_set: Some(working_set),
+            usage,
+            ..Memory::at(time)
+        });
+    }
+}
+
 fn group(
     id: &str,
     cpu: Option<&v1::CpuUsage>,

@@ -47,11 +47,11 @@ pub const QUERIES: &[(&str, Needs)] = &[
     // Dashboards of the network.
     (
         r#"sum by (pod) (irate(container_network_receive_bytes_total{job="cadvisor", namespace="default"}[1m]))"#,
-        Needs::Pod,
+        Needs::Cgroups,
     ),
     (
         r#"sum by (pod) (irate(container_network_transmit_bytes_total{job="cadvisor", namespace=~".+"}[1m]))"#,
-        Needs::Pod,
+        Needs::Cgroups,
     ),
     (
         r#"sum by (pod) (irate(container_network_receive_packets_total{job="cadvisor", namespace="default"}[1m]))"#,

@@ -44,6 +44,29 @@ fn stats(nanos: u64, at: i64) -> v1::PodSandboxStats {
     }
 }
 
+#[test]
+fn a_pod_uses_what_its_containers_use_where_the_runtime_knows_no_sandboxes() {
+    let container = |id: &str, nanos: u64| v1::ContainerStats {
+        attributes: attributes(id),
+        cpu: cpu(nanos, 5),
+        memory: Some(v1::MemoryUsage { timestamp: 5, working_set_bytes: number(4096), ..Default::default() }),
+        ..Default::default()
+    };
+    let mut pods = world();
+    let second = ContainerUsage { id: "c2".into(), ..ContainerUsage::default() };
+    pods[0].containers.push(second);
+    let mut known = pods.clone();
+    let mut rates = Rates::default();
+    containers(&mut known, &[container("c1", 7), container("c2", 8)], &mut rates);
+    assert_eq!(known[0].group.cpu.as_ref().unwrap().usage_core_nanos, Some(15));
+    assert_eq!(known[0].group.memory.as_ref().unwrap().working_set, Some(8192));
+    assert_eq!(known[0].group.memory.as_ref().unwrap().rss, None);
+    assert_eq!(known[1].group.cpu, None, "a pod of which nothing is known");
+    containers(&mut pods, &[container("c1", 7)], &mut rates);
+    assert_eq!(pods[0].group.cpu, None, "half of it is not known");
+    assert_eq!(pods[0].containers[0].group.cpu.as_ref().unwrap().usage_core_nanos, Some(7));
+}
+
 fn world() -> Vec<PodUsage> {
     let container = ContainerUsage { id: "c1".into(), ..ContainerUsage::default() };
     let pod = PodUsage {
