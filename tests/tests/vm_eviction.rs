@@ -11,6 +11,9 @@ use harness::images::BUSYBOX;
 use harness::vm::scenario;
 use harness::wait::{self, Look};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use kube::Api;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 const MIB: u64 = 1024;
@@ -156,7 +159,11 @@ async fn short_of_memory_the_right_pods_go_before_the_kernel_kills_any() {
         let exact = json!({ "limits": { "cpu": "100m", "memory": "48Mi" } });
         agent.create("guaranteed", pod(SLEEP, exact, Value::Null)).await;
         agent.create("within", pod(&holds(60), requests(150), Value::Null)).await;
-        agent.create("important", pod(&holds(60), json!({}), json!({ "priority": 1000 }))).await;
+        let class = json!({ "metadata": { "name": "important" }, "value": 1000 });
+        let class: PriorityClass = serde_json::from_value(class).unwrap();
+        Api::all(agent.client()).create(&PostParams::default(), &class).await.unwrap();
+        let important = json!({ "priorityClassName": "important" });
+        agent.create("important", pod(&holds(60), json!({}), important)).await;
         agent.create("modest", pod(&holds(120), requests(5), Value::Null)).await;
         let mut stay = Vec::new();
         for name in ["guaranteed", "within", "important"] {
@@ -276,7 +283,7 @@ fn fills(mebibytes: u64) -> String {
 
 /// Pods that exceed limits of their own: of an emptyDir, of all containers, of one of them.
 async fn limits(agent: &Agent<'_>) {
-    let limit = |amount: &str| json!({ "limits": { "ephemeral-storage": amount } });
+    let limit = |amount: &str| json!({ "limits": { "ephemeral-storage": amount }, "requests": { "ephemeral-storage": "1Mi" } });
     agent.create("dir", pod(&fills(8), json!({}), empty_dir(json!({ "sizeLimit": "5Mi" })))).await;
     let layer = format!("dd if=/dev/zero of=/var/data bs=1M count=16 2>/dev/null; {SLEEP}");
     agent.create("layer", pod(&layer, limit("10Mi"), Value::Null)).await;

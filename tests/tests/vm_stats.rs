@@ -68,12 +68,15 @@ async fn install(bed: &Bed) -> &Node {
 }
 
 async fn page(node: &Node, path: &str) -> String {
-    let fetch =
-        "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1]).read().decode())";
-    let url = format!("http://127.0.0.1:10255{path}");
-    let said = node.output(&["python3", "-c", fetch, &url]).await.unwrap();
+    // The node's Python is a small one, without an HTTP client.
+    let fetch = "import socket, sys\ns = socket.create_connection(('127.0.0.1', 10255))\n\
+                 s.sendall(f'GET {sys.argv[1]} HTTP/1.0\\r\\nHost: node\\r\\n\\r\\n'.encode())\n\
+                 sys.stdout.write(s.makefile('rb').read().decode())";
+    let said = node.output(&["python3", "-c", fetch, path]).await.unwrap();
     assert!(said.success(), "{path}: {}", said.stderr);
-    said.stdout
+    let (head, body) = said.stdout.split_once("\r\n\r\n").unwrap();
+    assert!(head.split(' ').nth(1) == Some("200"), "{path}: {head}");
+    body.to_owned()
 }
 
 async fn summary(node: &Node) -> Value {

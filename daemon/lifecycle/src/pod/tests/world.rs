@@ -44,6 +44,8 @@ pub(super) struct Faults {
     pub(super) unremovable: bool,
     /// The API server takes no status.
     pub(super) unpublished: bool,
+    /// The node has no slot to lend: who asks is in `asked`.
+    pub(super) slots_withheld: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,7 @@ pub(super) struct World {
     pub(super) events: Vec<Event>,
     pub(super) deleted: bool,
     pub(super) finished: bool,
+    pub(super) asked: Vec<OpId>,
     cancelled: Vec<OpId>,
 }
 
@@ -150,6 +153,7 @@ impl World {
             events: Vec::new(),
             deleted: false,
             finished: false,
+            asked: Vec::new(),
             cancelled: Vec::new(),
         };
         world.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
@@ -345,6 +349,7 @@ impl World {
                 let effects = self.node.step(input, self.now());
                 self.node_effects(effects);
             }
+            Effect::AskSlot { op, .. } if self.faults.slots_withheld => self.asked.push(op),
             Effect::AskSlot { op, class } => {
                 let effects = self.node.step(NodeInput::AskSlot { uid: "u-1".into(), op, class }, self.now());
                 self.node_effects(effects);
@@ -423,7 +428,7 @@ impl World {
     }
 
     /// Does what the runtime would; `None` where the answer comes by itself later.
-    fn carry_out(&mut self, op: OpId, call: Call) -> Option<Result<Answer, Failure>> {
+    pub(super) fn carry_out(&mut self, op: OpId, call: Call) -> Option<Result<Answer, Failure>> {
         let now = self.wall_nanos();
         Some(match call {
             Call::Observe => Ok(Answer::Observed(self.runtime.clone())),
