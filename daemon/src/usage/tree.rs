@@ -50,7 +50,7 @@ impl Reader<'_> {
             } else if let Some(sandbox) = sandbox {
                 sandbox.group = self.read(&child, &path, Part::Basic);
                 if !known::is_on_host_network(pod)
-                    && let Some(pid) = self.sampler.process(&child)
+                    && let Some(pid) = self.process(&child)
                 {
                     usage.network = network::of_process(self.proc, pid).ok();
                 }
@@ -62,6 +62,15 @@ impl Reader<'_> {
             all.processes = Some(of_containers.sum::<u64>() + u64::from(usage.sandbox.is_some()));
         }
         Ok(())
+    }
+
+    /// One of a sandbox's processes. crun has them in a cgroup below the scope.
+    fn process(&mut self, sandbox: &CgroupDir) -> Option<u32> {
+        let own = self.sampler.process(sandbox);
+        own.or_else(|| {
+            let below = sandbox.children().ok()?;
+            below.iter().find_map(|name| self.sampler.process(&sandbox.child(name).ok()??))
+        })
     }
 
     fn read(&mut self, directory: &CgroupDir, path: &str, part: Part) -> Group {
