@@ -228,10 +228,12 @@ async fn containers(node: &Node, page: &Value) {
             assert!((1..=400_000_000).contains(&cores), "{cores}");
         }
     }
-    let processes = node.sh(&format!("cat {CGROUPS}{slice}/*/cgroup.procs | wc -l")).await.unwrap();
+    // crun has them in a cgroup below the container's.
+    let all = |cgroup: &str| format!("find {CGROUPS}{cgroup} -name cgroup.procs -exec cat {{}} +");
+    let processes = node.sh(&format!("{} | wc -l", all(&slice))).await.unwrap();
     let shown = figure(page, "/pods/0/process_stats/process_count");
     near("processes", shown, processes.trim().parse().unwrap(), 2);
-    let pid = node.sh(&format!("head -1 {CGROUPS}{container}/cgroup.procs")).await.unwrap();
+    let pid = node.sh(&format!("{} | head -1", all(&container))).await.unwrap();
     let received = async || {
         let line = node.sh(&format!("grep eth0: /proc/{}/net/dev", pid.trim())).await.unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
