@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 use serde::Serialize;
 
-use super::socket::AskError;
-use super::summary::{Node, Psi, Summary};
+use super::socket::{AskError, Socket};
+use super::summary::{Node, Psi, SECOND_LOOK, Summary};
 use super::{Form, ViewError, form, output, print, print_value, root_dir, socket};
 use crate::overview::Overview;
 
@@ -36,18 +36,26 @@ pub(super) fn command() -> Command {
 pub(super) async fn run(matches: ArgMatches) -> Result<ExitCode, ViewError> {
     let socket = socket(&matches);
     let overview: Overview = socket.json("/nodelet/status").await?;
-    let usage = match socket.json::<Summary>("/stats/summary").await {
-        Ok(summary) => Some(summary.node),
-        // The rest is worth showing all the same.
-        Err(AskError::Refused { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let mut usage = usage(&socket).await?;
+    if usage.as_ref().is_some_and(|node| node.cpu.usage_nano_cores.is_none()) {
+        tokio::time::sleep(SECOND_LOOK).await;
+        usage = self::usage(&socket).await?;
+    }
     let shown = Shown { overview, usage, pressure: pressure(Path::new("/proc/pressure")) };
     match form(&matches) {
         Form::Text => print(&page::page(&shown))?,
         form => print_value(&shown, form)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn usage(socket: &Socket) -> Result<Option<Node>, AskError> {
+    match socket.json::<Summary>("/stats/summary").await {
+        Ok(summary) => Ok(Some(summary.node)),
+        // The rest is worth showing all the same.
+        Err(AskError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the kernel says of the machine as a whole.

@@ -1,6 +1,11 @@
 //! What `/stats/summary` says, as far as it is shown. What is not known is not there.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+/// Use is a rate over a second at least, which takes two looks; between them where there was none before.
+pub(super) const SECOND_LOOK: Duration = Duration::from_millis(1200);
 
 /// The node and its pods.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -22,7 +22,7 @@ use self::keys::{Done, View};
 use self::rows::{Order, Row, Rows};
 use self::screen::{Head, screen, table};
 use super::socket::{AskError, Socket};
-use super::summary::{Node, Summary};
+use super::summary::{Node, SECOND_LOOK, Summary};
 use super::terminal::{self, Endings, Raw, Size};
 use super::{ViewError, print, root_dir, socket};
 use crate::cause::chain;
@@ -33,8 +33,6 @@ use crate::overview::Overview;
 const USUAL: Size = Size { columns: 80, rows: 24 };
 /// A shorter interval would show noise.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// Use is a rate over a second at least, which takes two looks; between them where there was none before.
-const SECOND_LOOK: Duration = Duration::from_millis(1200);
 /// The series of the probes of a full node.
 const SERIES_BYTES: usize = 64 * 1024 * 1024;
 
