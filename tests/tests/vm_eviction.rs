@@ -286,7 +286,7 @@ fn fills(mebibytes: u64) -> String {
 
 /// Pods that exceed limits of their own: of an emptyDir, of all containers, of one of them.
 async fn limits(agent: &Agent<'_>) {
-    let limit = |amount: &str| json!({ "limits": { "ephemeral-storage": amount } });
+    let limit = |amount: &str| json!({ "limits": { "ephemeral-storage": amount }, "requests": { "ephemeral-storage": "1Mi" } });
     agent.create("dir", pod(&fills(8), json!({}), empty_dir(json!({ "sizeLimit": "5Mi" })))).await;
     let layer = format!("dd if=/dev/zero of=/var/data bs=1M count=16 2>/dev/null; {SLEEP}");
     agent.create("layer", pod(&layer, limit("10Mi"), Value::Null)).await;
