@@ -320,6 +320,6 @@ async fn processes(agent: &Agent<'_>) {
     agent.create("forks", pod(&forks, json!({}), Value::Null)).await;
     let pod = evicted(agent, "forks").await;
     let begins = "The node was low on resource: pids. Threshold quantity: ";
-    assert!(message(&pod).starts_with(&begins), "{}", message(&pod));
+    assert!(message(&pod).starts_with(begins), "{}", message(&pod));
     condition(agent, "PIDPressure", "False").await;
 }

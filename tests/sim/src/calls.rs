@@ -176,6 +176,10 @@ impl World {
             Call::StopSandbox { id } => !self.runtime.pod(key).sandbox_is_ready(id),
             Call::UnmountVolumes => !self.runtime.pod(key).volumes_mounted,
             Call::RemoveCgroup => !self.runtime.pod(key).has_cgroup,
+            Call::RemoveDirs { logs } => {
+                let pod = self.runtime.pod(key);
+                !pod.has_dirs && (!logs || pod.logs.is_empty())
+            }
             _ => false,
         };
         if changes_something(&call) && !done_before {

@@ -20,6 +20,8 @@ use libtest::{Panics, Totals};
 
 /// Suites that need no containers.
 const CHECKS: [&str; 4] = ["fmt", "clippy", "deny", "unit"];
+/// Suites that only run when they are named: minutes of churn.
+const BY_NAME: [&str; 2] = ["soak", "vm_soak"];
 
 /// What the tests of a suite did, and said.
 #[derive(Default)]
@@ -59,7 +61,8 @@ pub(crate) async fn run(options: Test) -> anyhow::Result<ExitCode> {
         eprintln!("xtask: there is no suite {unknown:?}; there are: {}", known.join(" "));
         return Ok(ExitCode::from(EXIT_BAD_USAGE));
     }
-    let wanted = |suite: &str| options.suites.is_empty() || options.suites.iter().any(|name| name == suite);
+    let named = |suite: &str| options.suites.iter().any(|name| name == suite);
+    let wanted = |suite: &str| named(suite) || options.suites.is_empty() && !BY_NAME.contains(&suite);
     let begin = Instant::now();
     let mut ran = Vec::new();
     for suite in CHECKS.into_iter().filter(|suite| wanted(suite)) {
