@@ -41,7 +41,7 @@ use crate::pods::{Inputs, NodeSide, Parts, Pods, Publisher, Shown};
 use crate::probes::Probing;
 use crate::runtime::{
     DnsSettings, Executor, Place, SecuritySettings, ServiceAddress, Supplies, Users, Watcher,
-    check_resolv_conf, health, log_files,
+    check_resolv_conf, health, log_files, log_links,
 };
 use crate::server::Subjects;
 use crate::sources::mirror::Mirrors;
@@ -281,6 +281,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         health: seen,
     };
     crate::server::start(server, subjects, &stop, &mut tasks).await?;
+    tasks.spawn(log_links::keep(place.container_logs.clone(), stop.clone()));
     if let Some(policy) = log_rotation::Policy::of(&config) {
         let pod_logs = place.pod_logs.clone();
         tasks.spawn(log_rotation::run(policy, cri.clone(), shown.clone(), pod_logs, stop.clone()));

@@ -82,6 +82,7 @@ struct Inner {
     rejections: IntCounterVec,
     preemptions: IntCounterVec,
     status_sync: Histogram,
+    websockets: IntCounterVec,
     shutdown_start: Gauge,
     shutdown_end: Gauge,
     certificates: Certificates,
@@ -179,6 +180,11 @@ impl Metrics {
             "Seconds from a change of a pod's status until the API server had taken it.",
         );
         let status_sync = Histogram::with_opts(status_sync.buckets(STATUS_BUCKETS.to_vec()))?;
+        let websockets = Opts::new(
+            "kubelet_websocket_streaming_requests_total",
+            "Requests over a WebSocket to exec, attach or portforward.",
+        );
+        let websockets = IntCounterVec::new(websockets, &["subresource"])?;
         let shutdown_start = Gauge::new(
             "kubelet_graceful_shutdown_start_time_seconds",
             "When the pods were told that the node goes down, in seconds since 1970; 0 when they were not.",
@@ -193,6 +199,7 @@ impl Metrics {
         registry.register(Box::new(rejections.clone()))?;
         registry.register(Box::new(preemptions.clone()))?;
         registry.register(Box::new(status_sync.clone()))?;
+        registry.register(Box::new(websockets.clone()))?;
         let certificates = Certificates::new(&registry)?;
         let (http, slis) = (Http::new(&registry)?, Slis::new()?);
         Ok(Self(Arc::new(Inner {
@@ -201,6 +208,7 @@ impl Metrics {
             rejections,
             preemptions,
             status_sync,
+            websockets,
             shutdown_start,
             shutdown_end,
             certificates,
@@ -233,6 +241,11 @@ impl Metrics {
     /// The API server has taken a status, so long after the change.
     pub(crate) fn status_taken(&self, after: Duration) {
         self.0.status_sync.observe(after.as_secs_f64());
+    }
+
+    /// A client with a WebSocket has asked for this: `exec`, `attach` or `portforward`.
+    pub(crate) fn websocket_asked(&self, subresource: &'static str) {
+        self.0.websockets.with_label_values(&[subresource]).inc();
     }
 
     /// The node goes down.

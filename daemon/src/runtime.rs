@@ -10,6 +10,7 @@
 //! | `users` | which pod has which user ids of the node |
 //! | `hooks` | postStart and preStop |
 //! | `log_files` | names of logs and of the links to them |
+//! | `log_links` | the removal of links that lead nowhere |
 //! | `kernel_log` | whom the kernel killed for want of memory |
 //! | `restored` | containers that no spec has any more, as far as their hooks go |
 //! | `health` | whether the runtime and its network are ready |
@@ -29,6 +30,7 @@ mod host_name;
 mod image_failure;
 mod kernel_log;
 pub(crate) mod log_files;
+pub(crate) mod log_links;
 mod news;
 mod observe;
 mod restored;

@@ -118,6 +118,14 @@ async fn a_node_runs_commands_and_passes_their_streams_on() {
         let failed = within("run", port.ask(Method::POST, &path("run", "c", "cmd=ls%20/none"))).await;
         assert_eq!(failed.0, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(failed.1.starts_with("command 'ls /none' exited with 1: "), "{}", failed.1);
+        let (_, metrics) = within("metrics", port.ask(Method::GET, "/metrics")).await;
+        for kind in ["exec", "attach", "portforward"] {
+            let series = format!("kubelet_websocket_streaming_requests_total{{subresource=\"{kind}\"}} ");
+            assert!(
+                metrics.lines().any(|line| line.starts_with(&series)),
+                "{kind} is not counted: {metrics}"
+            );
+        }
         runtime_dies(cluster, port).await;
     })
     .await;

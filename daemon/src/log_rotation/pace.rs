@@ -3,12 +3,19 @@
 //! A log that nobody writes to costs nothing: a watch tells of the first write, once. After that its size is looked at, the more
 //! often the less room is left and the faster it grows, until it has not grown between two looks. A fast log is rotated a little
 //! before it is full: by as much as was written to it while its last rotation went on.
+//!
+//! A runtime that lacks processor time writes nothing for a while, and then what has piled up at several times its usual rate. So a log
+//! that was fast is looked at as if twice its fastest could come at any moment, until it has been slower for long.
 
 use std::time::Duration;
 
 /// No container is thought to write faster than so many bytes a second before it was seen.
 const CEILING: f64 = 100e6;
-/// A log may be found so much larger than its limit, when it begins to grow at the ceiling.
+/// Nor so many times faster than it did.
+const SURGE: f64 = 2.0;
+/// What is left of the fastest rate after each look that finds a slower one.
+const MEMORY: f64 = 0.95;
+/// A log may be found so much larger than its limit, when it begins to grow as fast as is thought possible.
 const OVERSHOOT: f64 = 0.1;
 /// No log is rotated before it has this part of its limit.
 const EARLIEST: f64 = 0.5;
@@ -37,6 +44,8 @@ pub(super) struct Pace {
     last: Option<(Duration, u64)>,
     /// Bytes a second.
     rate: f64,
+    /// The fastest of late.
+    peak: f64,
     /// When the next look is due.
     due: Option<Duration>,
     /// When the look was due that found it full.
@@ -48,7 +57,15 @@ pub(super) struct Pace {
 impl Pace {
     /// A log that is full at `limit_bytes`.
     pub(super) fn new(limit_bytes: u64) -> Self {
-        Self { limit: limit_bytes as f64, last: None, rate: 0.0, due: None, full_since: None, lag: 0.0 }
+        Self {
+            limit: limit_bytes as f64,
+            last: None,
+            rate: 0.0,
+            peak: 0.0,
+            due: None,
+            full_since: None,
+            lag: 0.0,
+        }
     }
 
     /// The log was found `size` bytes large at `now`, on any clock that never goes back.
@@ -59,8 +76,10 @@ impl Pace {
                 let grown = if size < before { size } else { size - before };
                 let took = now.saturating_sub(at).as_secs_f64();
                 if took > 0.0 {
+                    let rate = grown as f64 / took;
                     // One slow moment says little.
-                    self.rate = (grown as f64 / took).max(self.rate / 2.0);
+                    self.rate = rate.max(self.rate / 2.0);
+                    self.peak = rate.max(self.peak * MEMORY);
                 }
                 grown
             }
@@ -108,7 +127,8 @@ impl Pace {
     fn patience(&mut self, now: Duration, size: u64) -> Duration {
         let seconds = |s: f64| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(LONGEST);
         let size = size as f64;
-        let cautious = seconds((self.limit * (1.0 + OVERSHOOT) - size) / CEILING).max(CAUTIOUS);
+        let cautious =
+            seconds((self.limit * (1.0 + OVERSHOOT) - size) / CEILING.max(self.peak * SURGE)).max(CAUTIOUS);
         let full = seconds((self.full_at() - size) / self.rate).max(SHORTEST);
         let patience = cautious.min(full).min(LONGEST);
         self.due = Some(now + patience);

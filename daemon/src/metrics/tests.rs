@@ -9,6 +9,7 @@ fn each_series_has_the_name_and_the_labels_of_a_kubelet() {
     metrics.pod_refused("OutOfcpu");
     metrics.pod_preempted("memory");
     metrics.status_taken(Duration::from_millis(60));
+    metrics.websocket_asked("portforward");
     metrics.shutdown_began();
     let text = metrics.text().expect("written");
     for line in [
@@ -16,6 +17,8 @@ fn each_series_has_the_name_and_the_labels_of_a_kubelet() {
         "kubelet_orphaned_runtime_pods_total 1",
         "kubelet_admission_rejections_total{reason=\"OutOfcpu\"} 2",
         "kubelet_preemptions{preemption_signal=\"memory\"} 1",
+        "# TYPE kubelet_websocket_streaming_requests_total counter",
+        "kubelet_websocket_streaming_requests_total{subresource=\"portforward\"} 1",
         "# TYPE kubelet_graceful_shutdown_start_time_seconds gauge",
         "kubelet_graceful_shutdown_end_time_seconds 0",
         "# TYPE kubelet_pod_status_sync_duration_seconds histogram",

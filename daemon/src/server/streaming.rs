@@ -114,6 +114,15 @@ enum Wanted {
 }
 
 impl Wanted {
+    /// As a kubelet counts it.
+    fn subresource(&self) -> &'static str {
+        match self {
+            Self::Exec(_) => "exec",
+            Self::Attach(_) => "attach",
+            Self::PortForward(_) => "portforward",
+        }
+    }
+
     /// The runtime's URL for it, which is good for one connection.
     async fn url(&self, context: &Context) -> Result<Uri, Box<Reply>> {
         let url = match self {
@@ -190,7 +199,7 @@ async fn remote_command(
     options: command::Options,
     request: &Wanted,
 ) -> Reply {
-    let (client, admitted) = match begin(context, &mut asked) {
+    let (client, admitted) = match begin(context, &mut asked, request) {
         Ok(begun) => begun,
         Err(refusal) => return *refusal,
     };
@@ -250,12 +259,12 @@ pub(super) async fn port_forward(context: &Context, found: &Found, mut asked: As
         let why = format!("pod not found ({:?})", target::full_name(&pod));
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, why);
     };
-    let (client, admitted) = match begin(context, &mut asked) {
+    let port = wanted.iter().map(|port| i32::from(*port)).collect();
+    let request = Wanted::PortForward(v1::PortForwardRequest { pod_sandbox_id: sandbox, port });
+    let (client, admitted) = match begin(context, &mut asked, &request) {
         Ok(begun) => begun,
         Err(refusal) => return *refusal,
     };
-    let port = wanted.iter().map(|port| i32::from(*port)).collect();
-    let request = Wanted::PortForward(v1::PortForwardRequest { pod_sandbox_id: sandbox, port });
     let offer = match client.spoken {
         Spoken::Spdy => return relayed(context, &asked, client.upgrade, admitted, &request).await,
         Spoken::WebSocket(offer) => offer,
@@ -310,8 +319,11 @@ pub(super) async fn run(context: &Context, found: &Found, uri: &Uri) -> Reply {
 }
 
 /// A client that wants an upgrade and a place for its session.
-fn begin(context: &Context, asked: &mut Asked) -> Result<(Client, Admitted), Box<Reply>> {
+fn begin(context: &Context, asked: &mut Asked, request: &Wanted) -> Result<(Client, Admitted), Box<Reply>> {
     let client = Client::of(asked)?;
+    if matches!(client.spoken, Spoken::WebSocket(_)) {
+        context.metrics.websocket_asked(request.subresource());
+    }
     Ok((client, context.sessions.admit(asked.extensions_mut().remove())?))
 }
 

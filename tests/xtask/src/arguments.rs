@@ -30,6 +30,19 @@ pub(crate) enum Command {
         dir: Option<PathBuf>,
     },
     Bench(Bench),
+    Fuzz(Fuzz),
+}
+
+#[derive(Debug)]
+pub(crate) struct Fuzz {
+    /// Parts of names; none for all.
+    pub(crate) targets: Vec<String>,
+    /// For each.
+    pub(crate) minutes: u64,
+    /// Only name them.
+    pub(crate) list: bool,
+    /// Have some of the inputs kept beside the sources.
+    pub(crate) keep: bool,
 }
 
 #[derive(Debug)]
@@ -114,6 +127,12 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
         Some(("bench", matches)) => Command::Bench(Bench {
             parts: matches.get_many::<String>("part").into_iter().flatten().cloned().collect(),
             minutes: one(matches, "minutes"),
+        }),
+        Some(("fuzz", matches)) => Command::Fuzz(Fuzz {
+            targets: matches.get_many("target").into_iter().flatten().cloned().collect(),
+            minutes: one(matches, "minutes"),
+            list: matches.get_flag("list"),
+            keep: matches.get_flag("keep"),
         }),
         Some(("test", matches)) => Command::Test(Test {
             suites: matches.get_many("suite").into_iter().flatten().cloned().collect(),
@@ -241,6 +260,7 @@ fn command() -> clap::Command {
                     "--seeds N, --first S, --threads N; --seed S tells one run that fails, in its smallest form",
                 )),
         )
+        .subcommand(fuzz_command())
         .subcommand(vm_command(profile("debug")))
         .subcommand(
             clap::Command::new("test")
@@ -258,6 +278,26 @@ fn command() -> clap::Command {
                         .default_value("1")
                         .help("How many tests with containers run at the same time"),
                 ),
+        )
+}
+
+fn fuzz_command() -> clap::Command {
+    clap::Command::new("fuzz")
+        .about("Runs fuzz targets led by coverage, as many at a time as there are processors; needs a C++ compiler")
+        .arg(Arg::new("target").num_args(0..).help("Only those that have this in their names"))
+        .arg(
+            Arg::new("minutes")
+                .long("minutes")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..=1440))
+                .default_value("1")
+                .help("How long each runs"),
+        )
+        .arg(Arg::new("list").long("list").action(ArgAction::SetTrue).help("Only list them"))
+        .arg(
+            Arg::new("keep").long("keep").action(ArgAction::SetTrue).help(
+                "Keep as few inputs as lead everywhere beside the sources, for every run of the tests",
+            ),
         )
 }
 

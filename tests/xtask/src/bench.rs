@@ -234,7 +234,9 @@ async fn logs(subject: &Subject<'_>, node: &harness::cluster::Node) -> Result<()
         &per_gb(follow.processor, follow.bytes),
     );
     row("  plain reading of the same bytes", &per_gb(follow.plain, follow.bytes));
-    row("  while it is written at 10 MB/s, with rotation", &per_gb(follow.live, follow.live_bytes));
+    let alone = follow.live.saturating_sub(follow.rotated);
+    row("  while it is written at 10 MB/s: following alone", &per_gb(alone, follow.live_bytes));
+    row("  rotation and compression of as much", &per_gb(follow.rotated, follow.live_bytes));
     Ok(())
 }
 
@@ -250,7 +252,8 @@ async fn streams(subject: &Subject<'_>, cluster: &Cluster) -> Result<()> {
     row("  of the better one", &format!("{:.2}", best.as_secs_f64() / streams.port.as_secs_f64().max(1e-9)));
     row("  processor of nodelet", &format!("{:.2} s", streams.processor.as_secs_f64()));
     row(&format!("exec of true, median of {}, port 10250", streams.starts), &millis_exact(streams.start));
-    row("  runtime's own call and URL", &millis_exact(streams.own_start));
+    row("  runtime's own call and URL, WebSocket", &millis_exact(streams.own_start));
+    row("  runtime's own call and URL, SPDY", &millis_exact(streams.own_spdy_start));
     row("  above it", &millis_exact(streams.start.saturating_sub(streams.own_start)));
     row(
         &format!("memory of an idle exec session, of {}", streams.sessions),

@@ -9,6 +9,7 @@
 //! | `package` | the Debian packages |
 //! | `tool` | programs of others that are built once into the cache |
 //! | `bench` | the figures of SPECIFICATION.md |
+//! | `fuzz` | fuzzing that is led by coverage |
 //! | `sim` | the simulator of the pod machines |
 //! | `vm` | nodes in virtual machines |
 //! | `test` | all checks and tests, with one summary line |
@@ -17,6 +18,7 @@
 mod arguments;
 mod bench;
 mod build;
+mod fuzz;
 mod package;
 mod report;
 mod sim;
@@ -73,6 +75,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(options) => test::run(options).await,
         Command::Package { dir } => package::run(dir).await,
         Command::Vm(options) => vm::run(options).await,
+        Command::Fuzz(options) => fuzz::run(options).await,
         Command::Bench(options) => bench::run(&options).await,
     }
 }

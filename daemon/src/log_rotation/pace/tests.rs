@@ -141,6 +141,25 @@ fn up_to_the_ceiling_no_log_is_found_much_larger_than_its_limit_however_its_pace
 }
 
 #[test]
+fn a_runtime_that_stalls_and_catches_up_leaves_no_log_much_larger_than_its_limit() {
+    // 160 MB a second or nothing, as a runtime does that shares few processors: stalls of 100 to 300 ms.
+    let rates: Vec<u32> =
+        (0..100).map(|tenth| if tenth % 7 < 4 && tenth % 2 == 0 { 160_000 } else { 0 }).collect();
+    let (size, _) = largest(LIMIT, &rates, 2);
+    assert!(size as f64 <= LIMIT as f64 * 1.2, "{size}");
+}
+
+#[test]
+fn what_was_fast_once_is_looked_at_as_seldom_as_others_when_it_has_been_slow_for_long() {
+    let fast_once = |fast: u32| {
+        let rates: Vec<u32> = std::iter::once(fast).chain(std::iter::repeat_n(10, 300)).collect();
+        largest(LIMIT, &rates, 0).1
+    };
+    let (was_fast, never) = (fast_once(160_000), fast_once(10));
+    assert!(was_fast < never + 100, "{was_fast}, {never}");
+}
+
+#[test]
 fn a_steady_writer_is_rotated_close_to_the_limit_with_few_looks() {
     let (size, looks) = largest(LIMIT, &[100_000; 100], 2);
     assert!(size as f64 <= LIMIT as f64 * 1.1, "{size}");

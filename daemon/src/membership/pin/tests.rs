@@ -27,3 +27,19 @@ fn what_is_no_hash_is_refused() {
     assert_eq!(format!("sha256:{}g", &digits[1..]).parse::<Pin>(), Err(PinError));
     assert_eq!(format!("sha256:{}é", &digits[2..]).parse::<Pin>(), Err(PinError));
 }
+
+#[test]
+fn any_bytes_are_a_certificate_with_a_hash_or_none() {
+    let real = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+    bolero::check!().with_type::<(Vec<(u16, u8)>, String)>().for_each(|(changes, text)| {
+        let mut bytes = real.to_vec();
+        for (at, byte) in changes {
+            let at = usize::from(*at) % bytes.len();
+            bytes[at] = *byte;
+        }
+        if let Ok(pin) = Pin::of(&CertificateDer::from(bytes)) {
+            assert_eq!(pin.to_string().parse(), Ok(pin));
+        }
+        let _ = text.parse::<Pin>();
+    });
+}

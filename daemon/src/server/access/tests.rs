@@ -392,3 +392,28 @@ fn only_a_bearer_token_is_a_token() {
         assert_eq!(token(none), None, "{none}");
     }
 }
+
+#[test]
+fn any_bytes_are_the_certificate_of_a_caller_with_a_name_or_of_nobody() {
+    let real = CertificateDer::from_pem_slice(include_bytes!("../../membership/pin/openssl.crt")).unwrap();
+    bolero::check!().with_type::<(Vec<(u16, u8)>, Vec<u8>)>().for_each(|(changes, bytes)| {
+        let mut changed = real.to_vec();
+        for (at, byte) in changes {
+            let at = usize::from(*at) % changed.len();
+            changed[at] = *byte;
+        }
+        for certificate in [changed, bytes.clone()] {
+            let user = User::of_certificate(Some(&[certificate.into()]));
+            assert!(user.is_none_or(|user| !user.name.is_empty()));
+        }
+    });
+}
+
+#[test]
+fn any_header_has_a_token_or_none() {
+    bolero::check!().for_each(|bytes: &[u8]| {
+        let Ok(value) = http::HeaderValue::from_bytes(bytes) else { return };
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        assert!(caller::token(&headers).is_none_or(|token| !token.trim().is_empty()));
+    });
+}

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
+use streams::port_forward::PORTS;
 use streams::remote_command::Options;
 
 use super::{query, target};
@@ -52,6 +53,20 @@ fn ports_are_read_and_wrong_ones_refused_by_name() {
 fn a_command_to_run_is_cut_at_each_blank() {
     assert_eq!(query::run("cmd=ls%20-l++/"), ["ls", "-l", "", "/"]);
     assert_eq!(query::run(""), [""]);
+}
+
+#[test]
+fn any_query_is_read_or_refused() {
+    bolero::check!().with_type::<(String, Option<bool>)>().for_each(|(query, tty)| {
+        if let Ok((options, _)) = query::remote_command(query, *tty) {
+            assert!(options.stdin || options.stdout || options.stderr);
+            assert!(!(options.tty && options.stderr));
+        }
+        if let Ok(ports) = query::ports(query) {
+            assert!((1..=PORTS).contains(&ports.len()) && !ports.contains(&0));
+        }
+        assert!(!query::run(query).is_empty());
+    });
 }
 
 #[test]

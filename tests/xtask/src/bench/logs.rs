@@ -55,6 +55,8 @@ pub(super) struct Follow {
     /// Of the daemon for as many bytes that were written while they were followed, rotation and compression included.
     pub(super) live_bytes: u64,
     pub(super) live: Duration,
+    /// Of the daemon for the rotation and the compression of as many, followed by nobody.
+    pub(super) rotated: Duration,
 }
 
 /// What is measured with.
@@ -126,12 +128,14 @@ impl Bed<'_> {
         ensure!(got >= expected, "{got} of {expected} bytes came");
         self.remove("bench-ended").await?;
 
-        let live = self.live(&lines, live_bytes).await?;
-        Ok(Follow { bytes: written, processor, took, plain, live_bytes, live })
+        let live = self.live(&lines, live_bytes, true).await?;
+        let rotated = self.live(&lines, live_bytes, false).await?;
+        Ok(Follow { bytes: written, processor, took, plain, live_bytes, live, rotated })
     }
 
-    /// Lines come in small writes, at a steady rate.
-    async fn live(&self, lines: &str, bytes: u64) -> Result<Duration> {
+    /// Lines come in small writes, at a steady rate. What the daemon needs until it has passed them on, if they are followed, and has
+    /// compressed what it will.
+    async fn live(&self, lines: &str, bytes: u64, followed: bool) -> Result<Duration> {
         let log = self.pod("bench-live", "sleep 100000").await?.join("0.log");
         let before = cost::processor(self.nodelet)?;
         let payload = bytes / LINE.len() as u64 * (LINE.len() - PREFIX_BYTES) as u64;
@@ -152,13 +156,32 @@ impl Bed<'_> {
             }
             anyhow::Ok(())
         };
-        let reading = self.get("bench-live", |got| Ok(got >= payload));
+        let reading = async {
+            if followed { self.get("bench-live", |got| Ok(got >= payload)).await.map(|_| ()) } else { Ok(()) }
+        };
         let (wrote, got) = futures::join!(writing, timeout(LIMIT, reading));
         wrote?;
         got.context("the log did not come to its end in time")??;
+        self.compressed(&log).await?;
         let used = cost::processor(self.nodelet)?.saturating_sub(before);
         self.remove("bench-live").await?;
         Ok(used)
+    }
+
+    /// Waits until of the rotated files of a log only the newest is not compressed.
+    async fn compressed(&self, log: &Path) -> Result<()> {
+        let dir = log.parent().context("a log without a directory")?;
+        let end = Instant::now() + LIMIT;
+        loop {
+            let names = fs::read_dir(dir).with_context(|| format!("listing {}", dir.display()))?;
+            let names = names.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+            // The current file and the newest rotated one.
+            if names.filter(|name| !name.ends_with(".gz")).count() <= 2 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "{} has files that are not compressed", dir.display());
+            sleep(LOOK).await;
+        }
     }
 
     /// Follows the log of a pod at the node itself, until its end or until so many bytes are enough.

@@ -45,6 +45,8 @@ pub(super) struct Streams {
     pub(super) starts: usize,
     pub(super) start: Duration,
     pub(super) own_start: Duration,
+    /// With SPDY, which the daemon speaks with the runtime.
+    pub(super) own_spdy_start: Duration,
     pub(super) sessions: usize,
     /// For each.
     pub(super) session_kib: f64,
@@ -66,10 +68,11 @@ pub(super) async fn measure(subject: &Subject<'_>, cluster: &Cluster) -> Result<
         spdy.push(way.own_spdy(&dump, BLOCKS * BLOCK).await?);
         socket.push(way.own_socket(&dump, BLOCKS * BLOCK).await?);
     }
-    let (mut start, mut own_start) = (Vec::new(), Vec::new());
+    let (mut start, mut own_start, mut own_spdy_start) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..STARTS {
         start.push(way.port(&["true"], 0).await?);
         own_start.push(way.own_socket(&["true"], 0).await?);
+        own_spdy_start.push(way.own_spdy(&["true"], 0).await?);
     }
     let session_kib = idle(subject, &port).await?;
     api.delete(NAME, &DeleteParams::default()).await?;
@@ -82,6 +85,7 @@ pub(super) async fn measure(subject: &Subject<'_>, cluster: &Cluster) -> Result<
         starts: STARTS,
         start: median(&mut start),
         own_start: median(&mut own_start),
+        own_spdy_start: median(&mut own_spdy_start),
         sessions: SESSIONS,
         session_kib,
     })
