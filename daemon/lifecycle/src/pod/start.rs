@@ -262,6 +262,15 @@ impl Pod {
             }
         }
         let Some(sandbox) = observation.newest_sandbox().filter(|s| s.ready) else { return false };
+        // While a slot was waited for, the call of an earlier daemon may have come to its end: what it made is started.
+        let made = observation.newest_container(name).is_some_and(|c| match c.state {
+            ContainerState::Created => c.sandbox_id == sandbox.id,
+            ContainerState::Running | ContainerState::Unknown => true,
+            ContainerState::Exited => false,
+        });
+        if made {
+            return false;
+        }
         let target = container::target_of(&self.pod, name);
         let target_id = target.and_then(|t| observation.newest_container(t)).map(|c| c.id.clone());
         let call = Call::CreateContainer {

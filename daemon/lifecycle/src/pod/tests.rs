@@ -413,7 +413,8 @@ fn pods_converge_through_faults_and_restarts_of_the_daemon() {
             "containers": [{"name": "a", "image": "img"}, {"name": "b", "image": "other"}],
         });
         let mut world = World::new(pod(spec), seed);
-        world.faults = Faults { refused: 3, unavailable: 5, lost_answer: 5, lost_event: 20 };
+        world.faults =
+            Faults { refused: 3, unavailable: 5, lost_answer: 5, lost_event: 20, ..Faults::default() };
         world.behaviours.insert("i".into(), VecDeque::from([exits(50, 0)]));
         let lives = [exits(300, 1), exits(2000, 0), Behaviour::default()];
         let pick = usize::try_from(seed / 3 % 3).expect("small");

@@ -3,14 +3,14 @@
 mod resize;
 mod volumes;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::world::{Behaviour, World, pod};
 use super::{exits, one, reasons, running, secs};
-use crate::{ContainerState, Failure, FailureKind, Input, ProbeKind};
+use crate::{Call, ContainerKind, ContainerState, Failure, FailureKind, Input, ProbeKind};
 
 fn container(name: &str) -> Value {
     json!({"name": name, "image": "img"})
@@ -655,4 +655,32 @@ fn row_7_6_a_sandbox_that_waits_for_its_runtime_class_is_tried_at_once_when_ther
     world.refused_sandboxes.clear();
     world.deliver(Input::ObjectsChanged);
     world.until(Duration::from_millis(500), "running", running);
+}
+
+#[test]
+fn a_container_that_an_earlier_daemon_made_while_a_slot_was_waited_for_is_started_and_not_doubled() {
+    let mut world = world(one("Always"));
+    world.until(secs(5), "a sandbox", |w| !w.runtime.sandboxes.is_empty());
+    world.faults.slots_withheld = true;
+    world.until(secs(5), "the wait for a slot", |w| !w.asked.is_empty());
+    let op = world.asked[0];
+    let call = Call::CreateContainer {
+        name: "c".to_owned(),
+        kind: ContainerKind::Regular,
+        restart_count: 0,
+        sandbox_id: world.runtime.sandboxes[0].id.clone(),
+        image_id: "img".to_owned(),
+        volume_images: BTreeMap::new(),
+        pod_ips: Vec::new(),
+        target_id: None,
+        allocated: None,
+    };
+    world.carry_out(op, call).expect("an answer").expect("made");
+    world.deliver(Input::RuntimeChanged);
+    world.run(secs(1));
+    world.faults.slots_withheld = false;
+    world.deliver(Input::Slot { op });
+    world.until(secs(5), "running", running);
+    let runs: Vec<u32> = world.runtime.containers.iter().map(|c| c.restart_count).collect();
+    assert_eq!(runs, [0]);
 }

@@ -40,6 +40,8 @@ pub(super) struct Faults {
     pub(super) lost_answer: u64,
     /// A runtime event is lost.
     pub(super) lost_event: u64,
+    /// The node has no slot to lend: who asks is in `asked`.
+    pub(super) slots_withheld: bool,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ pub(super) struct World {
     pub(super) events: Vec<Event>,
     pub(super) deleted: bool,
     pub(super) finished: bool,
+    pub(super) asked: Vec<OpId>,
     cancelled: Vec<OpId>,
 }
 
@@ -145,6 +148,7 @@ impl World {
             events: Vec::new(),
             deleted: false,
             finished: false,
+            asked: Vec::new(),
             cancelled: Vec::new(),
         };
         world.at(Duration::ZERO, Pending::Deliver(Input::Assigned(assignment)));
@@ -340,6 +344,7 @@ impl World {
                 let effects = self.node.step(input, self.now());
                 self.node_effects(effects);
             }
+            Effect::AskSlot { op, .. } if self.faults.slots_withheld => self.asked.push(op),
             Effect::AskSlot { op, class } => {
                 let effects = self.node.step(NodeInput::AskSlot { uid: "u-1".into(), op, class }, self.now());
                 self.node_effects(effects);
@@ -418,7 +423,7 @@ impl World {
     }
 
     /// Does what the runtime would; `None` where the answer comes by itself later.
-    fn carry_out(&mut self, op: OpId, call: Call) -> Option<Result<Answer, Failure>> {
+    pub(super) fn carry_out(&mut self, op: OpId, call: Call) -> Option<Result<Answer, Failure>> {
         let now = self.wall_nanos();
         Some(match call {
             Call::Observe => Ok(Answer::Observed(self.runtime.clone())),
