@@ -182,6 +182,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         burst: config.event_burst.try_into().unwrap_or_default(),
     };
     let general = clients.as_ref().map(|c| c.general.clone());
+    let seats = clients.as_ref().map(|c| c.seats.clone());
     let (recorder, sender) = Recorder::new(general.clone(), &node_name, rates);
     tasks.spawn(sender.run(stop.clone()));
 
@@ -351,7 +352,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
     let dirs = Arc::new(dirs);
     let volumes = PodVolumes::new(
         Arc::clone(&dirs),
-        Objects::new(general.clone()),
+        Objects::new(seats),
         general.clone(),
         side.facts.clone(),
         metrics.work(),

@@ -22,9 +22,11 @@ use crate::flags::KUBERNETES_VERSION;
 mod any_certificate;
 pub(crate) mod link;
 pub(crate) mod reach;
+mod shared;
 pub(crate) mod tls;
 pub(crate) use link::{Line, LineError, Link, line};
 pub(crate) use reach::Reach;
+pub(crate) use shared::{Seat, Seats};
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -36,6 +38,8 @@ pub struct Clients {
     pub general: kube::Client,
     /// For the node's status and lease only; every call has [`Clients::node_timeout`].
     pub node: kube::Client,
+    /// For watches of single objects, of which there are many.
+    pub(crate) seats: Seats,
     /// The smaller of the status update frequency and the lease duration.
     pub node_timeout: Duration,
     /// Whether calls of either are answered.
@@ -86,7 +90,7 @@ impl Access {
     /// # Errors
     /// Authority, certificate or token cannot be used.
     pub(crate) fn client(&self) -> Result<kube::Client, LineError> {
-        Ok(kube::Client::new(line(&self.config, self.identity.as_ref())?, "default"))
+        Ok(kube::Client::new(line(&self.config, self.identity.as_ref())?.calls, "default"))
     }
 
     /// Connections with this identity instead of the file's own.

@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::kubeconfig::Seats;
 use follow::{Known, State};
 pub(crate) use object::{Kind, Object, ObjectError};
 use references::Key;
@@ -45,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Objects(Arc<Inner>);
 
 struct Inner {
-    client: Option<kube::Client>,
+    seats: Option<Seats>,
     tables: Mutex<Tables>,
 }
 
@@ -90,9 +91,9 @@ impl fmt::Debug for Registration {
 }
 
 impl Objects {
-    /// Without a client every read fails by name.
-    pub(crate) fn new(client: Option<kube::Client>) -> Self {
-        Self(Arc::new(Inner { client, tables: Mutex::default() }))
+    /// Without clients every read fails by name.
+    pub(crate) fn new(seats: Option<Seats>) -> Self {
+        Self(Arc::new(Inner { seats, tables: Mutex::default() }))
     }
 
     /// Begins to watch what `pod` refers to; `None` where that is nothing, as with most pods of a crowded node.
@@ -125,7 +126,7 @@ impl Objects {
         namespace: &str,
         name: &str,
     ) -> Result<Arc<Object>, ObjectError> {
-        if self.0.client.is_none() {
+        if self.0.seats.is_none() {
             return Err(ObjectError::NoServer { kind, name: name.to_owned() });
         }
         let key = Key { kind, namespace: namespace.to_owned(), name: name.to_owned() };
@@ -161,7 +162,7 @@ impl Inner {
         for key in before.difference(&keys) {
             tables.leave(number, key);
         }
-        let Some(client) = &self.client else { return };
+        let Some(seats) = &self.seats else { return };
         for key in keys {
             let room = tables.watched.len() < MOST_WATCHED;
             if let Some(watched) = tables.watched.get_mut(&key) {
@@ -169,7 +170,7 @@ impl Inner {
             } else if room {
                 let (sender, state) = watch::channel(State::default());
                 let news = News { inner: Arc::downgrade(self), key: key.clone() };
-                let task = tokio::spawn(follow::run(client.clone(), key.clone(), sender, news));
+                let task = tokio::spawn(follow::run(seats.take(), key.clone(), sender, news));
                 let users = BTreeSet::from([number]);
                 tables.watched.insert(key, Watched { state, users, task: task.abort_handle() });
             } else {

@@ -383,8 +383,9 @@ async fn pods_get_no_more_memory_processes_or_processor_time_than_their_limits()
         };
         let story = wait::until("the end of the container to be seen", LIMIT, look).await.unwrap();
         assert!(!story.contains("OOMKilled"), "{story}");
+        // It is open twice: followed for events, and read for the status of `hungry` and `busy`.
         let log = "readlink /proc/$(systemctl show -p MainPID --value nodelet)/fd/* | grep -c kmsg";
-        assert_eq!(agent.node.sh(log).await.unwrap().trim(), "1");
+        assert_eq!(agent.node.sh(log).await.unwrap().trim(), "2");
     })
     .await;
 }

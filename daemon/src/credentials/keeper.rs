@@ -139,8 +139,13 @@ pub(crate) async fn open(
     let link = || Link::new(work.clone(), reach.clone());
     let (general, node) = (link(), link());
     let client = general.client();
-    let clients =
-        Clients { general: client.clone(), node: node.client(), node_timeout, reach: reach.clone() };
+    let clients = Clients {
+        general: client.clone(),
+        node: node.client(),
+        seats: general.seats(),
+        node_timeout,
+        reach: reach.clone(),
+    };
     let mut keeper = Keeper { settings, general, node, reach, client, known: None, complaint: String::new() };
     match keeper.look().await? {
         Step::Stuck { why } => {

@@ -4,11 +4,13 @@
 //! way on the old one, a watch above all, goes on there until it ends by itself. behaviour.md 34.2.
 //!
 //! Connections speak HTTP/1.1: each call that outlives its deadline is dropped, and its connection with it, so that a
-//! wedged connection never serves a second call. A peer that is gone, or a load balancer that has forgotten the connection, is
-//! found by TCP keep-alive and user timeout within [`DEAD_AFTER`], also on a watch on which nothing happens.
+//! wedged connection never serves a second call. Only the many watches of single objects share some, see [`super::shared`]. A peer
+//! that is gone, or a load balancer that has forgotten the connection, is found by TCP keep-alive and user timeout within
+//! [`DEAD_AFTER`], also on a watch on which nothing happens.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,7 +28,8 @@ use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 
-use super::tls::{self, TlsError, Trust};
+use super::shared::{Seats, Shared};
+use super::tls::{self, TlsError, Trust, Versions};
 use super::{Reach, user_agent};
 use crate::cause::chain;
 use crate::credentials::Identity;
@@ -45,8 +48,39 @@ const POOL_MOST: usize = 8;
 /// How long a call waits for the first certificate before it fails.
 const FIRST_LINE: Duration = Duration::from_secs(5);
 
-/// A pool of connections to one address with one identity.
-pub(crate) type Line = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+/// Whatever carries requests to the API server.
+pub(crate) type Service = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+
+/// Connections to one address with one identity; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Line {
+    /// A pool, of which each call under way has a connection.
+    pub(crate) calls: Service,
+    shared: Arc<SharedConnections>,
+}
+
+/// Each made when it is used first.
+struct SharedConnections {
+    make: Box<dyn Fn() -> Service + Send + Sync>,
+    made: Mutex<Vec<Service>>,
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    /// The shared connection of this number.
+    fn shared(&self, number: usize) -> Service {
+        let mut made = self.shared.made.lock().unwrap_or_else(PoisonError::into_inner);
+        while made.len() <= number {
+            made.push((self.shared.make)());
+        }
+        made.get(number).cloned().unwrap_or_else(|| self.calls.clone())
+    }
+}
 
 /// There is nothing to call with.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +108,36 @@ impl Link {
 
     /// A client that always takes the newest line.
     pub(crate) fn client(&self) -> kube::Client {
-        let (current, work, reach) = (self.line.subscribe(), self.work.clone(), self.reach.clone());
+        self.way().client(|line| line.calls.clone())
+    }
+
+    /// Clients for many watches, which always begin on the newest line.
+    pub(crate) fn seats(&self) -> Seats {
+        let way = self.way();
+        Seats::new(move |connection| way.client(move |line| line.shared(connection)))
+    }
+
+    fn way(&self) -> Way {
+        Way { current: self.line.subscribe(), work: self.work.clone(), reach: self.reach.clone() }
+    }
+}
+
+/// The way onto a link.
+#[derive(Clone)]
+struct Way {
+    current: watch::Receiver<Option<Line>>,
+    work: Work,
+    reach: Reach,
+}
+
+impl Way {
+    fn client(&self, pick: impl Fn(&Line) -> Service + Clone + Send + Sync + 'static) -> kube::Client {
+        let way = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let (mut current, work, reach) = (current.clone(), work.clone(), reach.clone());
+            let (Way { mut current, work, reach }, pick) = (way.clone(), pick.clone());
             async move {
                 let line = match timeout(FIRST_LINE, current.wait_for(Option::is_some)).await {
-                    Ok(Ok(line)) => line.clone(),
+                    Ok(Ok(line)) => line.as_ref().map(pick),
                     Ok(Err(_)) | Err(_) => None,
                 };
                 let method = request.method().clone();
@@ -132,25 +190,34 @@ pub(crate) fn line(config: &kube::Config, identity: Option<&Identity>) -> Result
     // Of data that is not acknowledged, which keep-alive does not see.
     connector.set_tcp_user_timeout(Some(DEAD_AFTER));
     connector.set_nodelay(true);
-    let connector =
-        tls::connector(Trust::of(config), identity, config.tls_server_name.as_deref(), connector)?;
+    let tls = |versions| {
+        let (trust, name) = (Trust::of(config), config.tls_server_name.as_deref());
+        tls::connector(trust, identity, name, versions, connector.clone())
+    };
+    let shared = tls(Versions::Http2OrHttp1)?;
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_timer(TokioTimer::new())
         .pool_max_idle_per_host(POOL_MOST)
-        .build(connector);
+        .build(tls(Versions::Http1)?);
     let mut config = config.clone();
     config.headers.push((header::USER_AGENT, user_agent()));
     config.headers.push((header::ACCEPT, HeaderValue::from_static("application/json")));
     if let Some(authorization) = authorization(&config.auth_info)? {
         config.headers.push((header::AUTHORIZATION, authorization));
     }
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(http);
-    Ok(BoxCloneSyncService::new(service))
+    let pool = Service::new(http.map_err(BoxError::from));
+    let layers = ServiceBuilder::new().layer(config.base_uri_layer()).layer(config.extra_headers_layer()?);
+    let calls = BoxCloneSyncService::new(layers.clone().service(pool.clone()));
+    let make = move || {
+        let shared = Arc::new(Shared::new(shared.clone(), pool.clone()));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let shared = Arc::clone(&shared);
+            async move { shared.send(request).await }
+        });
+        BoxCloneSyncService::new(layers.clone().service(service))
+    };
+    Ok(Line { calls, shared: Arc::new(SharedConnections { make: Box::new(make), made: Mutex::default() }) })
 }
 
 /// What a kubeconfig's user says about itself, beside a certificate. The token of a file goes before one that stands there, as with

@@ -50,6 +50,14 @@ impl<'a> Trust<'a> {
     }
 }
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Versions {
+    Http1,
+    /// HTTP/2 where the server can, and HTTP/1.1 where it cannot.
+    Http2OrHttp1,
+}
+
 /// Connections that are TLS where the address says so.
 ///
 /// # Errors
@@ -58,6 +66,7 @@ pub(crate) fn connector(
     trust: Trust<'_>,
     identity: Option<&Identity>,
     name: Option<&str>,
+    versions: Versions,
     connector: HttpConnector,
 ) -> Result<HttpsConnector<HttpConnector>, TlsError> {
     let builder = HttpsConnectorBuilder::new().with_tls_config(tls(trust, identity)?).https_or_http();
@@ -69,7 +78,10 @@ pub(crate) fn connector(
         }
         None => builder,
     };
-    Ok(builder.enable_http1().wrap_connector(connector))
+    Ok(match versions {
+        Versions::Http1 => builder.enable_http1().wrap_connector(connector),
+        Versions::Http2OrHttp1 => builder.enable_all_versions().wrap_connector(connector),
+    })
 }
 
 fn tls(trust: Trust<'_>, identity: Option<&Identity>) -> Result<ClientConfig, TlsError> {

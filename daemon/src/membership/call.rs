@@ -64,7 +64,7 @@ pub(super) fn client(server: &str, trust: &Trust, token: Option<String>) -> Resu
         Trust::Authorities(authorities) => config.root_cert = Some(authorities.clone()),
     }
     config.auth_info.token = token.map(Into::into);
-    Ok(kube::Client::new(line(&config, None).map_err(|error| away(&error))?, "default"))
+    Ok(kube::Client::new(line(&config, None).map_err(|error| away(&error))?.calls, "default"))
 }
 
 /// An answer.

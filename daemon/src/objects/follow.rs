@@ -13,6 +13,7 @@ use super::News;
 use super::object::{Kind, Object, ObjectError};
 use super::references::Key;
 use crate::cause::chain;
+use crate::kubeconfig::Seat;
 use crate::sources::watcher::{Change, WatchError, Watcher};
 
 /// What the API server said last.
@@ -44,8 +45,9 @@ pub(super) struct State {
 }
 
 /// Follows the object until it is immutable.
-pub(super) async fn run(client: kube::Client, key: Key, state: watch::Sender<State>, news: News) {
+pub(super) async fn run(seat: Seat, key: Key, state: watch::Sender<State>, news: News) {
     let namespace = key.namespace.clone();
+    let client = seat.client.clone();
     match key.kind {
         Kind::ConfigMap => {
             follow::<ConfigMap>(Api::namespaced(client, &namespace), &key, &state, &news).await;

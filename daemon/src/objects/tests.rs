@@ -22,7 +22,7 @@ fn map(version: &str, value: &str) -> Value {
 
 fn objects() -> (Objects, FakeApi) {
     let (client, api) = fake::api();
-    (Objects::new(Some(client)), api)
+    (Objects::new(Some(Seats::new(move |_| client.clone()))), api)
 }
 
 fn file<'a>(object: &'a Object, key: &str) -> Option<&'a [u8]> {

@@ -3,6 +3,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::kubeconfig::Seats;
 use crate::kubeconfig::fake::{FakeApi, api};
 use crate::metrics::Metrics;
 use crate::objects::Registration;
@@ -22,7 +23,10 @@ fn node() -> Node {
     let (facts_in, facts) = watch::channel(Arc::new(Facts::default()));
     let volumes = PodVolumes::new(
         dirs,
-        Objects::new(Some(client.clone())),
+        Objects::new(Some(Seats::new({
+            let client = client.clone();
+            move |_| client.clone()
+        }))),
         Some(client),
         facts,
         Metrics::new().unwrap().work(),

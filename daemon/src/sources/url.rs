@@ -25,7 +25,7 @@ use super::manifest::{self, Context};
 use super::mirror::Mirrors;
 use super::{Source, Update};
 use crate::cause::chain;
-use crate::kubeconfig::tls::{self, TlsError, Trust};
+use crate::kubeconfig::tls::{self, TlsError, Trust, Versions};
 
 const MAX_BODY_BYTES: usize = 10 << 20;
 /// For one answer, from the connection to its last byte.
@@ -139,7 +139,7 @@ async fn ask(source: &UrlSource) -> Result<Vec<u8>, UrlError> {
     }
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
-    let connector = tls::connector(Trust::Machine, None, None, connector)?;
+    let connector = tls::connector(Trust::Machine, None, None, Versions::Http1, connector)?;
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let mut request =
         Request::get(uri).body(Empty::<Bytes>::new()).map_err(|_| UrlError::Url(source.url.clone()))?;

@@ -1,8 +1,9 @@
 //! What of a pod is removed while the pod, or its object, stays: old containers and sandboxes, and what has no use any more where
 //! the node needs its room (behaviour.md 40.2 to 40.4, 40.7).
 //!
-//! While the pod goes on the newest container of each name stays, whatever is asked for: it says that the container has run. Of a pod
-//! that is over the status says that, once the API server has it.
+//! While the pod goes on the newest container of each name that was started stays, whatever is asked for: it says that the container has
+//! run, and one that was only made does not, as its start may be cut off. Of a pod that is over the status says that, once the API server
+//! has it.
 
 use std::time::Duration;
 
@@ -94,13 +95,14 @@ impl Pod {
     }
 
     /// A container that is not needed while the pod goes on; one that will be when it is old enough is waited for.
-    fn surplus<'a>(&mut self, observation: &'a Observation, now: Now) -> Option<&'a Container> {
+    pub(super) fn surplus<'a>(&mut self, observation: &'a Observation, now: Now) -> Option<&'a Container> {
         let DeadContainers { kept, min_age } = self.settings.dead_containers;
         let mut first_due: Option<Duration> = None;
         for name in self.slots.keys() {
-            let all = observation.containers_named(name);
+            let mut begun = observation.containers_named(name);
+            begun.retain(|c| c.state != ContainerState::Created);
             // Behind the newest, the oldest first.
-            for (place, c) in all.into_iter().enumerate().skip(1).rev() {
+            for (place, c) in begun.into_iter().enumerate().skip(1).rev() {
                 let is_doomed = self.trim.doomed.contains(&c.id);
                 if c.state != ContainerState::Exited || (place <= kept && !is_doomed) {
                     continue;

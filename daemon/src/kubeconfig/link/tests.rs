@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::kubeconfig;
+use crate::kubeconfig::{self, Seat};
 use crate::metrics::Metrics;
 
 type Answer = StreamBody<futures::stream::BoxStream<'static, Result<Frame<Bytes>, std::convert::Infallible>>>;
@@ -118,6 +119,10 @@ pub(crate) struct Server {
     pub(crate) url: String,
     visits: mpsc::Receiver<Visit>,
     accepting: tokio::task::JoinHandle<()>,
+    /// Connections so far.
+    connections: Arc<AtomicUsize>,
+    /// All connections up to now end with a new value.
+    cut: watch::Sender<()>,
 }
 
 impl Drop for Server {
@@ -127,7 +132,12 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// One that speaks HTTP/1.1 alone.
     pub(crate) async fn start(authority: &Authority) -> Self {
+        Self::speaking(authority, &["http/1.1"]).await
+    }
+
+    async fn speaking(authority: &Authority, protocols: &[&str]) -> Self {
         let (certificate, key) = authority.issue("server", &["127.0.0.1"], (-1, 10));
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
@@ -136,7 +146,7 @@ impl Server {
             .allow_unauthenticated()
             .build()
             .unwrap();
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_client_cert_verifier(verifier)
@@ -145,18 +155,35 @@ impl Server {
                 PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
             )
             .unwrap();
+        tls.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (sender, visits) = mpsc::channel(16);
         let acceptor = TlsAcceptor::from(Arc::new(tls));
-        let accepting = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                connections.spawn(serve(acceptor.clone(), stream, sender.clone()));
+        let (connections, cut) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(()));
+        let accepting = tokio::spawn({
+            let (count, cut) = (Arc::clone(&connections), cut.clone());
+            async move {
+                let mut connections = tokio::task::JoinSet::new();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    count.fetch_add(1, Ordering::Relaxed);
+                    let (serving, mut cut) =
+                        (serve(acceptor.clone(), stream, sender.clone()), cut.subscribe());
+                    connections.spawn(async move {
+                        tokio::select! {
+                            () = serving => {}
+                            _ = cut.changed() => {}
+                        }
+                    });
+                }
             }
         });
-        Self { url, visits, accepting }
+        Self { url, visits, accepting, connections, cut }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn next(&mut self) -> Visit {
@@ -189,7 +216,8 @@ async fn serve(acceptor: TlsAcceptor, stream: tokio::net::TcpStream, visits: mps
             answered.await.map_err(std::io::Error::other)
         }
     });
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// A kubeconfig for a server: `user` is what stands behind `user:`, as JSON.
@@ -285,6 +313,77 @@ async fn a_call_that_waits_goes_out_with_the_first_certificate() {
     assert_eq!(visit.caller, "first");
     visit.ok(&json!({}));
     waiting.await.unwrap().unwrap();
+}
+
+/// Calls on so many seats, all of them under way.
+async fn seated(seats: &Seats, server: &mut Server, number: usize) -> Vec<(Seat, Visit, Calling)> {
+    let mut under_way = Vec::new();
+    for _ in 0..number {
+        let seat = seats.take();
+        let calling = tokio::spawn(call(seat.client.clone()));
+        under_way.push((seat, server.next().await, calling));
+    }
+    under_way
+}
+
+type Calling = tokio::task::JoinHandle<Result<String, kube::Error>>;
+
+#[tokio::test]
+async fn watches_share_connections_and_begin_anew_with_a_new_certificate_or_after_a_loss() {
+    let authority = Authority::new();
+    let mut server = Server::speaking(&authority, &["h2", "http/1.1"]).await;
+    let link = Link::new(Metrics::new().unwrap().work(), Reach::default());
+    link.set(line_of(&authority, &server.url, "old").await);
+    let seats = link.seats();
+    let mut under_way = seated(&seats, &mut server, 65).await;
+    assert_eq!(server.connections(), 2, "64 are on the first");
+
+    // A seat that is given back is taken again.
+    under_way.remove(3);
+    under_way.extend(seated(&seats, &mut server, 1).await);
+    assert_eq!(server.connections(), 2);
+
+    link.set(line_of(&authority, &server.url, "new").await);
+    let (seat, _visit, _call) = &under_way[0];
+    let again = tokio::spawn(call(seat.client.clone()));
+    let visit = server.next().await;
+    assert_eq!((visit.caller.as_str(), server.connections()), ("new", 3));
+    visit.ok(&json!({}));
+    again.await.unwrap().unwrap();
+    for (_seat, visit, call) in under_way.split_off(1) {
+        visit.ok(&json!({}));
+        call.await.unwrap().unwrap();
+    }
+
+    server.cut.send_replace(());
+    let (seat, _visit, lost) = under_way.pop().unwrap();
+    lost.await.unwrap().unwrap_err();
+    // The end of an idle connection may be seen a moment later.
+    let again = tokio::spawn(async move {
+        loop {
+            match call(seat.client.clone()).await {
+                Err(_) => tokio::task::yield_now().await,
+                Ok(answer) => return answer,
+            }
+        }
+    });
+    server.next().await.ok(&json!({}));
+    again.await.unwrap();
+    assert_eq!(server.connections(), 4);
+}
+
+#[tokio::test]
+async fn a_server_of_http_1_gets_a_connection_for_each_watch() {
+    let authority = Authority::new();
+    let mut server = Server::start(&authority).await;
+    let link = Link::new(Metrics::new().unwrap().work(), Reach::default());
+    link.set(line_of(&authority, &server.url, "n").await);
+    for (_seat, visit, call) in seated(&link.seats(), &mut server, 3).await {
+        visit.ok(&json!({}));
+        call.await.unwrap().unwrap();
+    }
+    // The first found out what the server speaks.
+    assert_eq!(server.connections(), 4);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::events::Rates;
+use crate::kubeconfig::Seats;
 use crate::kubeconfig::fake::{self, FakeApi, Watch};
 
 pub(in crate::node) fn settings() -> Settings {
@@ -52,9 +53,14 @@ struct Setup {
 fn setup() -> Setup {
     let (general, general_api) = fake::api();
     let (node, node_api) = fake::api();
+    let seats = Seats::new({
+        let general = general.clone();
+        move |_| general.clone()
+    });
     let clients = Clients {
         general,
         node,
+        seats,
         node_timeout: Duration::from_secs(10),
         reach: crate::kubeconfig::Reach::default(),
     };

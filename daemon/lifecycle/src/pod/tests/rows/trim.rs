@@ -51,6 +51,19 @@ fn row_40_2_a_dead_container_stays_until_it_has_the_minimum_age() {
 }
 
 #[test]
+fn a_container_stays_until_its_successor_was_started() {
+    let mut world = keeping(one("Always"), DeadContainers { kept: 0, ..DeadContainers::default() });
+    behave(&mut world, "c", [exits(10, 1), stays()]);
+    world.until(secs(5), "a second container", |w| w.runtime.containers.len() == 2);
+    let (made, now) = (world.runtime.clone(), world.now());
+    assert_eq!(made.containers_named("c")[0].state, ContainerState::Created);
+    // Its start may be cut off yet: then the first alone knows the count.
+    assert_eq!(world.pod.surplus(&made, now).map(|c| c.id.as_str()), None);
+    world.run(secs(5));
+    assert_eq!(ids(&world), ["c-s0-1"]);
+}
+
+#[test]
 fn a_container_that_cannot_be_removed_is_tried_ever_more_rarely_and_holds_up_nothing() {
     let mut world = keeping(one("Always"), DeadContainers { kept: 0, ..DeadContainers::default() });
     behave(&mut world, "c", [exits(10, 1), stays()]);
