@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use thiserror::Error;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::cache::CacheError;
 use crate::command::{self, CommandError, command};
@@ -56,21 +56,18 @@ pub struct Target {
     pub address: String,
     /// Over TLS with this certificate and key; else in the clear.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// The network namespace in which it is, where that is another.
-    pub namespace: Option<PathBuf>,
 }
 
 /// A running Prometheus; ends with the value.
 #[derive(Debug)]
 pub struct Prometheus {
     tool: Tool,
-    namespace: Option<PathBuf>,
     url: String,
     _child: Child,
 }
 
 impl Prometheus {
-    /// Starts it with its files in `dir`, scraping every second, and waits until it is ready.
+    /// Starts it with its files in `dir`, scraping every five seconds, and waits until it is ready.
     ///
     /// # Errors
     /// See [`PrometheusError`].
@@ -83,7 +80,7 @@ impl Prometheus {
             .map_err(CacheError::file("writing", &config))?;
         let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
         let address = free.map_err(PrometheusError::Port)?.to_string();
-        let mut program = inside(target.namespace.as_deref(), &tool.path);
+        let mut program = command(&tool.path);
         program
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
@@ -93,8 +90,7 @@ impl Prometheus {
             .stderr(Stdio::null());
         let start = |source| CommandError::Start { program: tool.path.display().to_string(), source };
         let child = program.spawn().map_err(start)?;
-        let (url, namespace) = (format!("http://{address}"), target.namespace.clone());
-        let this = Self { tool, namespace, url, _child: child };
+        let this = Self { tool, url: format!("http://{address}"), _child: child };
         let look = || async {
             match this.query("vector(1)").await {
                 Ok(_) => Look::There(()),
@@ -110,7 +106,7 @@ impl Prometheus {
     /// # Errors
     /// It is no query, or there is no answer.
     pub async fn query(&self, query: &str) -> Result<Vec<Value>, PrometheusError> {
-        let mut promtool = inside(self.namespace.as_deref(), &self.tool.path.with_file_name("promtool"));
+        let mut promtool = command(&self.tool.path.with_file_name("promtool"));
         promtool.args(["query", "instant", "--format=json", &self.url, query]);
         let said = command::run(&mut promtool, LIMIT).await?.stdout;
         let answer = serde_json::from_str(&said);
@@ -126,17 +122,6 @@ impl Prometheus {
         let said = command::output_with(promtool.args(["check", "metrics"]), page, LIMIT).await?;
         let lines = said.stdout.lines().chain(said.stderr.lines());
         Ok(lines.map(str::to_owned).filter(|line| !line.trim().is_empty()).collect())
-    }
-}
-
-fn inside(namespace: Option<&Path>, program: &Path) -> Command {
-    match namespace {
-        None => command(program),
-        Some(namespace) => {
-            let mut nsenter = command(Path::new("nsenter"));
-            nsenter.arg(format!("--net={}", namespace.display())).arg(program);
-            nsenter
-        }
     }
 }
 
@@ -156,7 +141,7 @@ fn configuration(target: &Target) -> Value {
         job
     };
     json!({
-        "global": { "scrape_interval": "1s", "scrape_timeout": "1s" },
+        "global": { "scrape_interval": "5s", "scrape_timeout": "5s" },
         "scrape_configs": JOBS.iter().map(job).collect::<Vec<_>>(),
     })
 }

@@ -195,7 +195,6 @@ async fn pages(cluster: &Cluster) {
     let target = Target {
         address: format!("{}:10250", cluster.node(0).ip()),
         certificate: Some((pki.join("kubelet-client.crt"), pki.join("kubelet-client.key"))),
-        namespace: None,
     };
     let dir = tempfile::tempdir().unwrap();
     let prometheus = Prometheus::start(dir.path(), &target).await.unwrap();

@@ -191,7 +191,7 @@ async fn every_figure_is_what_the_kernel_and_the_runtime_say() {
         the_node(node).await;
         disks(node, &page).await;
         runtime(node).await;
-        pages(bed, node).await;
+        pages(node).await;
     })
     .await;
 }
@@ -321,12 +321,8 @@ async fn runtime(node: &Node) {
 }
 
 /// What rules and dashboards ask is answered from the cgroups' files.
-async fn pages(bed: &Bed, node: &Node) {
-    let target = Target {
-        address: format!("{}:10255", node.ip()),
-        certificate: None,
-        namespace: Some(bed.network().namespace()),
-    };
+async fn pages(node: &Node) {
+    let target = Target { address: format!("{}:10255", node.ip()), certificate: None };
     let dir = tempfile::tempdir().unwrap();
     let prometheus = Prometheus::start(dir.path(), &target).await.unwrap();
     let answered = |needs: &Needs| matches!(needs, Needs::Pod | Needs::Cgroups);
@@ -334,7 +330,7 @@ async fn pages(bed: &Bed, node: &Node) {
         let look = || async {
             match prometheus.query(query).await {
                 Ok(samples) if !samples.is_empty() => Look::There(()),
-                other => Look::NotYet(format!("{other:?}")),
+                other => Look::NotYet(format!("{other:?}; scrapes: {:?}", prometheus.query("up").await)),
             }
         };
         wait::until(&format!("an answer to {query}"), LIMIT, look).await.unwrap();
