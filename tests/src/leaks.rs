@@ -97,9 +97,12 @@ pub enum Kind {
     Thread,
     /// The daemon's asynchronous tasks.
     Task,
-    /// Processes that the daemon has started, and shims of its runtime.
+    /// Processes that the daemon has started.
     Helper,
-    /// Mounts below the daemon's root directory and the runtime's state.
+    /// Shims of the runtime, and mounts below its state. Where the daemon is killed while containerd starts a container for it, containerd
+    /// gives up half-way and keeps a shim, and the beginnings of a process, of which it knows nothing any more.
+    Runtime,
+    /// Mounts below the daemon's root directory.
     Mount,
     /// Files and directories below the daemon's root directory and that of the pods' logs.
     File,
@@ -117,12 +120,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, with their names.
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::Descriptor, "descriptors"),
         (Self::Watch, "inotify watches"),
         (Self::Thread, "threads"),
         (Self::Task, "tasks"),
         (Self::Helper, "helper processes"),
+        (Self::Runtime, "shims and mounts of the runtime"),
         (Self::Mount, "mounts"),
         (Self::File, "files and directories"),
         (Self::Link, "links to logs"),
@@ -132,9 +136,9 @@ impl Kind {
         (Self::Network, "network ends"),
     ];
 
-    /// Whether it ends with the daemon's process.
+    /// Whether it says something only of one process of the daemon that was not killed.
     fn is_of_process(self) -> bool {
-        matches!(self, Self::Descriptor | Self::Watch | Self::Thread | Self::Task)
+        matches!(self, Self::Descriptor | Self::Watch | Self::Thread | Self::Task | Self::Runtime)
     }
 
     fn name(self) -> &'static str {
@@ -147,6 +151,7 @@ impl Kind {
             "watch" => Self::Watch,
             "thread" => Self::Thread,
             "helper" => Self::Helper,
+            "runtime" => Self::Runtime,
             "mount" => Self::Mount,
             "file" => Self::File,
             "link" => Self::Link,
@@ -266,10 +271,13 @@ for child in $(cat /proc/$pid/task/*/children); do
 done
 for shim in $(grep -sl '^containerd-shim' /proc/[0-9]*/comm); do
     line=$(tr '\0' ' ' <"${{shim%comm}}cmdline")
-    case "$line" in *"{runtime_state}/"*) printf 'helper\tshim %s\n' "$line" ;; esac
+    case "$line" in *"{runtime_state}/"*) printf 'runtime\tshim %s\n' "$line" ;; esac
 done
 while read -r id parent device inside point rest; do
-    case "$point" in {root}/*|{runtime_state}/*) printf 'mount\t%s\n' "$point" ;; esac
+    case "$point" in
+        {root}/*) printf 'mount\t%s\n' "$point" ;;
+        {runtime_state}/*) printf 'runtime\t%s\n' "$point" ;;
+    esac
 done </proc/self/mountinfo
 find {root} {pod_logs} -mindepth 1 | each file
 find {log_links} -mindepth 1 | each link
@@ -285,7 +293,8 @@ exit 0
 pub struct Bounds {
     /// Growth of the memory that no file backs, in KiB.
     pub anonymous_kib: u64,
-    /// Whether the same process is looked at twice: only then are its memory, descriptors, threads and tasks compared.
+    /// Whether the same process is looked at twice: only then are its memory, descriptors, threads, tasks, and what the runtime started for
+    /// it compared.
     pub same_process: bool,
     /// Whether files are compared: a daemon's first pods make some that stay.
     pub files: bool,

@@ -20,8 +20,6 @@ use libtest::{Panics, Totals};
 
 /// Suites that need no containers.
 const CHECKS: [&str; 4] = ["fmt", "clippy", "deny", "unit"];
-/// Suites that only run when they are named: minutes of churn.
-const BY_NAME: [&str; 2] = ["soak", "vm_soak"];
 
 /// What the tests of a suite did, and said.
 #[derive(Default)]
@@ -62,7 +60,7 @@ pub(crate) async fn run(options: Test) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_BAD_USAGE));
     }
     let named = |suite: &str| options.suites.iter().any(|name| name == suite);
-    let wanted = |suite: &str| named(suite) || options.suites.is_empty() && !BY_NAME.contains(&suite);
+    let wanted = |suite: &str| options.suites.is_empty() || named(suite);
     let begin = Instant::now();
     let mut ran = Vec::new();
     for suite in CHECKS.into_iter().filter(|suite| wanted(suite)) {
