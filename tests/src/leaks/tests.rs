@@ -38,7 +38,8 @@ fn memory_may_grow_up_to_its_bound() {
 #[test]
 fn another_process_is_not_compared_with_the_one_before() {
     let other = Bounds { same_process: false, ..SAME };
-    let after = "pss\t90000\nanonymous\t80000\ndescriptor\t/x\nthread\ta\nthread\tb\nwatch\tinotify\nruntime\tshim\n";
+    let after =
+        "pss\t90000\nanonymous\t80000\ndescriptor\t/x\nthread\ta\nthread\tb\nwatch\tinotify\nruntime\tshim\n";
     assert_eq!(leaks(after, other), [""; 0]);
     assert_eq!(leaks("mount\t/r/m\n", other), ["mounts: /r/m"]);
 }
