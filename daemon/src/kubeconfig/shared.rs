@@ -20,6 +20,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::Body;
+use tokio::time::timeout;
 use tower::{BoxError, Service as _, ServiceExt as _};
 
 use super::link::Service;
@@ -30,6 +31,8 @@ const SEATS: usize = 64;
 /// that is gone sooner; this finds one that is there and does nothing.
 const ASK_AFTER: Duration = Duration::from_secs(30);
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// From the first packet to the end of the handshakes: everybody else waits for it.
+const OPEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Hands out clients for watches; cheap to clone.
 #[derive(Clone)]
@@ -104,6 +107,11 @@ pub(super) struct Shared {
     state: tokio::sync::Mutex<State>,
 }
 
+/// The connection is not there in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection to the API server within {} s", OPEN_WITHIN.as_secs())]
+struct NotOpen;
+
 enum State {
     Closed,
     Open(SendRequest<Body>),
@@ -135,11 +143,16 @@ impl Shared {
             State::Unshared => return Ok(None),
             State::Open(_) | State::Closed => *state = State::Closed,
         }
+        let opened = timeout(OPEN_WITHIN, self.open(address)).await.map_err(|_| NotOpen)??;
+        *state = opened.clone().map_or(State::Unshared, State::Open);
+        Ok(opened)
+    }
+
+    async fn open(&self, address: &Uri) -> Result<Option<SendRequest<Body>>, BoxError> {
         let mut connector = self.connector.clone();
         std::future::poll_fn(|context| connector.poll_ready(context)).await?;
         let stream = connector.call(address.clone()).await?;
         if !stream.connected().is_negotiated_h2() {
-            *state = State::Unshared;
             return Ok(None);
         }
         let mut builder = Builder::new(TokioExecutor::new());
@@ -151,7 +164,6 @@ impl Shared {
                 tracing::debug!(%error, "a connection for watches was lost");
             }
         });
-        *state = State::Open(sender.clone());
         Ok(Some(sender))
     }
 }
