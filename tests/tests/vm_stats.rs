@@ -192,8 +192,27 @@ async fn every_figure_is_what_the_kernel_and_the_runtime_say() {
         disks(node, &page).await;
         runtime(node).await;
         pages(node).await;
+        for_people(node).await;
     })
     .await;
+}
+
+/// `nodelet top` and `nodelet status` show the same, without an API server.
+async fn for_people(node: &Node) {
+    let table = node.sh("nodelet top --once").await.unwrap();
+    let line = table.lines().find(|line| line.trim_start().starts_with("c ")).expect(&table);
+    let mut words = line.split_whitespace().skip(1);
+    let cpu: u64 = words.next().and_then(|cpu| cpu.strip_suffix('m')).expect(&table).parse().expect(&table);
+    // Its limit is 300m, and it wants more.
+    assert!((200..=400).contains(&cpu), "{table}");
+    let memory = words.next().expect(&table);
+    assert!(memory.ends_with("Mi") || memory.ends_with("Ki"), "{table}");
+    assert!(line.contains("% cpu"), "a container that is held back waits for the processor: {table}");
+    let page = node.sh("nodelet status").await.unwrap();
+    for word in ["Ready", "containerd", "cpu", "memory"] {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+    println!("{table}\n{page}");
 }
 
 /// The pod, its container, and the node's own parts.
