@@ -25,6 +25,7 @@ mod watcher;
 pub(crate) use observer::Place;
 pub(crate) use watcher::{Hands, Watcher};
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,19 +34,31 @@ use futures::future::BoxFuture;
 
 use crate::usage::{PodUsage, Usage};
 
+/// Whose disk is counted, beside what pods use of the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    /// What was counted last is told.
+    Nobodys,
+    /// Everybody's that was counted longer ago than that.
+    Everybodys(Duration),
+    /// That of these pods, by UID, now.
+    Theirs(BTreeSet<String>),
+}
+
 /// Who knows what pods use.
 pub(crate) trait Uses: Send + Sync + fmt::Debug {
-    /// What every pod uses now; with `disk_age` also what it has on disks, counted no longer ago than that.
-    fn pods(&self, disk_age: Option<Duration>) -> BoxFuture<'static, Arc<Vec<PodUsage>>>;
+    /// What every pod uses now.
+    fn pods(&self, count: Count) -> BoxFuture<'static, Arc<Vec<PodUsage>>>;
 }
 
 impl Uses for Usage {
-    fn pods(&self, disk_age: Option<Duration>) -> BoxFuture<'static, Arc<Vec<PodUsage>>> {
+    fn pods(&self, count: Count) -> BoxFuture<'static, Arc<Vec<PodUsage>>> {
         let usage = self.clone();
         Box::pin(async move {
-            match disk_age {
-                Some(age) => usage.pods_and_disk(Duration::ZERO, age).await,
-                None => usage.pods(Duration::ZERO).await,
+            match count {
+                Count::Nobodys => usage.pods(Duration::ZERO).await,
+                Count::Everybodys(age) => usage.pods_and_disk(Duration::ZERO, age).await,
+                Count::Theirs(_) => usage.pods_and_disk(Duration::ZERO, Duration::ZERO).await,
             }
         })
     }

@@ -11,6 +11,9 @@
 //!     '----------------------------------------------------------------------------------------'
 //! ```
 //!
+//! While a soft victim takes its grace, a hard threshold that becomes ripe cuts it short. Who was put out for a limit of its own is waited
+//! for like a victim before anybody goes for a disk's sake.
+//!
 //! A threshold is met while less is left than it says. A hard one is ripe at once, a soft one when it was met all through its grace; a
 //! ripe one stays so until more is left by its minimum reclaim. A condition lasts for the transition period after its last threshold
 //! was met.
@@ -47,6 +50,8 @@ pub struct Settings {
     pub max_pod_grace: Duration,
     /// `localStorageCapacityIsolation`.
     pub local_limits: bool,
+    /// How long the average of [`Signal::MemoryUnstalled`] tells of what is past.
+    pub stall_window: Duration,
 }
 
 /// What the machine is told. `now` beside it is boot time.
@@ -88,6 +93,13 @@ pub enum Effect {
     },
     /// End this pod.
     Evict(Eviction),
+    /// The pod that is being ended gets no longer grace than this.
+    Hasten {
+        /// The pod.
+        uid: String,
+        /// The longest grace that it gets from now on.
+        grace: Duration,
+    },
 }
 
 /// The end of a pod.
@@ -111,7 +123,7 @@ enum Work {
     Reclaiming { threshold: usize, until: Duration },
     Reclaimed { threshold: usize },
     Ranking { threshold: usize, until: Duration },
-    Ending { uid: String, until: Duration },
+    Ending { uid: String, signal: Signal, soft: bool, until: Duration },
     Paused { until: Duration },
 }
 
@@ -127,8 +139,10 @@ pub struct Machine {
     seen: BTreeMap<Pressure, Duration>,
     conditions: BTreeSet<Pressure>,
     last: Observation,
-    /// Pods that were put out for a limit, so that it is done once.
-    limited: BTreeSet<String>,
+    /// Pods that were put out for a limit, so that it is done once, and until when their ends are waited for at most.
+    limited: BTreeMap<String, Duration>,
+    /// Until then the average of stalls tells of a time in which the last victim was there.
+    stalled_until: Duration,
     work: Work,
 }
 
@@ -142,7 +156,8 @@ impl Machine {
             seen: BTreeMap::new(),
             conditions: BTreeSet::new(),
             last: Observation::default(),
-            limited: BTreeSet::new(),
+            limited: BTreeMap::new(),
+            stalled_until: Duration::ZERO,
             work: Work::Idle,
         }
     }
@@ -157,17 +172,26 @@ impl Machine {
         &self.conditions
     }
 
-    /// The pod whose end is waited for.
-    pub fn victim(&self) -> Option<&str> {
+    /// The pod that goes for the others' sake.
+    fn victim(&self) -> Option<&str> {
         match &self.work {
             Work::Ending { uid, .. } => Some(uid),
             _ => None,
         }
     }
 
-    /// Whether a measurement now could change what is done: not while an answer is waited for.
+    /// The pods whose ends are waited for.
+    pub fn leaving(&self) -> BTreeSet<String> {
+        self.limited.keys().map(String::as_str).chain(self.victim()).map(str::to_owned).collect()
+    }
+
+    /// Whether a measurement now could change nothing of what is done, as an answer is waited for.
     pub fn is_waiting(&self) -> bool {
-        !matches!(self.work, Work::Idle | Work::Paused { .. } | Work::Reclaimed { .. })
+        match self.work {
+            Work::Idle | Work::Paused { .. } | Work::Reclaimed { .. } => false,
+            Work::Ending { soft, .. } => !soft,
+            Work::Reclaiming { .. } | Work::Ranking { .. } => true,
+        }
     }
 
     /// Boot time at which the node is to be measured again at the latest.
@@ -208,19 +232,44 @@ impl Machine {
                 if let Work::Ranking { threshold, .. } = self.work {
                     self.work = Work::Idle;
                     // A look in between may have shown that there is no need any more.
-                    if self.ripe.contains(&threshold) {
+                    if self.calls_for_action(threshold, now) {
                         self.choose(threshold, &pods, now, &mut out);
                     }
                 }
             }
-            Input::Local(pods) => self.check_limits(&pods, &mut out),
-            Input::Ended { uid } => {
-                if matches!(&self.work, Work::Ending { uid: victim, .. } if *victim == uid) {
-                    self.work = Work::Idle;
-                }
-            }
+            Input::Local(pods) => self.check_limits(&pods, now, &mut out),
+            Input::Ended { uid } => self.ended(&uid, now),
         }
         out
+    }
+
+    fn ended(&mut self, uid: &str, now: Duration) {
+        self.limited.remove(uid);
+        match &self.work {
+            Work::Ending { uid: victim, signal, .. } if victim == uid => {
+                if *signal == Signal::MemoryUnstalled {
+                    self.stalled_until = now + self.settings.stall_window;
+                }
+                self.work = Work::Idle;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether something is to be done about a threshold now: it is ripe, and what was measured tells what there is without those that
+    /// have been put out already.
+    fn calls_for_action(&self, threshold: usize, now: Duration) -> bool {
+        let Some(signal) = self.settings.thresholds.get(threshold).map(|t| t.signal) else { return false };
+        let is_leaving = self.limited.values().any(|until| *until > now);
+        let settles = match signal {
+            Signal::MemoryUnstalled => now < self.stalled_until,
+            _ => signal.filesystem().is_some() && is_leaving,
+        };
+        self.ripe.contains(&threshold) && !settles
+    }
+
+    fn is_hard(&self, threshold: usize) -> bool {
+        self.settings.thresholds.get(threshold).is_some_and(|t| t.grace.is_none())
     }
 
     fn measured(&mut self, observation: Observation, now: Duration, out: &mut Vec<Effect>) {
@@ -229,16 +278,24 @@ impl Machine {
         self.tell_conditions(now, out);
         let overdue = |until: Duration| until <= now;
         match self.work.clone() {
+            Work::Ending { uid, signal, soft: true, until }
+                if !overdue(until)
+                    && self.ripe.iter().any(|at| self.is_hard(*at) && self.calls_for_action(*at, now)) =>
+            {
+                let until = until.min(now + HARD_GRACE + PATIENCE);
+                self.work = Work::Ending { uid: uid.clone(), signal, soft: false, until };
+                out.push(Effect::Hasten { uid, grace: HARD_GRACE });
+            }
             Work::Reclaiming { until, .. } | Work::Ranking { until, .. } | Work::Ending { until, .. }
                 if !overdue(until) => {}
             Work::Paused { until } if !overdue(until) => {}
             Work::Reclaimed { threshold } => {
                 self.work = Work::Idle;
-                if self.ripe.contains(&threshold) {
+                if self.calls_for_action(threshold, now) {
                     self.ask_for_pods(threshold, now, out);
                 }
             }
-            Work::Reclaiming { threshold, .. } if self.ripe.contains(&threshold) => {
+            Work::Reclaiming { threshold, .. } if self.calls_for_action(threshold, now) => {
                 // What takes so long is not waited for.
                 self.ask_for_pods(threshold, now, out);
             }
@@ -290,9 +347,10 @@ impl Machine {
         self.met.keys().any(|index| of(index) == Some(pressure))
     }
 
-    /// Begins to do something about the first ripe threshold.
+    /// Begins to do something about the first threshold that calls for it.
     fn begin(&mut self, now: Duration, out: &mut Vec<Effect>) {
-        let Some(&threshold) = self.ripe.first() else { return };
+        let mut calling = self.ripe.iter().copied().filter(|at| self.calls_for_action(*at, now));
+        let Some(threshold) = calling.next() else { return };
         let Some(signal) = self.settings.thresholds.get(threshold).map(|t| t.signal) else { return };
         out.push(Effect::Attempting(format!("Attempting to reclaim {}", signal.resource().name())));
         let what = self.last.layout.reclaimable(signal);
@@ -320,7 +378,7 @@ impl Machine {
         let ranking = rank(pods, signal.resource(), self.last.layout.parts(signal));
         let may_go = |at: &usize| {
             let pod = ranking.get(*at).and_then(|ranked| pods.get(ranked.index));
-            pod.is_some_and(|pod| !pod.critical)
+            pod.is_some_and(|pod| !pod.critical && !self.limited.contains_key(&pod.uid))
         };
         let Some(chosen) = (0..ranking.len()).find(may_go) else { return };
         let Some(pod) = ranking.get(chosen).and_then(|ranked| pods.get(ranked.index)) else { return };
@@ -330,23 +388,25 @@ impl Machine {
         };
         let left = self.last.left.get(&signal).copied();
         let told = message::told(threshold, left, pods, &ranking, chosen);
-        self.work = Work::Ending { uid: pod.uid.clone(), until: now + grace + PATIENCE };
+        let soft = threshold.grace.is_some();
+        self.work = Work::Ending { uid: pod.uid.clone(), signal, soft, until: now + grace + PATIENCE };
         let uid = pod.uid.clone();
         out.push(Effect::Evict(Eviction { uid, told, grace, disrupts: true, signal: signal.name() }));
     }
 
     /// Puts out everybody who exceeds a limit.
-    fn check_limits(&mut self, pods: &[Candidate], out: &mut Vec<Effect>) {
+    fn check_limits(&mut self, pods: &[Candidate], now: Duration, out: &mut Vec<Effect>) {
         if !self.settings.local_limits {
             return;
         }
         // Who is not shown any more is ending.
-        self.limited.retain(|uid| pods.iter().any(|pod| pod.uid == *uid));
+        self.limited.retain(|uid, until| *until > now || pods.iter().any(|pod| pod.uid == *uid));
         for pod in pods {
             let Some((limit, message)) = local_storage::exceeded(pod, self.last.layout) else { continue };
-            if self.victim() == Some(&pod.uid) || !self.limited.insert(pod.uid.clone()) {
+            if self.victim() == Some(&pod.uid) || self.limited.contains_key(&pod.uid) {
                 continue;
             }
+            self.limited.insert(pod.uid.clone(), now + HARD_GRACE + PATIENCE);
             let told = Told { message, ..Told::default() };
             out.push(Effect::Evict(Eviction {
                 uid: pod.uid.clone(),

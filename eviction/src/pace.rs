@@ -30,9 +30,10 @@ fn fastest(signal: Signal, capacity: u64) -> u64 {
         // What a machine can touch of fresh memory grows with it.
         Resource::Memory if signal == Signal::MemoryUnstalled => capacity / 10,
         Resource::Memory => (capacity / 10).max(256 << 20),
-        Resource::Storage => 512 << 20,
-        Resource::Inodes => 20_000,
-        Resource::Pids => 2_000,
+        // What the fastest disks take, and what processes that do nothing else reach.
+        Resource::Storage => 4 << 30,
+        Resource::Inodes => 200_000,
+        Resource::Pids => 50_000,
     }
 }
 

@@ -307,6 +307,14 @@ impl Pod {
         self.is_terminated() && !self.cleanup.is_due_at_once()
     }
 
+    /// Boot time at which the grace of a pod that is ending is over.
+    pub fn ends_at(&self) -> Option<Duration> {
+        match &self.stage {
+            Stage::Terminating(t) => Some(t.ends_at),
+            Stage::Sync | Stage::Terminated(_) => None,
+        }
+    }
+
     fn take_spec(&mut self, pod: Arc<ApiPod>) {
         self.unsupported = unsupported::unsupported_fields(&pod, self.settings.supported);
         self.metadata_changed(&pod);
@@ -512,10 +520,7 @@ impl Pod {
 
     /// Hands over what the machine after this one needs, where it has changed.
     fn keep(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let ends_at = match &self.stage {
-            Stage::Terminating(t) => Some(t.ends_at),
-            Stage::Sync | Stage::Terminated(_) => None,
-        };
+        let ends_at = self.ends_at();
         let deadline = match (ends_at, self.kept.ends_at) {
             (Some(at), Some(kept)) if at == kept.boot => Some(kept),
             (Some(at), _) => {

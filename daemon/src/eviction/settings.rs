@@ -33,6 +33,7 @@ pub(super) fn settings(
             u64::try_from(config.eviction_max_pod_grace_period).unwrap_or_default(),
         ),
         local_limits: config.local_storage_capacity_isolation,
+        stall_window: most_stalled.map(|limit| limit.stall.window()).unwrap_or_default(),
     })
 }
 

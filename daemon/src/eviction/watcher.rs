@@ -12,11 +12,11 @@ use ::eviction::{
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::candidates::candidates;
 use super::observer::{Observer, Place};
-use super::{Ending, REASON, Uses, settings};
+use super::{Count, Ending, REASON, Uses, settings};
 use crate::cause::chain;
 use crate::clock;
 use crate::config::Config;
@@ -29,9 +29,11 @@ use crate::stop::stopped;
 
 /// How old the count of what pods have on disks may be where one of them has to go.
 const DISK_AGE: Duration = Duration::from_secs(10);
+/// How long the count may take before pods are chosen by what was counted last.
+const COUNT_LIMIT: Duration = Duration::from_secs(30);
 /// The share of the time that counting for limits of local storage may take is one in so many.
 const LOCAL_SHARE: u32 = 50;
-/// The longest time between two counts for limits of local storage.
+/// The longest time between two counts for limits of local storage, where they take up no more than a fifth of the time.
 const LOCAL_SLOWEST: Duration = Duration::from_secs(60);
 
 /// What the task works with.
@@ -108,7 +110,7 @@ impl Watcher {
         self.look(&hands, &mut work).await;
         loop {
             let next_look = clock::instant_of(self.machine.next_look(clock::boot()));
-            let victim = self.machine.victim().map(str::to_owned);
+            let leaving = self.machine.leaving();
             let input = tokio::select! {
                 // Cancel-safe: a level.
                 () = stopped(&mut stop) => return,
@@ -134,7 +136,7 @@ impl Watcher {
                 input = answered(&mut work.local), if work.local.is_some() => {
                     work.local = None;
                     let took = work.local_begun.take().map_or(Duration::ZERO, |begun| begun.elapsed());
-                    next_local = Instant::now() + (took * LOCAL_SHARE).clamp(SLOWEST, LOCAL_SLOWEST);
+                    next_local = Instant::now() + (took * LOCAL_SHARE).clamp(SLOWEST, LOCAL_SLOWEST.max(took * 4));
                     Some(input)
                 }
                 // Cancel-safe: only a time.
@@ -147,9 +149,7 @@ impl Watcher {
                     continue;
                 }
                 // Cancel-safe: a level.
-                () = ended(&hands.shown, victim.as_deref()), if victim.is_some() => {
-                    Some(Input::Ended { uid: victim.unwrap_or_default() })
-                }
+                uid = ended(&hands.shown, &leaving), if !leaving.is_empty() => Some(Input::Ended { uid }),
             };
             let look_again = matches!(&input, None | Some(Input::Reclaimed | Input::Ended { .. }));
             if let Some(input) = input {
@@ -205,6 +205,16 @@ impl Watcher {
                 Effect::Evict(eviction) => {
                     self.evict(eviction, hands).await;
                 }
+                Effect::Hasten { uid, grace } => {
+                    tracing::info!(
+                        uid,
+                        ?grace,
+                        "an evicted pod gets less time, as the node needs its room now"
+                    );
+                    let ending = Ending { uid, message: String::new(), grace, disrupts: true };
+                    // As below.
+                    drop(hands.endings.send(ending).await);
+                }
             }
         }
     }
@@ -226,16 +236,26 @@ impl Watcher {
     }
 }
 
-/// The pods to choose from, with what they use now.
+/// The pods to choose from, with what they use now; what they have on disks as it was counted last, where a count takes too long.
 async fn pods(shown: Shown, usage: Arc<dyn Uses>, signal: Signal) -> Input {
-    Input::Pods(measured(&shown, &*usage, signal.filesystem().map(|_| DISK_AGE)).await)
+    if signal.filesystem().is_some() {
+        let counting = measured(&shown, &*usage, Count::Everybodys(DISK_AGE));
+        match timeout(COUNT_LIMIT, counting).await {
+            Ok(pods) => return Input::Pods(pods),
+            Err(_) => tracing::warn!(
+                %signal,
+                "what pods have on disks is not counted after {COUNT_LIMIT:?}; a pod is chosen by what is known"
+            ),
+        }
+    }
+    Input::Pods(measured(&shown, &*usage, Count::Nobodys).await)
 }
 
 /// The pods that ran before they were measured and are not ending after it: of one that begins in between nobody would know what it
 /// uses, and it would go first.
-async fn measured(shown: &Shown, usage: &dyn Uses, disk_age: Option<Duration>) -> Vec<Candidate> {
+async fn measured(shown: &Shown, usage: &dyn Uses, count: Count) -> Vec<Candidate> {
     let before = shown.evictable();
-    let used = usage.pods(disk_age).await;
+    let used = usage.pods(count).await;
     let mut candidates = candidates(&before, &used);
     let after: BTreeSet<String> =
         shown.evictable().into_iter().filter_map(|pod| pod.pod.metadata.uid.clone()).collect();
@@ -245,12 +265,18 @@ async fn measured(shown: &Shown, usage: &dyn Uses, disk_age: Option<Duration>) -
 
 /// The pods with limits of local storage, if there are any, with what they have on disks.
 fn count_limited(hands: &Hands) -> Option<Answer> {
-    let evictable = hands.shown.evictable();
-    if !evictable.iter().any(|pod| Candidate::of(&pod.pod).has_local_limits()) {
+    let candidates = hands.shown.evictable().into_iter().map(|pod| Candidate::of(&pod.pod));
+    let limited: BTreeSet<String> =
+        candidates.filter(Candidate::has_local_limits).map(|candidate| candidate.uid).collect();
+    if limited.is_empty() {
         return None;
     }
     let (shown, usage) = (hands.shown.clone(), Arc::clone(&hands.usage));
-    Some(Box::pin(async move { Input::Local(measured(&shown, &*usage, Some(Duration::ZERO)).await) }))
+    Some(Box::pin(async move {
+        let mut pods = measured(&shown, &*usage, Count::Theirs(limited.clone())).await;
+        pods.retain(|pod| limited.contains(&pod.uid));
+        Input::Local(pods)
+    }))
 }
 
 async fn reclaim(reclaimer: Reclaimer, what: Reclaim, signal: Signal) -> Input {
@@ -272,13 +298,15 @@ async fn reclaim(reclaimer: Reclaimer, what: Reclaim, signal: Signal) -> Input {
     Input::Reclaimed
 }
 
-/// Until nothing of the pod runs and nothing of its volumes is left.
-async fn ended(shown: &Shown, uid: Option<&str>) {
-    let Some(uid) = uid else { return std::future::pending().await };
+/// Until nothing of one of these pods runs and nothing of its volumes is left; tells which.
+async fn ended(shown: &Shown, uids: &BTreeSet<String>) -> String {
     let mut changed = shown.running_changed();
-    while !shown.is_over(uid) {
+    loop {
+        if let Some(uid) = uids.iter().find(|uid| shown.is_over(uid)) {
+            return uid.clone();
+        }
         if changed.changed().await.is_err() {
-            return;
+            return std::future::pending().await;
         }
     }
 }

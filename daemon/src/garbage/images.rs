@@ -9,6 +9,7 @@ use eviction::image_gc::{Bytes, Image, Plan, Space, Wanted};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::Collector;
+use crate::cause::chain;
 use crate::clock;
 use crate::images::canonical;
 use crate::reclaim::Freed;
@@ -105,7 +106,13 @@ impl Collector {
                     Ok(info) => info.get("info").and_then(|text| sandbox_image(text)),
                     // It has just gone.
                     Err(error) if error.is_not_found() => continue,
-                    Err(error) => return Err(error.to_string()),
+                    // Its image may be taken for unused, unless it is pinned, as runtimes have it, or anything else uses it. One sandbox that
+                    // cannot be asked must not keep all the others' images.
+                    Err(error) => {
+                        let (sandbox, error) = (&sandbox.id, chain(&error));
+                        tracing::warn!(sandbox, error, "the runtime does not tell which image a sandbox has");
+                        continue;
+                    }
                 },
             };
             self.sandbox_images.0.insert(sandbox.id, image);

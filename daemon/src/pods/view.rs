@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod as ApiPod, PodStatus};
 use lifecycle::{ContainerState, Pod};
 use tokio::sync::watch;
+
+use crate::clock;
 
 /// A container that runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,28 +44,32 @@ struct Entry {
     end: End,
 }
 
+/// A pod whose grace lasts longer than this yet may be put out like one whose end has not begun.
+const LONG_GRACE: Duration = Duration::from_secs(5);
+
 /// How far a pod has come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// Not begun.
     Before,
-    /// It has begun.
-    Begun,
+    /// It has begun; boot time at which its grace is over.
+    Begun(Duration),
     /// Nothing runs any more and its volumes are unmounted.
     Over,
 }
 
 impl End {
     fn of(machine: &Pod) -> Self {
-        match () {
-            () if machine.is_settled() => Self::Over,
-            () if machine.is_ending() => Self::Begun,
-            () => Self::Before,
+        match machine.ends_at() {
+            _ if machine.is_settled() && !machine.holds_room() => Self::Over,
+            Some(at) => Self::Begun(at),
+            None if machine.is_ending() => Self::Begun(Duration::ZERO),
+            None => Self::Before,
         }
     }
 }
 
-/// A pod whose end has not begun.
+/// A pod whose end has not begun, or is far off.
 #[derive(Clone, Debug)]
 pub(crate) struct Evictable {
     pub(crate) pod: Arc<ApiPod>,
@@ -195,10 +202,15 @@ impl Shown {
         });
     }
 
-    /// The pods whose end has not begun.
+    /// The pods whose end has not begun, and those that take a long time for it.
     pub(crate) fn evictable(&self) -> Vec<Evictable> {
+        let soon = clock::boot() + LONG_GRACE;
         self.with(|pods| {
-            let before = pods.values().filter(|entry| entry.end == End::Before);
+            let before = pods.values().filter(|entry| match entry.end {
+                End::Before => true,
+                End::Begun(at) => at > soon,
+                End::Over => false,
+            });
             let evictable = |entry: &Entry| Evictable {
                 pod: Arc::clone(&entry.pod),
                 runs: entry.running.borrow().as_ref().is_some_and(|running| !running.is_empty()),

@@ -19,7 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn run(client: Client, state: watch::Sender<RuntimeState>, mut stop: watch::Receiver<bool>) {
     let mut said = false;
     loop {
-        let answer = tokio::time::timeout(PATIENCE, ask(&client)).await;
+        let known = {
+            let state = state.borrow();
+            (state.image_filesystem.clone(), state.container_filesystem.clone())
+        };
+        let answer = tokio::time::timeout(PATIENCE, ask(&client, known)).await;
         let ready = match answer {
             Ok(Ok(seen)) => {
                 let ready = seen.ready.is_ok() && seen.network.is_ok();
@@ -68,7 +72,8 @@ fn not_ready(state: &watch::Sender<RuntimeState>, said: &mut bool, why: String) 
     });
 }
 
-async fn ask(client: &Client) -> Result<RuntimeState, CallError> {
+/// `known` are the file systems as they were told last: one answer that fails makes them no others.
+async fn ask(client: &Client, known: (Option<PathBuf>, Option<PathBuf>)) -> Result<RuntimeState, CallError> {
     let version = client.version().await?;
     let answer = client.status().await?;
     let conditions = answer.status.map(|s| s.conditions).unwrap_or_default();
@@ -79,7 +84,7 @@ async fn ask(client: &Client) -> Result<RuntimeState, CallError> {
     };
     let ready = condition("RuntimeReady");
     let last_ok = ready.is_ok().then(Instant::now);
-    let (image_filesystem, container_filesystem) = filesystems(client).await;
+    let (image_filesystem, container_filesystem) = filesystems(client).await.unwrap_or(known);
     Ok(RuntimeState {
         name: version.runtime_name,
         version: version.runtime_version,
@@ -110,14 +115,15 @@ fn handler(h: &v1::RuntimeHandler) -> RuntimeHandler {
     }
 }
 
-/// Where the images and the containers' layers are; a runtime that does not tell has no file system of its own for them.
-async fn filesystems(client: &Client) -> (Option<PathBuf>, Option<PathBuf>) {
-    let Ok(info) = client.image_fs_info().await else { return (None, None) };
+/// Where the images and the containers' layers are; a runtime that does not tell has no file system of its own for them. None where
+/// it does not answer.
+async fn filesystems(client: &Client) -> Option<(Option<PathBuf>, Option<PathBuf>)> {
+    let info = client.image_fs_info().await.ok()?;
     let first = |told: Vec<v1::FilesystemUsage>| {
         let id = told.into_iter().next()?.fs_id?;
         Some(PathBuf::from(id.mountpoint))
     };
-    (first(info.image_filesystems), first(info.container_filesystems))
+    Some((first(info.image_filesystems), first(info.container_filesystems)))
 }
 
 #[cfg(test)]

@@ -73,6 +73,13 @@ pub struct Stall {
     seconds: u32,
 }
 
+impl Stall {
+    /// What the average is over.
+    pub fn window(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.seconds.into())
+    }
+}
+
 /// A limit for one of the averages, `full.avg10>40` as the command line has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StallLimit {

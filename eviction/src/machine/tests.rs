@@ -25,7 +25,13 @@ fn memory() -> Threshold {
 }
 
 fn machine(thresholds: Vec<Threshold>) -> Machine {
-    Machine::new(Settings { thresholds, transition: secs(300), max_pod_grace: secs(20), local_limits: true })
+    Machine::new(Settings {
+        thresholds,
+        transition: secs(300),
+        max_pod_grace: secs(20),
+        local_limits: true,
+        stall_window: secs(10),
+    })
 }
 
 /// A measurement of one signal, in mebibytes of a gibibyte.
@@ -56,6 +62,7 @@ fn told(effects: &[Effect]) -> Vec<String> {
             )),
             Effect::Rank { signal } => Some(format!("rank {signal}")),
             Effect::Evict(eviction) => Some(format!("evict {} {:?}", eviction.uid, eviction.grace)),
+            Effect::Hasten { uid, grace } => Some(format!("hasten {uid} {grace:?}")),
         })
         .collect()
 }
@@ -211,8 +218,62 @@ fn who_exceeds_a_limit_goes_once_without_a_disruption() {
     let [Effect::Evict(eviction)] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!((eviction.signal, eviction.disrupts, eviction.grace), ("emptydirfs.limit", false, HARD_GRACE));
     assert_eq!(machine.step(pods(), secs(1)), []);
-    assert_eq!(machine.step(Input::Local(Vec::new()), secs(11)), []);
-    assert_eq!(machine.step(pods(), secs(20)).len(), 1, "it was not one that is ending");
+    assert_eq!(machine.step(Input::Local(Vec::new()), secs(31)), []);
+    assert_eq!(machine.step(pods(), secs(40)).len(), 1, "it was not one that is ending");
+}
+
+#[test]
+fn who_was_put_out_for_a_limit_is_waited_for_before_anybody_goes_for_the_disks_sake() {
+    let mut machine = machine(vec![hard(Signal::NodefsAvailable, "100Mi"), memory()]);
+    let mut large = pod("large", 0, Some(0), 0);
+    large.size_limits = vec![("d".to_owned(), "1Ki".parse().unwrap())];
+    let used = crate::pods::EmptyDir { used: crate::pods::Disk { bytes: 2048, inodes: 1 }, in_memory: false };
+    if let Some(usage) = &mut large.usage {
+        usage.empty_dirs.insert("d".to_owned(), used);
+    }
+    // Both were begun before: the one who exceeds its limit is found first.
+    machine.step(left(Signal::NodefsAvailable, 50), secs(0));
+    machine.step(Input::Reclaimed, secs(0));
+    machine.step(left(Signal::NodefsAvailable, 50), secs(0));
+    assert_eq!(told(&machine.step(Input::Local(vec![large.clone()]), secs(1))), ["evict large 1s"]);
+    assert_eq!(told(&machine.step(Input::Pods(vec![large, pod("other", 0, Some(0), 0)]), secs(1))), [""; 0]);
+    assert_eq!(machine.leaving(), ["large".to_owned()].into());
+    assert_eq!(told(&machine.step(left(Signal::NodefsAvailable, 50), secs(2))), [""; 0]);
+    assert_eq!(told(&machine.step(memory_left(50), secs(2))), ["attempt", "rank memory.available"]);
+    machine.step(Input::Ended { uid: "large".to_owned() }, secs(3));
+    machine.step(Input::Pods(Vec::new()), secs(3));
+    let effects = machine.step(left(Signal::NodefsAvailable, 50), secs(5));
+    assert_eq!(told(&effects), ["attempt", "reclaim containers images"]);
+}
+
+#[test]
+fn a_hard_threshold_cuts_the_grace_of_a_soft_victim_short() {
+    let amount = amount("200Mi");
+    let mut machine = machine(vec![memory(), Threshold { amount, grace: Some(secs(10)), ..memory() }]);
+    machine.settings.max_pod_grace = secs(600);
+    machine.step(memory_left(150), secs(0));
+    assert_eq!(told(&machine.step(memory_left(150), secs(10))), ["attempt", "rank memory.available"]);
+    let mut patient = pod("patient", 0, Some(50 * MIB), 0);
+    patient.grace = secs(900);
+    assert_eq!(told(&machine.step(Input::Pods(vec![patient]), secs(10))), ["evict patient 600s"]);
+    assert!(!machine.is_waiting(), "the kernel's word of pressure counts");
+    assert_eq!(told(&machine.step(memory_left(120), secs(20))), [""; 0]);
+    assert_eq!(told(&machine.step(memory_left(90), secs(21))), ["hasten patient 1s"]);
+    assert!(machine.is_waiting());
+    assert_eq!(told(&machine.step(memory_left(80), secs(22))), [""; 0], "once");
+    assert_eq!(told(&machine.step(memory_left(80), secs(52))), ["attempt", "rank memory.available"]);
+}
+
+#[test]
+fn after_a_victim_of_stalls_nobody_goes_while_the_average_tells_of_its_time() {
+    let mut machine = machine(vec![hard(Signal::MemoryUnstalled, "60%"), memory()]);
+    let stalled = || left(Signal::MemoryUnstalled, 200);
+    assert_eq!(told(&machine.step(stalled(), secs(0))), ["attempt", "rank memory.unstalled"]);
+    machine.step(hogs(&["a"]), secs(0));
+    machine.step(Input::Ended { uid: "a".to_owned() }, secs(2));
+    assert_eq!(told(&machine.step(stalled(), secs(2))), [""; 0]);
+    assert_eq!(told(&machine.step(stalled(), secs(11))), [""; 0]);
+    assert_eq!(told(&machine.step(stalled(), secs(12))), ["attempt", "rank memory.unstalled"]);
 }
 
 /// A transition period of nothing is one: there is no look after look while a threshold is met.

@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 struct ByName(Shown);
 
 impl Uses for ByName {
-    fn pods(&self, disk_age: Option<Duration>) -> BoxFuture<'static, Arc<Vec<PodUsage>>> {
+    fn pods(&self, count: Count) -> BoxFuture<'static, Arc<Vec<PodUsage>>> {
         let used = self.0.evictable().into_iter().map(|pod| {
             let uid = pod.pod.metadata.uid.clone().unwrap_or_default();
             let bytes = uid.rsplit('-').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) << 20;
@@ -25,7 +25,7 @@ impl Uses for ByName {
             PodUsage {
                 uid,
                 group: Group { memory: Some(memory), ..Group::default() },
-                volumes: disk_age.map(|_| dir).into_iter().collect(),
+                volumes: (count != Count::Nobodys).then_some(dir).into_iter().collect(),
                 ..PodUsage::default()
             }
         });
