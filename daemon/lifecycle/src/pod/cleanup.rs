@@ -23,8 +23,7 @@ impl Pod {
             return;
         }
         let has_object = self.origin == Origin::Api && !self.gone;
-        let is_untold = !at_once && has_object && self.acknowledged < self.version;
-        if is_untold && !(needless.is_some() && self.gives_up_telling(now)) {
+        if !at_once && has_object && self.acknowledged < self.version {
             // The object goes only after the API knows how the pod ended (behaviour.md 4.13), and so does what shows it.
             return;
         }

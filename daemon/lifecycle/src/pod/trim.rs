@@ -3,7 +3,7 @@
 //!
 //! While the pod goes on the newest container of each name that was started stays, whatever is asked for: it says that the container has
 //! run, and one that was only made does not, as its start may be cut off. Of a pod that is over the status says that, once the API server
-//! has it; the room of an evicted one is not waited for longer than ten seconds.
+//! has it: a daemon that begins anew would run the pod again.
 
 use std::time::Duration;
 
@@ -14,10 +14,6 @@ use crate::effect::{Call, Effect};
 use crate::input::{Answer, Failure, FailureKind};
 use crate::now::Now;
 use crate::observation::{Container, ContainerState, Observation};
-
-/// What an evicted pod has takes up room that the node needs: if the API server is away, it does not hear first how the pod ended. By
-/// then the daemon's own record of it is long on the disk.
-const TELL_LIMIT: Duration = Duration::from_secs(10);
 
 /// A container that cannot be removed is tried again this often at least.
 const LONGEST_RETRY_SECONDS: u64 = 60;
@@ -47,8 +43,6 @@ pub(super) struct Trim {
     failures: u32,
     /// The pod is over, and what the runtime has of it has begun to go: nothing new follows from a look.
     has_begun: bool,
-    /// Boot time at which what is needless was waited with for the API server's sake first.
-    untold_since: Option<Duration>,
     /// Whether the step under way removes the logs of a pod that stays.
     removes_logs: bool,
     logs_are_gone: bool,
@@ -152,18 +146,6 @@ impl Pod {
     /// Whether an evicted pod still has some of what it was evicted for.
     pub fn holds_room(&self) -> bool {
         self.is_evicted() && self.needless().is_some()
-    }
-
-    /// Whether the API server was waited for long enough.
-    pub(super) fn gives_up_telling(&mut self, now: Now) -> bool {
-        if !self.is_evicted() {
-            return false;
-        }
-        let until = *self.trim.untold_since.get_or_insert(now.boot) + TELL_LIMIT;
-        if until > now.boot {
-            self.wake_at(until);
-        }
-        until <= now.boot
     }
 
     /// What goes next of a pod that is over and whose object stays.
