@@ -44,7 +44,7 @@ impl Uses for Usage {
         let usage = self.clone();
         Box::pin(async move {
             match disk_age {
-                Some(age) => usage.pods_and_disk(Duration::ZERO, age).await,
+                Some(age) => usage.pods_and_disk(Duration::ZERO, age, None).await,
                 None => usage.pods(Duration::ZERO).await,
             }
         })
