@@ -57,8 +57,8 @@ impl Uses for Usage {
         Box::pin(async move {
             match count {
                 Count::Nobodys => usage.pods(Duration::ZERO).await,
-                Count::Everybodys(age) => usage.pods_and_disk(Duration::ZERO, age).await,
-                Count::Theirs(_) => usage.pods_and_disk(Duration::ZERO, Duration::ZERO).await,
+                Count::Everybodys(age) => usage.pods_and_disk(Duration::ZERO, age, None).await,
+                Count::Theirs(uids) => usage.pods_and_disk(Duration::ZERO, Duration::ZERO, Some(&uids)).await,
             }
         })
     }

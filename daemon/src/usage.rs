@@ -20,7 +20,8 @@
 //! | `summary`, `cadvisor`, `resource`, `series` | figures as a kubelet's answers |
 //!
 //! A question says how old its answer may be; what is younger than a second is answered again, and then forgotten. Only readings that
-//! rates need, and what was counted on the disk, are kept between questions. One reading at a time; whoever asks meanwhile shares it.
+//! rates need, and what was counted on the disk, are kept between questions. One reading of a kind at a time; whoever asks meanwhile
+//! shares it.
 
 mod bounded;
 pub(crate) mod cadvisor;
@@ -41,9 +42,9 @@ pub(crate) mod summary;
 mod tree;
 pub(crate) mod volume_stats;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -51,13 +52,15 @@ use std::time::Duration;
 use cgroups::Sampler;
 use cri_client::Client;
 use k8s_openapi::api::core::v1::Pod;
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use tokio::sync::Mutex;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt::PeerCredentials,
+};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
 
 pub(crate) use self::figures::*;
 
-use self::claims::Bound;
+use self::claims::{Bound, Claims};
 use self::disk::{Disk, Places};
 use self::rate::Rates;
 use self::tree::Reader;
@@ -103,24 +106,26 @@ pub(crate) struct Usage(Arc<Inner>);
 struct Inner {
     sources: Sources,
     cgroups: OnceLock<PodCgroups>,
-    readings: Mutex<Readings>,
-    rates: Arc<StdMutex<AllRates>>,
+    // Each has a lock of its own: the runtime may keep one of them waiting.
+    node: Reading<Arc<NodeUsage>>,
+    pods: Reading<Arc<Vec<PodUsage>>>,
+    images: Reading<Images>,
+    node_rates: Arc<StdMutex<Rates>>,
+    pod_rates: Arc<StdMutex<Rates>>,
     disk: Disk,
     bound: Bound,
-    /// Held while the disk is counted.
-    counting: Mutex<()>,
+    /// Held while the disk is counted, also by whoever counts for a question that is gone.
+    counting: Arc<Mutex<()>>,
 }
 
-#[derive(Debug, Default)]
-struct Readings {
-    node: Option<(Instant, Arc<NodeUsage>)>,
-    pods: Option<(Instant, Arc<Vec<PodUsage>>)>,
-}
+/// What was read last, and when.
+type Reading<T> = Mutex<Option<(Instant, T)>>;
 
-#[derive(Debug, Default)]
-struct AllRates {
-    node: Rates,
-    pods: Rates,
+/// The file systems of images and of writable layers, as far as the runtime tells.
+#[derive(Clone, Copy, Debug, Default)]
+struct Images {
+    image_fs: Option<Fs>,
+    container_fs: Option<Fs>,
 }
 
 impl Usage {
@@ -129,11 +134,14 @@ impl Usage {
         Self(Arc::new(Inner {
             sources,
             cgroups: OnceLock::new(),
-            readings: Mutex::default(),
-            rates: Arc::default(),
+            node: Mutex::default(),
+            pods: Mutex::default(),
+            images: Mutex::default(),
+            node_rates: Arc::default(),
+            pod_rates: Arc::default(),
             disk: Disk::default(),
             bound: Bound::default(),
-            counting: Mutex::default(),
+            counting: Arc::default(),
         }))
     }
 
@@ -144,7 +152,7 @@ impl Usage {
 
     /// Whether any pod that was looked at uses a claim.
     pub(crate) fn has_claims(&self) -> bool {
-        self.0.sources.shown.running_pods().iter().any(|known| !claims::of(&known.pod).is_empty())
+        self.0.sources.shown.running_pods().iter().any(|known| claims::has_any(&known.pod))
     }
 
     /// From now on pods' figures are read from these.
@@ -153,92 +161,104 @@ impl Usage {
         let _ = self.0.cgroups.set(cgroups);
     }
 
-    /// The node, as it was no longer than `max_age` ago.
+    /// The node, as it was no longer than `max_age` ago, without the file systems that only the runtime knows: nobody waits for it.
     pub(crate) async fn node(&self, max_age: Duration) -> Arc<NodeUsage> {
-        let mut readings = self.0.readings.lock().await;
-        if let Some((at, node)) = &readings.node
-            && at.elapsed() <= max_age
-        {
-            return Arc::clone(node);
-        }
-        let node = Arc::new(self.read_node().await);
-        readings.node = Some((Instant::now(), Arc::clone(&node)));
-        self.forget_later();
-        node
+        let read = async { Arc::new(self.read_node().await) };
+        self.fresh(|inner| &inner.node, max_age, read).await
+    }
+
+    /// The same with the file systems of images and of writable layers, for which the runtime is asked.
+    pub(crate) async fn node_and_images(&self, max_age: Duration) -> NodeUsage {
+        let images = self.fresh(|inner| &inner.images, max_age, self.read_images());
+        let (node, images) = tokio::join!(self.node(max_age), images);
+        NodeUsage { image_fs: images.image_fs, container_fs: images.container_fs, ..NodeUsage::clone(&node) }
     }
 
     /// Every pod that has something running, by namespace and name, as it was no longer than `max_age` ago; what they take of the disk
     /// as it was counted last, if it was.
     pub(crate) async fn pods(&self, max_age: Duration) -> Arc<Vec<PodUsage>> {
-        let read = self.read_pods(max_age).await;
+        let read = async { Arc::new(self.read_pods().await) };
+        let read = self.fresh(|inner| &inner.pods, max_age, read).await;
         let mut pods = Vec::clone(&read);
         self.0.disk.fill(&mut pods);
         Arc::new(pods)
     }
 
-    /// The same, and what they take of the disk counted no longer than `disk_age` ago. That can take seconds: directories are read
-    /// slowly. When this is dropped, what was begun is still counted.
-    pub(crate) async fn pods_and_disk(&self, max_age: Duration, disk_age: Duration) -> Arc<Vec<PodUsage>> {
-        self.count_disk(disk_age).await;
+    /// The same, and what they take of the disk counted no longer than `disk_age` ago: of the pods with the UIDs in `only`, or of all;
+    /// of others as it was counted last. That can take seconds: directories are read slowly. When this is dropped, what was begun is
+    /// still counted.
+    pub(crate) async fn pods_and_disk(
+        &self,
+        max_age: Duration,
+        disk_age: Duration,
+        only: Option<&BTreeSet<String>>,
+    ) -> Arc<Vec<PodUsage>> {
+        self.count_disk(disk_age, only).await;
         self.pods(max_age).await
     }
 
-    async fn read_pods(&self, max_age: Duration) -> Arc<Vec<PodUsage>> {
-        let mut readings = self.0.readings.lock().await;
-        if let Some((at, pods)) = &readings.pods
+    /// What was read no longer than `max_age` ago, or what `read` reads now. Whoever asks meanwhile waits for it.
+    async fn fresh<T: Clone + Send + 'static>(
+        &self,
+        reading: fn(&Inner) -> &Reading<T>,
+        max_age: Duration,
+        read: impl Future<Output = T>,
+    ) -> T {
+        let mut kept = reading(&self.0).lock().await;
+        if let Some((at, value)) = &*kept
             && at.elapsed() <= max_age
         {
-            return Arc::clone(pods);
+            return value.clone();
         }
+        let value = read.await;
+        *kept = Some((Instant::now(), value.clone()));
+        self.forget_later(reading);
+        value
+    }
+
+    async fn read_pods(&self) -> Vec<PodUsage> {
         let running = self.0.sources.shown.running_pods();
         let mut pods = known::pods(&running);
-        let rates = Arc::clone(&self.0.rates);
-        pods = match self.0.cgroups.get().cloned() {
-            Some(cgroups) => blocking(move || {
+        let rates = Arc::clone(&self.0.pod_rates);
+        if let Some(cgroups) = self.0.cgroups.get().cloned() {
+            let read = blocking(move || {
                 read_tree(&mut pods, &running, &cgroups, &rates);
                 pods
-            })
-            .await
-            .unwrap_or_default(),
-            None => {
-                let cri = &self.0.sources.cri;
-                let sandboxes = timeout(RUNTIME_LIMIT, cri.list_pod_sandbox_stats()).await;
-                if let Ok(Ok(Some(stats))) = sandboxes {
-                    let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
-                    rates.pods.begin();
-                    runtime::pods(&mut pods, &stats, &mut rates.pods);
-                    rates.pods.end();
-                } else if let Some(stats) = self.ask("containers", cri.list_container_stats()).await {
-                    let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
-                    rates.pods.begin();
-                    runtime::containers(&mut pods, &stats, &mut rates.pods);
-                    rates.pods.end();
-                }
-                pods
-            }
-        };
-        let pods = Arc::new(pods);
-        readings.pods = Some((Instant::now(), Arc::clone(&pods)));
-        self.forget_later();
+            });
+            return read.await.unwrap_or_default();
+        }
+        let cri = &self.0.sources.cri;
+        let sandboxes = timeout(RUNTIME_LIMIT, cri.list_pod_sandbox_stats()).await;
+        if let Ok(Ok(Some(stats))) = sandboxes {
+            let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
+            rates.begin();
+            runtime::pods(&mut pods, &stats, &mut rates);
+            rates.end();
+        } else if let Some(stats) = self.ask("containers", cri.list_container_stats()).await {
+            let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
+            rates.begin();
+            runtime::containers(&mut pods, &stats, &mut rates);
+            rates.end();
+        }
         pods
     }
 
     async fn read_node(&self) -> NodeUsage {
         let sources = self.0.sources.clone();
-        let (cgroups, rates) = (self.0.cgroups.get().cloned(), Arc::clone(&self.0.rates));
+        let (cgroups, rates) = (self.0.cgroups.get().cloned(), Arc::clone(&self.0.node_rates));
         let read = blocking(move || read_node(&sources, cgroups.as_ref(), &rates)).await;
-        let mut node = read.unwrap_or_default();
+        read.unwrap_or_default()
+    }
+
+    async fn read_images(&self) -> Images {
         let info = async { self.0.sources.cri.image_fs_info().await.map(Some) };
-        if let Some(info) = self.ask("file systems", info).await {
-            let first = |systems: &[cri_client::v1::FilesystemUsage]| {
-                let (place, fs) = systems.iter().find_map(runtime::file_system)?;
-                let whole = machine::file_system(Path::new(&place)).unwrap_or_default();
-                Some(whole.part(fs.time, fs.used, fs.inodes_used))
-            };
-            node.image_fs = first(&info.image_filesystems);
-            node.container_fs = first(&info.container_filesystems);
-        }
-        node
+        let Some(info) = self.ask("file systems", info).await else { return Images::default() };
+        let first = |systems: &[cri_client::v1::FilesystemUsage]| {
+            let (place, fs) = systems.iter().find_map(runtime::file_system)?;
+            let whole = machine::file_system(Path::new(&place)).unwrap_or_default();
+            Some(whole.part(fs.time, fs.used, fs.inodes_used))
+        };
+        Images { image_fs: first(&info.image_filesystems), container_fs: first(&info.container_filesystems) }
     }
 
     /// What the runtime answers; none where it has no such call, or fails, which is told.
@@ -260,44 +280,49 @@ impl Usage {
         }
     }
 
-    async fn count_disk(&self, disk_age: Duration) {
-        let _turn = self.0.counting.lock().await;
+    async fn count_disk(&self, disk_age: Duration, only: Option<&BTreeSet<String>>) {
+        let turn = Arc::clone(&self.0.counting).lock_owned().await;
         let running = self.0.sources.shown.running_pods();
         let uids: Vec<&str> = running.iter().map(|known| uid(&known.pod)).collect();
-        let due = self.0.disk.due(&uids, disk_age, Instant::now());
+        self.0.bound.keep(&uids);
+        // Asked with the turn: another question may just have had it counted.
+        let mut due = self.0.disk.due(&uids, disk_age, Instant::now());
+        due.retain(|uid| only.is_none_or(|only| only.contains(uid)));
         if due.is_empty() {
             return;
         }
-        if let Some(layers) = self.ask("containers", self.0.sources.cri.list_container_stats()).await {
+        let due = running.into_iter().filter(|known| due.contains(uid(&known.pod))).collect();
+        let this = self.clone();
+        // A task, so that a question that gives up before the runtime has answered does not leave everything to the next one.
+        let counting = tokio::spawn(async move { this.count_pods(due, turn).await });
+        // It is not ended by anybody, and its panic tells of itself.
+        let _ = counting.await;
+    }
+
+    async fn count_pods(&self, pods: Vec<RunningPod>, turn: OwnedMutexGuard<()>) {
+        let sources = &self.0.sources;
+        if let Some(layers) = self.ask("containers", sources.cri.list_container_stats()).await {
             self.0.disk.layers(runtime::layers(&layers));
         }
-        let mut places = Vec::new();
-        for known in running.iter().filter(|known| due.contains(uid(&known.pod))) {
-            let mut claims = claims::of(&known.pod);
-            let namespace = known.pod.metadata.namespace.as_deref().unwrap_or_default();
-            self.0.bound.resolve(self.0.sources.client.as_ref(), namespace, &mut claims).await;
-            places.push(Places {
-                uid: uid(&known.pod).to_owned(),
-                volumes: self.0.sources.root_dir.join("pods").join(uid(&known.pod)).join("volumes"),
-                logs: Path::new(&self.0.sources.config.pod_logs_dir).join(podspec::log_dir_name(&known.pod)),
-                claims,
-            });
-        }
-        self.0.disk.count(places).await;
+        let mut claims: Vec<Claims> = pods.iter().map(|known| Claims::of(&known.pod)).collect();
+        self.0.bound.resolve(sources.client.as_ref(), &mut claims).await;
+        let place = |(known, claims): (&RunningPod, Claims)| Places {
+            uid: uid(&known.pod).to_owned(),
+            volumes: sources.root_dir.join("pods").join(uid(&known.pod)).join("volumes"),
+            logs: Path::new(&sources.config.pod_logs_dir).join(podspec::log_dir_name(&known.pod)),
+            claims: claims.volumes,
+        };
+        self.0.disk.count(pods.iter().zip(claims).map(place).collect(), turn).await;
     }
 
     /// What was read is some 2 KiB a container: it goes when nobody may be answered with it any more.
-    fn forget_later(&self) {
+    fn forget_later<T: Send + 'static>(&self, reading: fn(&Inner) -> &Reading<T>) {
         let this = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FRESH).await;
-            let mut readings = this.0.readings.lock().await;
-            let is_old = |at: &Instant| at.elapsed() >= FRESH;
-            if readings.node.as_ref().is_some_and(|(at, _)| is_old(at)) {
-                readings.node = None;
-            }
-            if readings.pods.as_ref().is_some_and(|(at, _)| is_old(at)) {
-                readings.pods = None;
+            let mut kept = reading(&this.0).lock().await;
+            if kept.as_ref().is_some_and(|(at, _)| at.elapsed() >= FRESH) {
+                *kept = None;
             }
         });
     }
@@ -308,32 +333,27 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-fn read_tree(
-    pods: &mut [PodUsage],
-    running: &[RunningPod],
-    cgroups: &PodCgroups,
-    rates: &StdMutex<AllRates>,
-) {
+fn read_tree(pods: &mut [PodUsage], running: &[RunningPod], cgroups: &PodCgroups, rates: &StdMutex<Rates>) {
     let specs: HashMap<&str, &Pod> = running.iter().map(|known| (uid(&known.pod), &*known.pod)).collect();
     let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
-    rates.pods.begin();
+    rates.begin();
     let mut reader = Reader {
         tree: cgroups.tree(),
         proc: Path::new(PROC),
-        rates: &mut rates.pods,
+        rates: &mut rates,
         sampler: Sampler::default(),
     };
     reader.pods(pods, &specs);
-    rates.pods.end();
+    rates.end();
 }
 
-fn read_node(sources: &Sources, cgroups: Option<&PodCgroups>, rates: &StdMutex<AllRates>) -> NodeUsage {
+fn read_node(sources: &Sources, cgroups: Option<&PodCgroups>, rates: &StdMutex<Rates>) -> NodeUsage {
     let proc = Path::new(PROC);
     let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
-    rates.node.begin();
+    rates.begin();
     let mut node = NodeUsage {
         start_time: machine::start_time(proc),
-        group: machine::group(proc, &mut rates.node),
+        group: machine::group(proc, &mut rates),
         network: network::of_node(proc).ok(),
         fs: machine::file_system(&sources.root_dir).ok(),
         tasks: machine::tasks(proc),
@@ -341,7 +361,7 @@ fn read_node(sources: &Sources, cgroups: Option<&PodCgroups>, rates: &StdMutex<A
     };
     if let Some(cgroups) = cgroups {
         let mut reader =
-            Reader { tree: cgroups.tree(), proc, rates: &mut rates.node, sampler: Sampler::default() };
+            Reader { tree: cgroups.tree(), proc, rates: &mut rates, sampler: Sampler::default() };
         if let (Some(devices), Some(io)) = (reader.disks(), &mut node.group.io) {
             io.devices = Some(devices);
         }
@@ -357,15 +377,18 @@ fn read_node(sources: &Sources, cgroups: Option<&PodCgroups>, rates: &StdMutex<A
         }
         node.system.extend(pods.map(|group| SystemUsage { name: "pods", start_time: None, group }));
     }
-    rates.node.end();
+    rates.end();
     node
 }
 
-/// The process behind the runtime's socket; PID 1 only keeps it for a runtime that is started later.
+/// The process behind the runtime's socket; PID 1 only keeps it for a runtime that is started later. A runtime that takes no more
+/// connections is not waited for.
 fn runtime_process(config: &Config) -> Option<u32> {
-    let socket = cri_client::socket_path(&config.container_runtime_endpoint).ok()?;
-    let stream = UnixStream::connect(socket).ok()?;
-    let process = getsockopt(&stream, PeerCredentials).ok()?.pid();
+    let path = cri_client::socket_path(&config.container_runtime_endpoint).ok()?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(&path).ok()?).ok()?;
+    let process = getsockopt(&socket, PeerCredentials).ok()?.pid();
     u32::try_from(process).ok().filter(|process| *process > 1)
 }
 

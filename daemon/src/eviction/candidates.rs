@@ -45,10 +45,14 @@ fn usage(pod: &ApiPod, used: &PodUsage) -> Usage {
         };
         (container.name.clone(), usage)
     });
+    // What a container has logged stays on the disk while it does not run.
+    let ended = used.ended_logs.iter().map(|(name, logs)| {
+        (name.clone(), ContainerUsage { logs: Some(disk(logs)), ..ContainerUsage::default() })
+    });
     Usage {
         memory: memory(&used.group),
         processes: used.group.processes.and_then(|of| of.tasks.or(of.processes)),
-        containers: containers.collect(),
+        containers: ended.chain(containers).collect(),
         empty_dirs,
         other_volumes,
     }
@@ -109,6 +113,7 @@ mod tests {
                 logs: Some(fs(20)),
                 ..Default::default()
             }],
+            ended_logs: [("init".to_owned(), fs(100))].into(),
             volumes: vec![volume("d", 40), volume("m", 5)],
             ..PodUsage::default()
         };
@@ -118,7 +123,7 @@ mod tests {
         let usage = found[0].usage.as_ref().unwrap();
         assert_eq!(usage.memory, Some(600));
         assert_eq!(usage.containers["c"].memory, Some(700));
-        assert_eq!(usage.ephemeral_storage().bytes, 75);
+        assert_eq!(usage.ephemeral_storage().bytes, 175, "logs of containers that have ended count, too");
         assert_eq!(usage.empty_dirs["d"].used.bytes, 40);
         assert!(found[0].has_local_limits());
     }

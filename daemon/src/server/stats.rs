@@ -1,5 +1,6 @@
 //! `/stats/summary`, `/metrics/resource` and `/metrics/cadvisor`: what is in use, read when it is asked for (behaviour.md 35.11, 44).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -26,12 +27,15 @@ pub(super) async fn summary(context: &Context, path: &str, query: &str) -> Reply
     let usage = &context.usage;
     let pods = match extent {
         Extent::CpuAndMemory => usage.pods(FRESH).await,
-        Extent::Whole => match timeout(DISK_PATIENCE, usage.pods_and_disk(FRESH, DISK_FRESH)).await {
+        Extent::Whole => match timeout(DISK_PATIENCE, usage.pods_and_disk(FRESH, DISK_FRESH, None)).await {
             Ok(pods) => pods,
             Err(_) => usage.pods(FRESH).await,
         },
     };
-    let node = usage.node(FRESH).await;
+    let node = match extent {
+        Extent::CpuAndMemory => usage.node(FRESH).await,
+        Extent::Whole => Arc::new(usage.node_and_images(FRESH).await),
+    };
     reply::json(&summary::of(&usage.sources().node_name, &node, &pods, extent))
 }
 
@@ -56,7 +60,7 @@ pub(super) async fn volumes(context: &Context) -> String {
     if !usage.has_claims() {
         return String::new();
     }
-    let pods = match timeout(DISK_PATIENCE, usage.pods_and_disk(FRESH, DISK_FRESH)).await {
+    let pods = match timeout(DISK_PATIENCE, usage.pods_and_disk(FRESH, DISK_FRESH, None)).await {
         Ok(pods) => pods,
         Err(_) => usage.pods(FRESH).await,
     };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::Instant;
 
 use super::claims::ClaimVolume;
@@ -75,8 +75,9 @@ impl Disk {
         *self.layers.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// Counts what these pods have; what is done when this is dropped is not lost, and the rest is counted all the same.
-    pub(super) async fn count(&self, pods: Vec<Places>) {
+    /// Counts what these pods have; what is done when this is dropped is not lost, and the rest is counted all the same. The turn is over
+    /// when all are counted, so that no two walks go on at once.
+    pub(super) async fn count(&self, pods: Vec<Places>, turn: OwnedMutexGuard<()>) {
         let (done, wait) = oneshot::channel();
         let counted = Arc::clone(&self.counted);
         let thread = std::thread::Builder::new().name("disk-usage".to_owned()).stack_size(STACK_BYTES);
@@ -87,6 +88,7 @@ impl Disk {
                 let disk = PodDisk { volumes: volumes(&pod), logs: logs(&pod.logs), at: Instant::now() };
                 counted.lock().unwrap_or_else(PoisonError::into_inner).insert(pod.uid, disk);
             }
+            drop(turn);
             let _ = done.send(());
         });
         match started {
@@ -107,6 +109,9 @@ impl Disk {
                 for container in &mut pod.containers {
                     container.logs = disk.logs.get(&container.name).copied();
                 }
+                let runs = |name: &String| pod.containers.iter().any(|container| container.name == *name);
+                let ended = disk.logs.iter().filter(|(name, _)| !runs(name));
+                pod.ended_logs = ended.map(|(name, fs)| (name.clone(), *fs)).collect();
                 pod.volumes.clone_from(&disk.volumes);
                 pod.ephemeral_storage = ephemeral_storage(pod, &disk.logs);
             }

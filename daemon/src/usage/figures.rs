@@ -4,6 +4,7 @@
 //! different places, and some are costly and therefore older.
 
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// Processor time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -229,6 +230,8 @@ pub(crate) struct PodUsage {
     /// Writable layers, logs and volumes of the node's own disk together.
     pub(crate) ephemeral_storage: Option<Fs>,
     pub(crate) containers: Vec<ContainerUsage>,
+    /// Logs of containers that do not run, by their names.
+    pub(crate) ended_logs: BTreeMap<String, Fs>,
     pub(crate) sandbox: Option<SandboxUsage>,
     pub(crate) volumes: Vec<VolumeUsage>,
 }

@@ -13,6 +13,36 @@ fn layer(place: &Path) -> Layer {
     Layer { time: Timestamp::UNIX_EPOCH, place, bytes: Some(1 << 20), inodes: Some(7) }
 }
 
+async fn turn(counting: &Arc<tokio::sync::Mutex<()>>) -> OwnedMutexGuard<()> {
+    let turn = Arc::clone(counting).lock_owned();
+    tokio::time::timeout(Duration::from_secs(30), turn).await.expect("a turn that ends")
+}
+
+#[tokio::test]
+async fn whoever_has_the_turn_after_a_count_that_nobody_waits_for_any_more_finds_all_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let volumes = dir.path().join("volumes");
+    for at in 0..500 {
+        let volume = volumes.join(format!("kubernetes.io~empty-dir/{at}"));
+        fs::create_dir_all(&volume).unwrap();
+        fs::write(volume.join("f"), "x").unwrap();
+    }
+    let place = |uid: usize| Places {
+        uid: uid.to_string(),
+        volumes: volumes.clone(),
+        logs: dir.path().join("none"),
+        claims: Vec::new(),
+    };
+    let (disk, counting) = (Disk::default(), Arc::default());
+    let mut count = Box::pin(disk.count((0..20).map(place).collect(), turn(&counting).await));
+    assert!(futures::poll!(&mut count).is_pending());
+    drop(count);
+    let _turn = turn(&counting).await;
+    let uids: Vec<String> = (0..20).map(|uid: usize| uid.to_string()).collect();
+    let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
+    assert_eq!(disk.due(&uids, Duration::from_secs(60), Instant::now()), HashSet::new());
+}
+
 #[tokio::test]
 async fn a_pods_disk_is_its_layers_logs_and_own_volumes_and_not_its_claims() {
     let dir = tempfile::tempdir().unwrap();
@@ -44,7 +74,7 @@ async fn a_pods_disk_is_its_layers_logs_and_own_volumes_and_not_its_claims() {
         "nothing is counted yet"
     );
     assert_eq!(disk.due(&["u"], Duration::from_secs(60), Instant::now()), HashSet::from(["u".to_owned()]));
-    disk.count(vec![Places { uid: "u".into(), volumes, logs, claims }]).await;
+    disk.count(vec![Places { uid: "u".into(), volumes, logs, claims }], turn(&Arc::default()).await).await;
     assert!(disk.due(&["u"], Duration::from_secs(60), Instant::now()).is_empty());
     disk.layers(HashMap::from([("id".to_owned(), layer(dir.path()))]));
     disk.fill(&mut pods);

@@ -33,6 +33,7 @@ fn pods() -> Vec<PodUsage> {
     let interface = |name: &str| Interface { name: name.into(), rx_bytes: Some(1), ..Interface::default() };
     let volume = |name: &str, kind| VolumeUsage { name: name.into(), kind, fs };
     vec![PodUsage {
+        ended_logs: std::collections::BTreeMap::new(),
         uid: "u".into(),
         namespace: "ns".into(),
         name: "p".into(),
