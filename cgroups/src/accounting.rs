@@ -168,6 +168,7 @@ pub fn cpu_max(bytes: &[u8]) -> Option<CpuMax> {
 }
 
 /// How many lines a file has, such as processes in `cgroup.procs`.
+#[cfg(feature = "drivers")]
 pub(crate) fn lines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|b| **b == b'\n').count() as u64
 }

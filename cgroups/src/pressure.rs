@@ -5,8 +5,8 @@
 pub struct Pressure {
     /// At least one process waited.
     pub some: Stall,
-    /// All of them did.
-    pub full: Stall,
+    /// All of them did; none where the kernel does not say.
+    pub full: Option<Stall>,
 }
 
 /// One line of it.
@@ -22,22 +22,18 @@ pub struct Stall {
     pub total_us: u64,
 }
 
-/// Reads a pressure file; none where no line of it can be read. Of a whole machine's processor time there is no line `full` in older
-/// kernels: nobody waits for it there.
+/// Reads a pressure file; none where its line `some` cannot be read. Of a processor's time there is no line `full` in older kernels.
 pub fn pressure(bytes: &[u8]) -> Option<Pressure> {
-    let mut pressure = Pressure::default();
-    let mut any = false;
+    let (mut some, mut full) = (None, None);
     for line in std::str::from_utf8(bytes).ok()?.lines() {
         let Some((kind, rest)) = line.split_once(' ') else { continue };
-        let Some(stall) = stall(rest) else { continue };
         match kind {
-            "some" => pressure.some = stall,
-            "full" => pressure.full = stall,
-            _ => continue,
+            "some" => some = stall(rest),
+            "full" => full = stall(rest),
+            _ => {}
         }
-        any = true;
     }
-    any.then_some(pressure)
+    Some(Pressure { some: some?, full })
 }
 
 fn stall(line: &str) -> Option<Stall> {
@@ -68,7 +64,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(read.some, Stall { avg10: 1.5, avg60: 0.25, avg300: 0.0, total_us: 123_456 });
-        assert_eq!(read.full, Stall { avg10: 0.5, avg60: 0.0, avg300: 0.0, total_us: 456 });
+        assert_eq!(read.full, Some(Stall { avg10: 0.5, avg60: 0.0, avg300: 0.0, total_us: 456 }));
+    }
+
+    #[test]
+    fn a_line_that_is_not_there_is_none() {
+        let read = pressure(b"some avg10=1.50 avg60=0.25 avg300=0.00 total=7\n").unwrap();
+        assert_eq!((read.some.total_us, read.full), (7, None));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::io::{DeviceIo, io_stat};
 use crate::memory::Limit;
 use crate::pressure::{Pressure, pressure};
 
-/// No file that is read here is longer; what is, is cut.
+/// No file that is read whole is longer; what is, is cut.
 const BUFFER: usize = 16 << 10;
 /// Cgroups in one that are looked at.
 const MAX_CHILDREN: usize = 4096;
@@ -154,11 +154,15 @@ impl CgroupFiles {
     }
 }
 
+fn open(cgroup: &CgroupDir, name: &str) -> Option<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    openat(&cgroup.fd, name, flags, Mode::empty()).ok()
+}
+
 impl Sampler {
     /// What a file has in it; none where it is not there or cannot be read: a figure less.
     fn file<'a>(&'a mut self, cgroup: &CgroupDir, name: &str) -> Option<&'a [u8]> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let fd = openat(&cgroup.fd, name, flags, Mode::empty()).ok()?;
+        let fd = open(cgroup, name)?;
         let mut length = 0;
         loop {
             let got = read(&fd, self.buffer.get_mut(length..)?).ok()?;
@@ -167,6 +171,19 @@ impl Sampler {
             if got == 0 || length == self.buffer.len() || self.buffer[length - 1] == b'\n' {
                 return self.buffer.get(..length);
             }
+        }
+    }
+
+    /// How many lines a file has that the kernel gives piece by piece: a page a read of `cgroup.procs`. None as for [`Self::file`].
+    fn lines(&mut self, cgroup: &CgroupDir, name: &str) -> Option<u64> {
+        let fd = open(cgroup, name)?;
+        let mut lines = 0;
+        loop {
+            let got = read(&fd, &mut self.buffer).ok()?;
+            if got == 0 {
+                return Some(lines);
+            }
+            lines += accounting::lines(self.buffer.get(..got)?);
         }
     }
 
@@ -199,7 +216,7 @@ impl Sampler {
         sample.swap_max = self.file(cgroup, "memory.swap.max").and_then(accounting::limit);
         sample.tasks = self.file(cgroup, "pids.current").and_then(accounting::number);
         sample.tasks_max = self.file(cgroup, "pids.max").and_then(accounting::limit);
-        sample.processes = self.file(cgroup, "cgroup.procs").map(accounting::lines);
+        sample.processes = self.lines(cgroup, "cgroup.procs");
         sample.io = self.file(cgroup, "io.stat").map(io_stat);
         sample.io_pressure = self.file(cgroup, "io.pressure").and_then(pressure);
         sample

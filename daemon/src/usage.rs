@@ -110,7 +110,9 @@ struct Inner {
     node: Reading<Arc<NodeUsage>>,
     pods: Reading<Arc<Vec<PodUsage>>>,
     images: Reading<Images>,
-    node_rates: Arc<StdMutex<Rates>>,
+    /// Of the root directory. The table of mounts is long, and this does not change.
+    fs_device: OnceLock<Option<String>>,
+    node_rates: StdMutex<Rates>,
     pod_rates: Arc<StdMutex<Rates>>,
     disk: Disk,
     bound: Bound,
@@ -137,7 +139,8 @@ impl Usage {
             node: Mutex::default(),
             pods: Mutex::default(),
             images: Mutex::default(),
-            node_rates: Arc::default(),
+            fs_device: OnceLock::new(),
+            node_rates: StdMutex::default(),
             pod_rates: Arc::default(),
             disk: Disk::default(),
             bound: Bound::default(),
@@ -244,10 +247,14 @@ impl Usage {
     }
 
     async fn read_node(&self) -> NodeUsage {
-        let sources = self.0.sources.clone();
-        let (cgroups, rates) = (self.0.cgroups.get().cloned(), Arc::clone(&self.0.node_rates));
-        let read = blocking(move || read_node(&sources, cgroups.as_ref(), &rates)).await;
-        read.unwrap_or_default()
+        let this = self.clone();
+        let read = blocking(move || {
+            let Inner { sources, cgroups, node_rates, fs_device, .. } = &*this.0;
+            let device = || machine::device(Path::new(PROC), &sources.root_dir);
+            let fs_device = fs_device.get_or_init(device).clone();
+            NodeUsage { fs_device, ..read_node(sources, cgroups.get(), node_rates) }
+        });
+        read.await.unwrap_or_default()
     }
 
     async fn read_images(&self) -> Images {

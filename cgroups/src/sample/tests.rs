@@ -87,3 +87,15 @@ fn what_is_not_there_is_none_and_nothing_leads_out_of_the_hierarchy() {
     let a = files.open_cgroup("a").unwrap().unwrap();
     assert_eq!(Sampler::default().sample(&a, Part::Whole), Sample::default());
 }
+
+#[test]
+fn processes_are_counted_to_the_end_of_a_file_that_is_longer_than_one_read() {
+    let root = tempfile::tempdir().unwrap();
+    recorded(&root.path().join("c"));
+    let processes: String = (1..=20_000).map(|pid| format!("{pid}\n")).collect();
+    assert!(processes.len() > 2 * BUFFER);
+    fs::write(root.path().join("c/cgroup.procs"), processes).unwrap();
+    let files = CgroupFiles::open(root.path()).unwrap();
+    let cgroup = files.open_cgroup("c").unwrap().unwrap();
+    assert_eq!(Sampler::default().sample(&cgroup, Part::Whole).processes, Some(20_000));
+}

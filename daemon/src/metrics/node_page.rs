@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Volume;
 use procfs::{CurrentSI as _, WithCurrentSystemInfo as _};
 
+use crate::kubeconfig::go_architecture;
 use crate::pods::RunningPod;
 use crate::sources::CONFIG_SOURCE;
 use crate::usage::series::{Kind, Number, Text, labels};
@@ -26,7 +27,7 @@ pub(crate) fn text(node_name: &str, pods: &[RunningPod]) -> String {
     let one = |value: usize| [(String::new(), value as u64)];
     gauge("kubelet_node_name", "The node's name; always 1.", &[(labels(&[("node", node_name)]), 1)]);
     let (major, minor, version) = VERSION;
-    let platform = format!("linux/{}", std::env::consts::ARCH);
+    let platform = format!("linux/{}", go_architecture());
     let build = labels(&[
         ("git_version", version),
         ("major", major),
@@ -191,6 +192,9 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+        let build = text.lines().find(|line| line.starts_with("kubernetes_build_info{")).unwrap();
+        assert!(build.contains(&format!("platform=\"linux/{}\"", go_architecture())), "{build}");
+        assert!(!build.contains("x86_64"), "{build}");
         let of_process = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse::<f64>().unwrap()

@@ -4,6 +4,7 @@
 
 mod families;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,8 +20,8 @@ use crate::node::info::Machine;
 pub(crate) struct Scrape {
     node: Arc<NodeUsage>,
     pods: Arc<Vec<PodUsage>>,
-    /// Of each row, in the order of [`Scrape::rows`].
-    labels: Vec<String>,
+    /// Of each row, in the order of [`Scrape::rows`]; none of one whose cgroup another row before it has.
+    labels: Vec<Option<String>>,
     machine: Arc<Machine>,
     devices: Devices,
     next: usize,
@@ -50,9 +51,20 @@ impl Scrape {
             next: 0,
             text: Text::default(),
         };
-        scrape.labels = scrape.row_labels();
+        scrape.labels = scrape.once_each();
         scrape.devices = Devices::of(scrape.rows().map(|row| row.group));
         scrape
+    }
+
+    /// The kubelet and the runtime may be in one cgroup, and a setting may name it or another again.
+    fn once_each(&self) -> Vec<Option<String>> {
+        let mut written = HashSet::new();
+        let mut is_new = |row: Row<'_>| {
+            let cgroup = row.group.cgroup.as_ref();
+            cgroup.is_none_or(|cgroup| written.insert(cgroup.trim_matches('/').to_owned()))
+        };
+        let rows = self.rows().zip(self.row_labels());
+        rows.map(|(row, labels)| is_new(row).then_some(labels)).collect()
     }
 
     fn row_labels(&self) -> Vec<String> {
@@ -105,7 +117,9 @@ impl Scrape {
             Some(family) => {
                 let mut emit = Emit::new(family, &mut text, &self.devices);
                 for (row, labels) in self.rows().zip(&self.labels) {
-                    emit.row(row, labels);
+                    if let Some(labels) = labels {
+                        emit.row(row, labels);
+                    }
                 }
             }
             None => self.machine(&mut text),

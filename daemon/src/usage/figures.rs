@@ -85,8 +85,8 @@ pub(crate) struct Swap {
 pub(crate) struct Psi {
     /// At least one of them.
     pub(crate) some: Stall,
-    /// All of them.
-    pub(crate) full: Stall,
+    /// All of them; none where nobody says.
+    pub(crate) full: Option<Stall>,
 }
 
 /// One line of a pressure file.
@@ -197,6 +197,8 @@ pub(crate) struct NodeUsage {
     pub(crate) network: Option<Network>,
     /// Of the root directory.
     pub(crate) fs: Option<Fs>,
+    /// What that is on, as the mount names it: a disk's `/dev/...`.
+    pub(crate) fs_device: Option<String>,
     /// Of the runtime's images.
     pub(crate) image_fs: Option<Fs>,
     /// Of the runtime's writable layers.

@@ -110,5 +110,5 @@ pub(super) fn psi(pressure: Pressure) -> Psi {
         avg60: stall.avg60,
         avg300: stall.avg300,
     };
-    Psi { some: stall(pressure.some), full: stall(pressure.full) }
+    Psi { some: stall(pressure.some), full: pressure.full.map(stall) }
 }

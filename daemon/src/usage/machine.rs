@@ -11,8 +11,9 @@ use super::rate::Rates;
 
 /// `/proc/stat` counts in this unit on every machine that Linux 4.5 or newer and containers run on.
 const NANOS_PER_TICK: u64 = 10_000_000;
-/// What the node's processor time is remembered under.
 const NODE: &str = "/";
+/// What the node's processor time is remembered under: no cgroup's path, for the root's has a counter of its own.
+const NODE_RATE: &str = "";
 
 /// When the node booted.
 pub(super) fn start_time(proc: &Path) -> Option<Timestamp> {
@@ -32,7 +33,7 @@ pub(super) fn group(proc: &Path, rates: &mut Rates) -> Group {
     let cpu = cpu.map(|(user, system)| Cpu {
         time,
         usage_core_nanos: Some(user + system),
-        usage_nano_cores: rates.nano_cores(NODE, time, user + system),
+        usage_nano_cores: rates.nano_cores(NODE_RATE, time, user + system),
         user_nanos: Some(user),
         system_nanos: Some(system),
         throttling: None,
@@ -124,6 +125,29 @@ pub(super) fn file_system(path: &Path) -> nix::Result<Fs> {
     })
 }
 
+/// What the file system that holds `path` is on, as its mount names it; none where no mount is found.
+pub(super) fn device(proc: &Path, path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
+    let table = read(&proc.join("self/mountinfo")).ok()?;
+    let mounts = table.lines().filter_map(mount);
+    // Of several at one place the last covers the others.
+    let (_, source) = mounts
+        .filter(|(place, _)| path.starts_with(place))
+        .max_by_key(|(place, _)| Path::new(place).components().count())?;
+    Some(source)
+}
+
+/// Where a mount is and what is mounted there, from a line of `mountinfo`.
+fn mount(line: &str) -> Option<(String, String)> {
+    let (own, system) = line.split_once(" - ")?;
+    Some((unescaped(own.split(' ').nth(4)?), unescaped(system.split(' ').nth(1)?)))
+}
+
+/// The kernel writes these as octal numbers.
+fn unescaped(word: &str) -> String {
+    word.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
 /// The cgroup of a process in the unified hierarchy.
 pub(super) fn cgroup_of(proc: &Path, process: &str) -> Option<String> {
     let text = read(&proc.join(process).join("cgroup")).ok()?;
@@ -187,6 +211,35 @@ mod tests {
         let tasks = tasks(dir.path()).unwrap();
         assert_eq!((tasks.tasks, tasks.limit), (Some(123), Some(1000)));
         assert_eq!(cgroup_of(dir.path(), "self").as_deref(), Some("/system.slice/nodelet.service"));
+    }
+
+    #[test]
+    fn the_nodes_processor_time_is_no_reading_of_the_root_cgroups() {
+        let (dir, mut rates) = (recorded(), Rates::default());
+        rates.nano_cores("/", Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1), 1);
+        let before = Timestamp::now() - jiff::SignedDuration::from_secs(10);
+        rates.nano_cores("/", before, 1_000_000_000);
+        assert_eq!(group(dir.path(), &mut rates).cpu.unwrap().usage_nano_cores, None);
+    }
+
+    #[test]
+    fn the_device_of_a_directory_is_the_source_of_the_mount_that_holds_it() {
+        let (dir, proc) = (tempfile::tempdir().unwrap(), recorded());
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("a b/deeper")).unwrap();
+        fs::create_dir_all(root.join("a")).unwrap();
+        let escaped = root.to_str().unwrap().replace(' ', "\\040");
+        let table = format!(
+            "20 1 254:1 / / rw shared:1 - ext4 /dev/vda1 rw\n\
+             21 20 0:5 / {escaped}/a\\040b rw - tmpfs covered rw\n\
+             22 21 254:2 / {escaped}/a\\040b rw - xfs /dev/mapper/a\\040disk rw\n\
+             nonsense\n"
+        );
+        fs::write(proc.path().join("self/mountinfo"), table).unwrap();
+        let device = |path: &Path| device(proc.path(), path);
+        assert_eq!(device(&root.join("a b/deeper")).as_deref(), Some("/dev/mapper/a disk"));
+        assert_eq!(device(&root.join("a")).as_deref(), Some("/dev/vda1"));
+        assert_eq!(device(&root.join("none")), None);
     }
 
     #[test]

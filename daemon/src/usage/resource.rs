@@ -3,6 +3,8 @@
 //! Each sample has the time at which it was measured. A container without a start time is left out: a rate over its counter could
 //! reach into another run.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::figures::{Group, NodeUsage, PodUsage};
@@ -35,6 +37,7 @@ fn swap_limit(group: &Group) -> Option<(Number, Timestamp)> {
 pub(crate) fn text(node: &NodeUsage, pods: &[PodUsage], has_failed: bool) -> String {
     let mut text = Text::default();
     let nodes = [(String::new(), &node.group)];
+    let pods = newest(pods);
     let of_pods: Vec<(String, &Group)> = pods
         .iter()
         .map(|pod| (labels(&[("namespace", &pod.namespace), ("pod", &pod.name)]), &pod.group))
@@ -146,6 +149,18 @@ pub(crate) fn text(node: &NodeUsage, pods: &[PodUsage], has_failed: bool) -> Str
     text.take()
 }
 
+/// One pod of each name: of two, of which one is still ending, the one that has started last.
+fn newest(pods: &[PodUsage]) -> Vec<&PodUsage> {
+    let mut newest: BTreeMap<(&str, &str), &PodUsage> = BTreeMap::new();
+    for pod in pods {
+        let known = newest.entry((&pod.namespace, &pod.name)).or_insert(pod);
+        if pod.start_time > known.start_time {
+            *known = pod;
+        }
+    }
+    newest.into_values().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::figures::{ContainerUsage, Cpu, Memory};
@@ -176,7 +191,10 @@ mod tests {
             ..PodUsage::default()
         };
         let node = NodeUsage { group: group(1, 2), ..NodeUsage::default() };
-        let text = text(&node, &[pod], false);
+        let started = |seconds| PodUsage { start_time: Timestamp::from_second(seconds).ok(), ..pod.clone() };
+        let ending = PodUsage { group: group(77, 77), ..started(400) };
+        let pods = [ending.clone(), started(800), ending];
+        let text = text(&node, &pods, false);
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let wanted = [
             "node_cpu_usage_seconds_total 1 1000000",

@@ -183,7 +183,7 @@ fn psi(stats: &v1::PsiStats) -> Option<Psi> {
         avg60: data.avg60,
         avg300: data.avg300,
     };
-    Some(Psi { some: stall(stats.some.as_ref()?), full: stall(stats.full.as_ref()?) })
+    Some(Psi { some: stall(stats.some.as_ref()?), full: stats.full.as_ref().map(stall) })
 }
 
 #[cfg(test)]

@@ -168,7 +168,8 @@ struct SwapStats {
 
 #[derive(Debug, Serialize)]
 struct PsiStats {
-    full: PsiData,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    full: Option<PsiData>,
     some: PsiData,
 }
 
@@ -375,7 +376,7 @@ fn psi(psi: Psi) -> PsiStats {
         avg60: stall.avg60,
         avg300: stall.avg300,
     };
-    PsiStats { full: data(psi.full), some: data(psi.some) }
+    PsiStats { full: psi.full.map(data), some: data(psi.some) }
 }
 
 fn fs(fs: Fs) -> FsStats {

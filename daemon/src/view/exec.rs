@@ -5,6 +5,7 @@
 //!  standard output and error, exit code <──Session── daemon <── runtime
 //! ```
 
+mod outgoing;
 mod session;
 
 use std::io;
@@ -12,10 +13,12 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use form_urlencoded::Serializer;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, split};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, split};
+use tokio::sync::mpsc;
 
+use self::outgoing::Outgoing;
 use self::session::{End, Session, Told, closes, input, resize};
-use super::socket::{AskError, Connection};
+use super::socket::AskError;
 use super::target::{self, Target};
 use super::terminal::{self, Endings, Raw};
 use super::{ViewError, root_dir, socket};
@@ -60,7 +63,9 @@ pub(super) async fn run(matches: ArgMatches) -> Result<ExitCode, ViewError> {
     // Before the terminal's mode: what ends this from now on puts it back.
     let endings = Endings::new().map_err(ViewError::Terminal)?;
     let raw = (tty && stdin).then(Raw::enter).transpose().map_err(ViewError::Terminal)?;
-    let ended = converse(connection, stdin, tty, endings).await;
+    let typed = stdin.then(terminal::input);
+    let shown = Streams { output: &mut io::stdout(), errors: &mut io::stderr() };
+    let ended = converse(connection, typed, tty, endings, shown).await;
     drop(raw);
     ended
 }
@@ -78,19 +83,27 @@ fn query(command: &[&String], stdin: bool, tty: bool) -> String {
     query.finish()
 }
 
-/// Passes everything on until the command has ended.
+/// Where what the command writes goes.
+struct Streams<'a, O, E> {
+    output: &'a mut O,
+    errors: &'a mut E,
+}
+
+/// Passes everything on until the command has ended. It is read while something waits to be written: the command may take no more
+/// input before somebody takes its output.
 async fn converse(
-    connection: Connection,
-    stdin: bool,
+    connection: impl AsyncRead + AsyncWrite,
+    mut typed: Option<mpsc::Receiver<Vec<u8>>>,
     tty: bool,
     mut endings: Endings,
+    shown: Streams<'_, impl io::Write, impl io::Write>,
 ) -> Result<ExitCode, ViewError> {
     let broken = |source: io::Error| ViewError::Plain(format!("the connection to nodelet: {source}"));
     let (mut reading, mut writing) = split(connection);
     let mut resized = terminal::resized().map_err(ViewError::Terminal)?;
-    let mut typed = stdin.then(terminal::input);
+    let mut outgoing = Outgoing::default();
     if tty && let Some(size) = terminal::size(io::stdin()) {
-        writing.write_all(&resize(size)).await.map_err(broken)?;
+        outgoing.push(resize(size));
     }
     let mut session = Session::default();
     let mut buffer = vec![0; READ_BYTES];
@@ -107,9 +120,14 @@ async fn converse(
                 let count = count.map_err(broken)?;
                 for told in session.take(&mut buffer[..count]).map_err(ViewError::Plain)? {
                     match told {
-                        Told::Output(part) => put(&mut io::stdout().lock(), &part)?,
-                        Told::Errors(part) => put(&mut io::stderr().lock(), &part)?,
-                        Told::Answer(frame) => writing.write_all(&frame).await.map_err(broken)?,
+                        Told::Output(part) => put(shown.output, &part)?,
+                        Told::Errors(part) => put(shown.errors, &part)?,
+                        Told::Answer(frame) => {
+                            // A daemon that asks on and reads no answers gets these and no more.
+                            if !outgoing.is_full() {
+                                outgoing.push(frame);
+                            }
+                        }
                     }
                 }
                 if let Some(end) = session.end() {
@@ -119,18 +137,20 @@ async fn converse(
                     return Err(ViewError::Plain("nodelet has ended the connection before the command had ended".to_owned()));
                 }
             }
+            // Cancel-safe: see there.
+            sent = outgoing.send(&mut writing) => sent.map_err(broken)?,
             // Cancel-safe: a piece that is not taken stays in the queue.
-            piece = next_input => match piece {
-                Some(piece) => writing.write_all(&input(&piece)).await.map_err(broken)?,
+            piece = next_input, if outgoing.is_empty() => match piece {
+                Some(piece) => outgoing.push(input(&piece)),
                 None => {
                     typed = None;
-                    writing.write_all(&closes()).await.map_err(broken)?;
+                    outgoing.push(closes());
                 }
             },
             // Cancel-safe: only that there was a change is told.
-            _ = resized.recv(), if tty => {
+            _ = resized.recv(), if tty && !outgoing.is_full() => {
                 if let Some(size) = terminal::size(io::stdin()) {
-                    writing.write_all(&resize(size)).await.map_err(broken)?;
+                    outgoing.push(resize(size));
                 }
             }
             // Cancel-safe: see there.
@@ -154,7 +174,47 @@ fn ended(end: End) -> Result<ExitCode, ViewError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use streams::websocket::{Opcode, head};
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
+
+    /// A server's message on a channel.
+    fn sent(channel: u8, bytes: &[u8]) -> Vec<u8> {
+        let payload = [&[channel], bytes].concat();
+        let mut room = [0; 14];
+        let length = head(&mut room, Opcode::Binary, payload.len(), None);
+        [&room[room.len() - length..], &payload].concat()
+    }
+
+    #[tokio::test]
+    async fn output_is_taken_while_the_command_takes_no_input_yet() {
+        const PART: usize = 64 * 1024;
+        let (client, mut daemon) = tokio::io::duplex(1024);
+        let (sender, typed) = mpsc::channel(1);
+        let typing = async {
+            sender.send(vec![b'i'; PART]).await.unwrap();
+            drop(sender);
+        };
+        let answering = async {
+            // The first byte of input has come; the rest waits until the output is taken.
+            let mut first = [0];
+            daemon.read_exact(&mut first).await.unwrap();
+            daemon.write_all(&sent(1, &vec![b'o'; PART])).await.unwrap();
+            let mut rest = vec![0; input(&vec![b'i'; PART]).len() - 1 + closes().len()];
+            daemon.read_exact(&mut rest).await.unwrap();
+            daemon.write_all(&sent(3, br#"{"status":"Success"}"#)).await.unwrap();
+        };
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let shown = Streams { output: &mut output, errors: &mut errors };
+        let talk = converse(client, Some(typed), false, Endings::new().unwrap(), shown);
+        let all = async { tokio::join!(talk, typing, answering).0 };
+        let ended = tokio::time::timeout(Duration::from_secs(60), all).await.expect("a deadlock");
+        assert_eq!(ended.unwrap(), ExitCode::SUCCESS);
+        assert_eq!((output.len(), errors.len()), (PART, 0));
+    }
 
     #[test]
     fn the_command_and_its_streams_are_what_port_10250_is_asked_for() {

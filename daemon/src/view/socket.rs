@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::server;
 
-/// How long the daemon may take to begin its answer.
+/// How long the daemon may take to begin its answer, and how long to end it where it is read as a whole.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Of an answer that is read as a whole: the pods of a full node are a few MiB.
 const ANSWER_BYTES: usize = 256 * 1024 * 1024;
@@ -118,10 +118,23 @@ impl Socket {
     /// # Errors
     /// As of [`Socket::get`].
     pub(super) async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
-        let wrong = |why: String| AskError::Answer { what: path.to_owned(), why };
-        let body = Limited::new(self.get(path).await?, ANSWER_BYTES).collect().await;
-        let body = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
-        serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))
+        let body = self.whole(path, ANSWER_BYTES).await?;
+        serde_json::from_slice(&body)
+            .map_err(|error| AskError::Answer { what: path.to_owned(), why: error.to_string() })
+    }
+
+    /// An answer of at most so many bytes.
+    ///
+    /// # Errors
+    /// As of [`Socket::get`]; or it is longer, or does not end.
+    pub(super) async fn whole(&self, path: &str, limit: usize) -> Result<Bytes, AskError> {
+        let what = path.to_owned();
+        let body = Limited::new(self.get(path).await?, limit).collect();
+        match timeout(PATIENCE, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) => Err(AskError::Answer { what, why: error.to_string() }),
+            Err(_) => Err(AskError::Late { what }),
+        }
     }
 
     /// A WebSocket with this sub-protocol.
@@ -155,7 +168,43 @@ fn request(path: &str) -> Result<Request<Empty<Bytes>>, AskError> {
 
 async fn refused(answer: Response<Incoming>) -> AskError {
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), REFUSAL_BYTES).collect().await;
-    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = timeout(PATIENCE, Limited::new(answer.into_body(), REFUSAL_BYTES).collect()).await;
+    // The status says enough.
+    let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
     AskError::Refused { status, why: String::from_utf8_lossy(&body).into_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_begins_and_does_not_end_is_late() {
+        let dir = tempfile::tempdir().unwrap();
+        for status in ["200 OK", "503 Service Unavailable"] {
+            let path = dir.path().join(status);
+            let listener = UnixListener::bind(&path).unwrap();
+            let daemon = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await.unwrap();
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: 10\r\n\r\n[");
+                stream.write_all(head.as_bytes()).await.unwrap();
+                std::future::pending::<()>().await;
+            });
+            let begun = Instant::now();
+            let failed = Socket { path }.json::<serde_json::Value>("/pods").await.unwrap_err();
+            let is_right = match status {
+                "200 OK" => matches!(&failed, AskError::Late { what } if what == "/pods"),
+                _ => matches!(&failed, AskError::Refused { status: StatusCode::SERVICE_UNAVAILABLE, .. }),
+            };
+            assert!(is_right, "{failed:?}");
+            assert!(begun.elapsed() >= PATIENCE);
+            daemon.abort();
+        }
+    }
 }

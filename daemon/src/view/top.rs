@@ -10,11 +10,12 @@ mod rows;
 mod screen;
 
 use std::io;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -92,8 +93,11 @@ impl Looking {
             Err(AskError::Refused { .. }) => Summary::default(),
             Err(error) => return Err(error),
         };
-        let series = Limited::new(self.socket.get("/metrics/probes").await?, SERIES_BYTES).collect().await;
-        let series = series.map(|body| body.to_bytes()).unwrap_or_default();
+        let series = match self.socket.whole("/metrics/probes", SERIES_BYTES).await {
+            Ok(series) => series,
+            Err(AskError::Answer { .. }) => Bytes::new(),
+            Err(error) => return Err(error),
+        };
         let probed = rows::probed(&String::from_utf8_lossy(&series));
         Ok((Rows::of(&pods, &summary, &probed, self.namespace.as_deref()), summary.node))
     }
@@ -120,17 +124,34 @@ impl Looking {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rows = Rows::default();
         let mut head = Head::of(&overview);
+        // One at a time, and beside everything else: a daemon that hangs does not keep keys and signals waiting.
+        let mut looking = None;
         loop {
+            let is_looking = looking.is_some();
+            let seen = async {
+                match &mut looking {
+                    Some(look) => Pin::new(look).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 // Cancel-safe: only a time.
-                _ = ticks.tick() => match self.look().await {
-                    Ok((newest, node)) => {
-                        rows = newest;
-                        head.update(&rows, node);
+                _ = ticks.tick(), if !is_looking => {
+                    looking = Some(Box::pin(self.look()));
+                    continue;
+                }
+                // Cancel-safe: it goes on where it was.
+                seen = seen => {
+                    looking = None;
+                    match seen {
+                        Ok((newest, node)) => {
+                            rows = newest;
+                            head.update(&rows, node);
+                        }
+                        // It may come back; what was seen last stays, with a word about it.
+                        Err(error) => head.trouble = Some(chain(&error)),
                     }
-                    // It may come back; what was seen last stays, with a word about it.
-                    Err(error) => head.trouble = Some(chain(&error)),
-                },
+                }
                 // Cancel-safe: a piece that is not taken stays in the queue.
                 piece = typed.recv() => match piece {
                     Some(piece) if view.type_in(&piece) == Done::Yes => return Ok(ExitCode::SUCCESS),

@@ -35,9 +35,9 @@ enum Figure {
     Processes,
     Threads,
     ThreadsMax,
-    CpuPsi(fn(&Psi) -> u64),
-    MemoryPsi(fn(&Psi) -> u64),
-    IoPsi(fn(&Psi) -> u64),
+    CpuPsi(fn(&Psi) -> Option<u64>),
+    MemoryPsi(fn(&Psi) -> Option<u64>),
+    IoPsi(fn(&Psi) -> Option<u64>),
     StartTime,
     LastSeen,
 }
@@ -216,37 +216,37 @@ pub(super) static FAMILIES: &[Family] = &[
         "container_pressure_cpu_stalled_seconds_total",
         Counter,
         "Time in which all processes waited for a processor, in seconds.",
-        F::CpuPsi(|psi| psi.full.total_micros),
+        F::CpuPsi(|psi| psi.full.map(|stall| stall.total_micros)),
     ),
     family(
         "container_pressure_cpu_waiting_seconds_total",
         Counter,
         "Time in which processes waited for a processor, in seconds.",
-        F::CpuPsi(|psi| psi.some.total_micros),
+        F::CpuPsi(|psi| Some(psi.some.total_micros)),
     ),
     family(
         "container_pressure_io_stalled_seconds_total",
         Counter,
         "Time in which all processes waited for a disk, in seconds.",
-        F::IoPsi(|psi| psi.full.total_micros),
+        F::IoPsi(|psi| psi.full.map(|stall| stall.total_micros)),
     ),
     family(
         "container_pressure_io_waiting_seconds_total",
         Counter,
         "Time in which processes waited for a disk, in seconds.",
-        F::IoPsi(|psi| psi.some.total_micros),
+        F::IoPsi(|psi| Some(psi.some.total_micros)),
     ),
     family(
         "container_pressure_memory_stalled_seconds_total",
         Counter,
         "Time in which all processes waited for memory, in seconds.",
-        F::MemoryPsi(|psi| psi.full.total_micros),
+        F::MemoryPsi(|psi| psi.full.map(|stall| stall.total_micros)),
     ),
     family(
         "container_pressure_memory_waiting_seconds_total",
         Counter,
         "Time in which processes waited for memory, in seconds.",
-        F::MemoryPsi(|psi| psi.some.total_micros),
+        F::MemoryPsi(|psi| Some(psi.some.total_micros)),
     ),
     family("container_processes", Gauge, "Processes.", F::Processes),
     family(
@@ -376,10 +376,11 @@ impl<'a> Emit<'a> {
             }
             F::BlockDevices => self.block_devices(row, labels),
             F::RootFs(figure) => {
-                if let Some(fs) = row.node.and_then(|node| node.fs)
+                if let Some(node) = row.node
+                    && let Some(fs) = node.fs
                     && let Some(value) = figure(&fs)
                 {
-                    self.more.push_str("device=\"\"");
+                    self.more = self::labels(&[("device", node.fs_device.as_deref().unwrap_or_default())]);
                     self.sample(labels, Number::Whole(value), fs.time);
                 }
             }
@@ -461,9 +462,11 @@ impl<'a> Emit<'a> {
         }
     }
 
-    fn psi(&mut self, labels: &str, psi: Option<(Psi, Timestamp)>, figure: fn(&Psi) -> u64) {
-        if let Some((psi, time)) = psi {
-            self.sample(labels, Number::Micros(figure(&psi)), time);
+    fn psi(&mut self, labels: &str, psi: Option<(Psi, Timestamp)>, figure: fn(&Psi) -> Option<u64>) {
+        if let Some((psi, time)) = psi
+            && let Some(micros) = figure(&psi)
+        {
+            self.sample(labels, Number::Micros(micros), time);
         }
     }
 }

@@ -1,5 +1,6 @@
 use super::super::figures::{
-    ContainerUsage, Cpu, DeviceIo, Fs, Interface, Io, Memory, Processes, SandboxUsage, Throttling,
+    ContainerUsage, Cpu, DeviceIo, Fs, Interface, Io, Memory, Processes, Psi, SandboxUsage, Stall,
+    SystemUsage, Throttling,
 };
 use super::*;
 
@@ -15,6 +16,10 @@ fn group(cgroup: &str) -> Group {
                 periods: 3,
                 throttled_periods: 2,
                 throttled_nanos: 1,
+            }),
+            psi: Some(Psi {
+                some: Stall { total_micros: 4, avg10: 0.0, avg60: 0.0, avg300: 0.0 },
+                full: None,
             }),
             ..Cpu::default()
         }),
@@ -58,10 +63,13 @@ fn scrape(known: bool) -> String {
         }],
         ..PodUsage::default()
     };
+    let shared = |name| SystemUsage { name, start_time: None, group: group("/system.slice/both.service") };
     let node = NodeUsage {
         group: at("/"),
         tiers: if known { vec![group("/kubepods")] } else { Vec::new() },
         fs: Some(Fs { time, used: Some(3), ..Fs::default() }),
+        fs_device: Some("/dev/vda1".into()),
+        system: if known { ["kubelet", "runtime", "misc"].map(shared).into() } else { Vec::new() },
         ..NodeUsage::default()
     };
     let machine = Machine { cpus: 2, memory_bytes: 1024, boot_id: "b".into(), ..Machine::default() };
@@ -98,9 +106,14 @@ fn row_44_6_samples_have_the_names_and_labels_that_dashboards_know() {
     let tier = "container=\"\",id=\"/kubepods\",image=\"\",name=\"\",namespace=\"\",pod=\"\"";
     assert_has(&text, &format!("container_threads{{{tier}}} 4 1000000"));
     let root = "container=\"\",id=\"/\",image=\"\",name=\"\",namespace=\"\",pod=\"\"";
-    assert_has(&text, &format!("container_fs_usage_bytes{{{root},device=\"\"}} 3 1000000"));
+    assert_has(&text, &format!("container_fs_usage_bytes{{{root},device=\"/dev/vda1\"}} 3 1000000"));
     assert_has(&text, "machine_cpu_cores{boot_id=\"b\",machine_id=\"\",system_uuid=\"\"} 2");
     assert_has(&text, "container_scrape_error 0");
+    assert_has(&text, &format!("container_pressure_cpu_waiting_seconds_total{{{tier}}} 0.000004 1000000"));
+    assert!(!text.contains("container_pressure_cpu_stalled"), "the kernel does not say it");
+    let both =
+        "container=\"\",id=\"/system.slice/both.service\",image=\"\",name=\"\",namespace=\"\",pod=\"\"";
+    assert_has(&text, &format!("container_threads{{{both}}} 4 1000000"));
     assert!(!text.contains("container_memory_rss"), "nobody knows it");
 }
 

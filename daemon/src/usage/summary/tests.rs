@@ -11,7 +11,7 @@ const TIME: &str = "2023-11-14T22:13:20Z";
 
 fn group() -> Group {
     let stall = Stall { total_micros: 9, avg10: 1.5, avg60: 0.0, avg300: 0.0 };
-    let psi = Some(Psi { some: stall, full: stall });
+    let psi = Some(Psi { some: stall, full: Some(stall) });
     Group {
         cpu: Some(Cpu {
             time: time(),
