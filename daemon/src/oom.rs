@@ -8,12 +8,15 @@ use std::fs::OpenOptions;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use lifecycle::ContainerKind;
 use nix::fcntl::OFlag;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::events::Recorder;
 use crate::pods::Shown;
@@ -22,6 +25,9 @@ use crate::stop::stopped;
 
 /// Where the kernel's log is.
 pub(crate) const KERNEL_LOG: &str = "/dev/kmsg";
+
+/// How long a container that has just begun may be unknown.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// The kernel makes no longer records than this (`CONSOLE_EXT_LOG_MAX`).
 const RECORD: usize = 8 << 10;
@@ -40,7 +46,7 @@ pub(crate) async fn run(path: &Path, recorder: Recorder, pods: Shown, mut stop: 
         // Cancel-safe: a level.
         () = stopped(&mut stop) => {}
         // Cut off only when the daemon ends.
-        error = follow(&log, |kill| tell(&kill, &recorder, &pods)) => {
+        error = follow(&log, &recorder, &pods) => {
             let path = path.display();
             tracing::warn!(%path, %error, "the kernel's log is not followed any more");
         }
@@ -56,40 +62,46 @@ fn open(path: &Path) -> io::Result<Receiver> {
     Receiver::from_file_unchecked(log)
 }
 
-/// Shows each kill to `tell`; gives why the log can be read no more.
-async fn follow(log: &Receiver, mut tell: impl FnMut(OomKill<'_>)) -> io::Error {
+/// Tells of each kill; gives why the log can be read no more.
+async fn follow(log: &Receiver, recorder: &Recorder, pods: &Shown) -> io::Error {
     let mut record = [0; RECORD];
     loop {
-        if let Err(error) = log.readable().await {
-            return error;
-        }
-        match log.try_read(&mut record) {
-            Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+        match next(log, &mut record).await {
             Ok(length) => {
                 if let Some(kill) = record.get(..length).and_then(OomKill::of) {
-                    tell(kill);
+                    tell(&kill, recorder, pods).await;
                 }
             }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Reads the next record into `record`; gives its length.
+async fn next(log: &Receiver, record: &mut [u8]) -> io::Result<usize> {
+    loop {
+        log.readable().await?;
+        match log.try_read(record) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => return Ok(length),
             // Nothing more for now; or records were overwritten before they were read, and the next ones are there.
             Err(e)
                 if matches!(
                     e.kind(),
                     io::ErrorKind::WouldBlock | io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted
                 ) => {}
-            Err(error) => return error,
+            Err(error) => return Err(error),
         }
     }
 }
 
-fn tell(kill: &OomKill<'_>, recorder: &Recorder, pods: &Shown) {
+async fn tell(kill: &OomKill<'_>, recorder: &Recorder, pods: &Shown) {
     let OomKill { process, pid, victim, limit } = *kill;
     if limit.is_none() {
         let text = format!("System OOM encountered, victim process: {process}, pid: {pid}");
         recorder.node_event(true, "SystemOOM", text);
     }
-    let uid = kill.pod_uid();
-    let found = pods.of_container(kill.container().unwrap_or_default(), uid.as_deref());
-    let Some((pod, container)) = found else {
+    let Some((pod, container)) = found(kill, pods).await else {
         tracing::warn!(
             process,
             pid,
@@ -105,6 +117,23 @@ fn tell(kill: &OomKill<'_>, recorder: &Recorder, pods: &Shown) {
     );
     let place = container.map(|name| kind(&pod, &name).field_path(&name));
     recorder.pod_event(&pod, place.as_deref(), true, "OOMKilled", text);
+}
+
+/// The pod and the container that the victim was in. A container may be killed before anybody has seen it run.
+async fn found(kill: &OomKill<'_>, pods: &Shown) -> Option<(Arc<Pod>, Option<String>)> {
+    let (uid, id) = (kill.pod_uid(), kill.container());
+    let look = || pods.of_container(id.unwrap_or_default(), uid.as_deref());
+    let mut changed = pods.running_changed();
+    let known = async {
+        loop {
+            let found = look();
+            let is_new = id.is_some() && matches!(found, Some((_, None)));
+            if !is_new || changed.changed().await.is_err() {
+                return found;
+            }
+        }
+    };
+    timeout(KNOWN_WITHIN, known).await.unwrap_or_else(|_| look())
 }
 
 fn kind(pod: &Pod, name: &str) -> ContainerKind {

@@ -50,18 +50,18 @@ impl Setup {
 async fn row_31_2_a_node_without_memory_is_an_event_of_the_node() {
     let mut setup = setup();
     let kill = OomKill { process: "cron", pid: 71, victim: "/system.slice/cron.service", limit: None };
-    tell(&kill, &setup.recorder, &setup.pods);
+    tell(&kill, &setup.recorder, &setup.pods).await;
     let (about, kind, reason, message) = setup.event().await;
     assert_eq!((about.as_str(), kind.as_str(), reason.as_str()), ("Node node1", "Warning", "SystemOOM"));
     assert_eq!(message, "System OOM encountered, victim process: cron, pid: 71");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_pods_process_that_is_killed_is_an_event_of_the_pod_with_process_and_cgroup() {
     let mut setup = setup();
     let victim = format!("{SLICE}/cri-containerd-{ID}.scope");
     let kill = OomKill { process: "sh", pid: 5, victim: &victim, limit: Some(SLICE) };
-    tell(&kill, &setup.recorder, &setup.pods);
+    tell(&kill, &setup.recorder, &setup.pods).await;
     let (about, kind, reason, message) = setup.event().await;
     assert_eq!(about, "Pod p spec.initContainers{side}");
     assert_eq!((kind.as_str(), reason.as_str()), ("Warning", "OOMKilled"));
@@ -75,7 +75,7 @@ async fn a_pods_process_that_is_killed_is_an_event_of_the_pod_with_process_and_c
     // The container is not known yet: its cgroup names the pod.
     let other = victim.replace("98bac6", "000000");
     let kill = OomKill { victim: &other, limit: None, ..kill };
-    tell(&kill, &setup.recorder, &setup.pods);
+    tell(&kill, &setup.recorder, &setup.pods).await;
     assert_eq!(setup.event().await.2, "SystemOOM");
     let (about, _, _, message) = setup.event().await;
     assert_eq!(about, "Pod p");
@@ -85,15 +85,30 @@ async fn a_pods_process_that_is_killed_is_an_event_of_the_pod_with_process_and_c
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_container_that_is_killed_before_it_was_seen_to_run_is_told_by_its_name() {
+    let mut setup = setup();
+    let victim = format!("{SLICE}/cri-containerd-{}.scope", ID.replace("98bac6", "000000"));
+    let kill = OomKill { process: "sh", pid: 5, victim: &victim, limit: Some(SLICE) };
+    let seen = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (pod, _) = setup.pods.of_container(ID, None).unwrap();
+        let id = ID.replace("98bac6", "000000");
+        setup.pods.set(Pod::clone(&pod), vec![Running { id, container: "c".to_owned(), restart_count: 0 }]);
+    };
+    tokio::join!(tell(&kill, &setup.recorder, &setup.pods), seen);
+    assert_eq!(setup.event().await.0, "Pod p spec.containers{c}");
+}
+
 #[tokio::test]
 async fn each_record_is_told_of_once_when_it_comes() {
     // A read gives one packet, as of the kernel's log one record.
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let (reader, writer) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
     let log = Receiver::from_file_unchecked(std::fs::File::from(reader)).unwrap();
-    let (told, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    let following =
-        tokio::spawn(async move { follow(&log, |kill| told.send(kill.pid).unwrap()).await.kind() });
+    let mut setup = setup();
+    let (recorder, pods) = (setup.recorder.clone(), setup.pods.clone());
+    let following = tokio::spawn(async move { follow(&log, &recorder, &pods).await.kind() });
     for pid in [7, 8] {
         let record = format!(
             "6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,\
@@ -101,7 +116,7 @@ async fn each_record_is_told_of_once_when_it_comes() {
         );
         nix::unistd::write(&writer, b"6,1,2,-;something else\n").unwrap();
         nix::unistd::write(&writer, record.as_bytes()).unwrap();
-        assert_eq!(seen.recv().await, Some(pid));
+        assert!(setup.event().await.3.ends_with(&format!("pid: {pid}")));
     }
     drop(writer);
     assert_eq!(following.await.unwrap(), io::ErrorKind::UnexpectedEof);
