@@ -34,6 +34,9 @@ use crate::threshold::Threshold;
 pub const HARD_GRACE: Duration = Duration::from_secs(1);
 /// How long the end of a victim is waited for, beyond its grace.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long after a victim's end nobody else goes where the threshold is not met any more and only the minimum reclaim is missing: what
+/// the victim had may come back by and by.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How long nothing is tried after there was nobody to put out.
 const PAUSE: Duration = Duration::from_secs(10);
 /// How long what was asked for may take before it is asked for again.
@@ -141,6 +144,8 @@ pub struct Machine {
     last: Observation,
     /// Pods that were put out for a limit, so that it is done once, and until when their ends are waited for at most.
     limited: BTreeMap<String, Duration>,
+    /// Until then what the last victim had may be on its way back.
+    settles_until: Duration,
     /// Until then the average of stalls tells of a time in which the last victim was there.
     stalled_until: Duration,
     work: Work,
@@ -157,6 +162,7 @@ impl Machine {
             conditions: BTreeSet::new(),
             last: Observation::default(),
             limited: BTreeMap::new(),
+            settles_until: Duration::ZERO,
             stalled_until: Duration::ZERO,
             work: Work::Idle,
         }
@@ -209,6 +215,9 @@ impl Machine {
                 at = at.min(seen.saturating_add(self.settings.transition));
             }
         }
+        if self.settles_until > now && !self.ripe.is_empty() {
+            at = at.min(self.settles_until);
+        }
         match &self.work {
             Work::Reclaiming { until, .. } | Work::Ranking { until, .. } | Work::Ending { until, .. } => {
                 at = at.min(*until);
@@ -247,6 +256,7 @@ impl Machine {
         self.limited.remove(uid);
         match &self.work {
             Work::Ending { uid: victim, signal, .. } if victim == uid => {
+                self.settles_until = now + SETTLE;
                 if *signal == Signal::MemoryUnstalled {
                     self.stalled_until = now + self.settings.stall_window;
                 }
@@ -259,13 +269,14 @@ impl Machine {
     /// Whether something is to be done about a threshold now: it is ripe, and what was measured tells what there is without those that
     /// have been put out already.
     fn calls_for_action(&self, threshold: usize, now: Duration) -> bool {
-        let Some(signal) = self.settings.thresholds.get(threshold).map(|t| t.signal) else { return false };
+        let Some(of) = self.settings.thresholds.get(threshold) else { return false };
         let is_leaving = self.limited.values().any(|until| *until > now);
-        let settles = match signal {
+        let settles = match of.signal {
             Signal::MemoryUnstalled => now < self.stalled_until,
-            _ => signal.filesystem().is_some() && is_leaving,
+            signal => signal.filesystem().is_some() && is_leaving,
         };
-        self.ripe.contains(&threshold) && !settles
+        let is_met = self.last.left.get(&of.signal).is_some_and(|left| of.is_met(*left, false));
+        self.ripe.contains(&threshold) && !settles && (is_met || now >= self.settles_until)
     }
 
     fn is_hard(&self, threshold: usize) -> bool {
