@@ -1,7 +1,8 @@
 //! From a kubeconfig file to clients of the API server.
 //!
 //! Two clients are made: one for everything, and one of its own connection for the node's status and lease, so that a
-//! thousand pod writes or a wedged watch cannot make the node look dead. behaviour.md 32.19, 33.1.
+//! thousand pod writes or a wedged watch cannot make the node look dead; and seats on shared connections for the watches of
+//! single objects. behaviour.md 32.19, 33.1.
 //!
 //! ```text
 //! file ──read──> Access (server, authority, identity) ──line──> connections ──link──> kube::Client

@@ -155,6 +155,12 @@ impl Shown {
         self.containers.send_replace(());
     }
 
+    /// Such a pod is ending; its grace is over at this boot time.
+    #[cfg(test)]
+    fn set_ending(&self, uid: &str, at: Duration) {
+        self.with(|pods| pods.get_mut(uid).map(|entry| entry.end = End::Begun(at)));
+    }
+
     /// Nothing of such a pod will run any more.
     #[cfg(test)]
     pub(crate) fn set_over(&self, uid: &str) {
@@ -294,5 +300,28 @@ impl Entry {
             pod.status = Some(PodStatus::clone(status));
         }
         pod
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_takes_long_to_end_may_be_put_out_like_one_that_is_not_ending() {
+        let shown = Shown::default();
+        for uid in ["runs", "soon", "late", "over"] {
+            let metadata = ObjectMeta { uid: Some(uid.to_owned()), ..ObjectMeta::default() };
+            shown.set(ApiPod { metadata, ..ApiPod::default() }, Vec::new());
+        }
+        shown.set_ending("soon", clock::boot() + Duration::from_secs(1));
+        shown.set_ending("late", clock::boot() + Duration::from_secs(600));
+        shown.set_over("over");
+        let mut found: Vec<_> =
+            shown.evictable().into_iter().filter_map(|e| e.pod.metadata.uid.clone()).collect();
+        found.sort_unstable();
+        assert_eq!(found, ["late", "runs"]);
     }
 }

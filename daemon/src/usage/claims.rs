@@ -13,7 +13,6 @@ use kube::Api;
 const LIMIT: Duration = Duration::from_secs(2);
 /// Answers that are kept.
 const MAX_KEPT: usize = 4096;
-
 /// Questions at a time.
 const AT_ONCE: usize = 32;
 

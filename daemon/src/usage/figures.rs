@@ -3,8 +3,9 @@
 //! A figure that nobody knows is `None` and never zero. Each group of figures has the time at which it was read: they come from
 //! different places, and some are costly and therefore older.
 
-use jiff::Timestamp;
 use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 
 /// Processor time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

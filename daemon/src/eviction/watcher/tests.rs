@@ -181,3 +181,27 @@ async fn who_exceeds_a_limit_goes_whatever_the_node_has_left() {
     assert!(text.contains("kubelet_evictions{eviction_signal=\"emptydirfs.limit\"} 1\n"), "{text}");
     assert_eq!(*node.pressures.borrow(), Pressures::default());
 }
+
+/// Counts for ever.
+#[derive(Debug)]
+struct Endless(ByName);
+
+impl Uses for Endless {
+    fn pods(&self, count: Count) -> BoxFuture<'static, Arc<Vec<PodUsage>>> {
+        if count == Count::Nobodys { self.0.pods(count) } else { Box::pin(std::future::pending()) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_does_not_end_holds_up_the_choice_of_a_pod_for_half_a_minute_and_no_longer() {
+    let shown = Shown::default();
+    let object =
+        json!({"metadata": {"uid": "a-7", "name": "a", "namespace": "default"}, "spec": {"containers": []}});
+    let running = Running { id: "i".to_owned(), container: "c".to_owned(), restart_count: 0 };
+    shown.set(serde_json::from_value(object).unwrap(), vec![running]);
+    let usage = Arc::new(Endless(ByName(shown.clone())));
+    let begun = Instant::now();
+    let Input::Pods(found) = pods(shown, usage, Signal::NodefsAvailable).await else { panic!("pods") };
+    assert_eq!(found.iter().map(|pod| pod.uid.as_str()).collect::<Vec<_>>(), ["a-7"]);
+    assert!((COUNT_LIMIT..COUNT_LIMIT * 2).contains(&begun.elapsed()));
+}
