@@ -233,6 +233,9 @@ pub struct Kept {
     /// What the pod as a whole has, where that is not what it is allowed.
     #[serde(default)]
     pub actuated_pod: Option<Box<ResourceRequirements>>,
+    /// How an evicted pod ended: nothing else shows it once its containers are gone, for as long as the API server does not know.
+    #[serde(default)]
+    pub eviction: Option<Arc<PodStatus>>,
 }
 
 /// An instant on both clocks.

@@ -483,15 +483,20 @@ impl Pod {
             self.terminate(Cause::Deleted, grace, now);
             return;
         }
-        let phase = self.pod.status.as_ref().and_then(|s| s.phase.as_deref());
         if self.origin == Origin::Api
             && self.status.is_none()
-            && matches!(phase, Some("Succeeded" | "Failed"))
+            && let Some(status) = self.end_told().or_else(|| self.kept.eviction.clone())
         {
             // It stays told, also where an earlier daemon has kept it and the API server, which was away, shows an older one later.
-            self.status = self.pod.status.clone().map(Arc::new);
+            self.status = Some(status);
             self.terminate(Cause::AlreadyTerminal, self.own_grace(), now);
         }
+    }
+
+    /// The object's status, where it says how the pod ended.
+    fn end_told(&self) -> Option<Arc<PodStatus>> {
+        let status = self.pod.status.as_ref()?;
+        matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")).then(|| Arc::new(status.clone()))
     }
 
     /// Begins the end, or brings it nearer; the grace period is at least a second and never grows (behaviour.md 4.5).
@@ -537,6 +542,7 @@ impl Pod {
             actuated: self.resize.actuated.clone(),
             allocated_pod: self.resize.allocated_pod.clone(),
             actuated_pod: self.resize.actuated_pod.clone(),
+            eviction: self.kept.eviction.clone().or_else(|| self.eviction_to_keep()),
         };
         if kept != self.kept {
             self.kept = kept.clone();

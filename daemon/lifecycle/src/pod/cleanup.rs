@@ -23,7 +23,8 @@ impl Pod {
             return;
         }
         let has_object = self.origin == Origin::Api && !self.gone;
-        if !at_once && has_object && self.acknowledged < self.version {
+        let is_kept = needless.is_some() && self.eviction_to_keep().is_some();
+        if !at_once && has_object && self.acknowledged < self.version && !is_kept {
             // The object goes only after the API knows how the pod ended (behaviour.md 4.13), and so does what shows it.
             return;
         }

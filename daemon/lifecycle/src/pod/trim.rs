@@ -3,15 +3,18 @@
 //!
 //! While the pod goes on the newest container of each name that was started stays, whatever is asked for: it says that the container has
 //! run, and one that was only made does not, as its start may be cut off. Of a pod that is over the status says that, once the API server
-//! has it: a daemon that begins anew would run the pod again.
+//! has it: a daemon that begins anew would run the pod again. How an evicted pod ended is kept on the node besides, so that the room that
+//! it was evicted for does not wait for the API server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::PodStatus;
 use serde::{Deserialize, Serialize};
 
 use super::{Cleanup, Pod, SandboxWork, Stage, retry_delay};
 use crate::effect::{Call, Effect};
-use crate::input::{Answer, Failure, FailureKind};
+use crate::input::{Answer, Failure, FailureKind, Origin};
 use crate::now::Now;
 use crate::observation::{Container, ContainerState, Observation};
 
@@ -146,6 +149,13 @@ impl Pod {
     /// Whether an evicted pod still has some of what it was evicted for.
     pub fn holds_room(&self) -> bool {
         self.is_evicted() && self.needless().is_some()
+    }
+
+    /// What the machine after this one is to know before anything goes of an evicted pod that the API server may not know of yet.
+    pub(super) fn eviction_to_keep(&self) -> Option<Arc<PodStatus>> {
+        let is_over = matches!(self.stage, Stage::Terminated(_)) && !self.cleanup.is_due_at_once();
+        let is_to_know = self.origin == Origin::Api && is_over && self.is_evicted();
+        self.status.as_ref().filter(|_| is_to_know).map(Arc::clone)
     }
 
     /// What goes next of a pod that is over and whose object stays.

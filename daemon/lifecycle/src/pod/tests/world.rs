@@ -189,10 +189,18 @@ impl World {
 
     /// A new daemon: the machine is lost, the runtime and the API are as they were.
     pub(super) fn restart_daemon(&mut self) {
+        let status = self.published.last().map(|status| PodStatus::clone(status));
+        self.restart_daemon_with(status.or_else(|| self.pod.spec().status.clone()));
+    }
+
+    /// The same, where the API server shows an older status.
+    pub(super) fn restart_daemon_that_is_shown(&mut self, status: PodStatus) {
+        self.restart_daemon_with(Some(status));
+    }
+
+    fn restart_daemon_with(&mut self, status: Option<PodStatus>) {
         let mut object = ApiPod::clone(self.pod.spec());
-        if let Some(status) = self.published.last() {
-            object.status = Some(PodStatus::clone(status));
-        }
+        object.status = status;
         let lost: Vec<Pending> = self
             .queue
             .extract_if(.., |_, p| !matches!(p, Pending::Exit { .. } | Pending::Audit))

@@ -1,5 +1,7 @@
 //! What is removed of a pod while it or its object stays.
 
+use k8s_openapi::api::core::v1::PodStatus;
+
 use super::*;
 use crate::pod::DeadContainers;
 use crate::{Assignment, Call, Origin, Pod, Settings};
@@ -105,25 +107,47 @@ fn row_40_3_of_an_evicted_pod_nothing_stays_but_its_object_and_what_that_says() 
 }
 
 #[test]
-fn nothing_of_an_evicted_pod_goes_before_the_api_server_knows_how_it_ended_and_until_then_it_holds_room() {
+fn what_an_evicted_pod_has_goes_while_the_api_server_is_away_and_a_new_daemon_still_tells_how_it_ended() {
     let mut world = world(one("Always"));
     world.until(secs(5), "running", running);
+    world.run(secs(2));
+    let shown = PodStatus::clone(world.last());
     world.faults.unpublished = true;
     world.deliver(Input::Kill {
         reason: "Evicted".to_owned(),
-        message: String::new(),
+        message: "The node was low on resource: memory. ".to_owned(),
         grace: Some(secs(1)),
         disrupts: true,
     });
+    world.run(secs(10));
+    assert!(world.runtime.containers.is_empty() && world.runtime.sandboxes.is_empty());
+    assert!(world.pod.is_settled() && !world.pod.holds_room());
+    let end = PodStatus::clone(world.last());
+    assert_eq!((world.phase(), end.reason.as_deref()), ("Failed", Some("Evicted")));
+
+    // Of the end only the node knows: the API server shows a pod that runs.
+    world.restart_daemon_that_is_shown(shown);
     world.run(secs(30));
-    assert_eq!(ids(&world), ["c-s0-0"]);
-    assert!(world.pod.is_settled() && world.pod.holds_room());
-    world.faults.unpublished = false;
-    let version = world.pod.version();
-    world.deliver(Input::Published { version, gone: false });
-    world.until(secs(5), "nothing left", |w| w.runtime.containers.is_empty());
-    world.run(secs(1));
-    assert!(!world.pod.holds_room());
+    assert_eq!(world.starts("c"), 1, "an evicted pod is not run again");
+    assert_eq!(*world.last(), end, "the end is told as it was");
+    assert!(!world.deleted && !world.finished);
+}
+
+#[test]
+fn what_was_kept_of_an_eviction_that_the_api_server_knows_of_changes_nothing() {
+    let mut world = world(one("Always"));
+    world.until(secs(5), "running", running);
+    let (reason, message) = ("Evicted".to_owned(), String::new());
+    world.deliver(Input::Kill { reason, message, grace: Some(secs(1)), disrupts: true });
+    world.run(secs(10));
+    let published = world.published.len();
+    for _ in 0..2 {
+        world.restart_daemon();
+        world.run(secs(10));
+        assert_eq!((world.starts("c"), world.published.len()), (1, published));
+    }
+    world.delete(30);
+    world.until(secs(10), "gone", |w| w.finished);
 }
 
 #[test]
