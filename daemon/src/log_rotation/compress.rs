@@ -98,23 +98,28 @@ pub(super) fn compress(path: &Path) -> Result<(), CompressError> {
         opened => opened.map_err(|e| failed("opening", path, e))?,
     };
     let written = write(&log, &temporary).map_err(|e| failed("compressing to", &temporary, e));
-    // Its rotation may have found it too old by now; what is left of that is one file too many until the next rotation.
-    let wanted = written.is_ok() && fs::exists(path).unwrap_or(true);
-    let finished = if wanted {
-        let compressed = with_end(path, ".gz");
-        fs::rename(&temporary, &compressed).map_err(|e| failed("renaming to", &compressed, e))
-    } else {
-        written
-    };
-    if !wanted || finished.is_err() {
+    let finished = written.and_then(|()| replace(path, &temporary));
+    if finished.is_err() {
         // It is found by the next rotation where it cannot be removed.
         let _ = fs::remove_file(&temporary);
-        return finished;
     }
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("removing", path, e)),
-        _ => Ok(()),
+    finished
+}
+
+/// `LOG.tmp` takes the place of `LOG`, as `LOG.gz`, unless a rotation has found it too old meanwhile: that removes the plain file and
+/// then the compressed one, so that one of both sees to it whichever comes first.
+fn replace(path: &Path, temporary: &Path) -> Result<(), CompressError> {
+    let compressed = with_end(path, ".gz");
+    let failed = |doing, path: &Path, source| CompressError { doing, path: path.to_owned(), source };
+    let removed = |path: &Path| match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true).map_err(|e| failed("removing", path, e)),
+    };
+    fs::rename(temporary, &compressed).map_err(|e| failed("renaming to", &compressed, e))?;
+    if !removed(path)? {
+        removed(&compressed)?;
     }
+    Ok(())
 }
 
 fn write(log: &File, temporary: &Path) -> io::Result<()> {
@@ -160,6 +165,16 @@ mod tests {
         GzDecoder::new(file).read_to_string(&mut read).unwrap();
         assert!(read == text);
         compress(&log).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_a_rotation_has_removed_meanwhile_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("0.log.1");
+        let temporary = with_end(&log, ".tmp");
+        fs::write(&temporary, "compressed").unwrap();
+        replace(&log, &temporary).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -59,14 +59,17 @@ fn tidy(log: &str, beside: &[Rotated<'_>], keep: usize, busy: &BTreeSet<String>)
     let excess = kept.len().saturating_sub(keep);
     for (index, (suffix, (plain, compressed))) in kept.into_iter().enumerate() {
         let name = |form| Rotated { suffix, form }.name(log);
+        let is_busy = busy.contains(&name(Form::Plain));
         if index < excess {
-            // The plain one last: who compresses it takes its end for a sign to leave the compressed one out.
-            plan.remove.extend(compressed.then(|| name(Form::Compressed)));
+            // The plain one first: who compresses it removes what took its place where the plain one is gone by then.
             plan.remove.extend(plain.then(|| name(Form::Plain)));
+            plan.remove.extend((compressed || is_busy).then(|| name(Form::Compressed)));
+        } else if is_busy {
+            // Who compresses it sees to both.
         } else if plain && compressed {
             // The compressed one is whole: it has its name only since it is.
             plan.remove.push(name(Form::Plain));
-        } else if plain && !busy.contains(&name(Form::Plain)) {
+        } else if plain {
             plan.compress.push(name(Form::Plain));
         }
     }

@@ -62,11 +62,13 @@ fn what_is_being_compressed_is_left_alone_unless_it_is_too_old() {
     let to = "20261126-011105";
     let busy = &["20261126-000001"];
     rotates(&["20261126-000001", "20261126-000001.tmp"], 5, busy, &[], to, &[]);
+    // Compressed, and the plain file is about to be removed: it is a sign that the compressed one stays.
+    rotates(&["20261126-000001", "20261126-000001.gz"], 5, busy, &[], to, &[]);
     rotates(
         &["20261126-000001", "20261126-000001.tmp", "20261126-000002"],
         3,
         busy,
-        &["20261126-000001"],
+        &["20261126-000001", "20261126-000001.gz"],
         to,
         &["20261126-000002"],
     );
