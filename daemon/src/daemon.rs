@@ -33,6 +33,7 @@ use crate::kubeconfig::Clients;
 use crate::ledger::{Ledger, LedgerError};
 use crate::lock::{self, Lock};
 use crate::log_rotation;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::node::{self, NodeAgent, NodeReceiver, RuntimeState, addresses, capacity, info, name};
 use crate::objects::Objects;
@@ -333,6 +334,7 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), StartError> {
         let pod_logs = place.pod_logs.clone();
         tasks.spawn(log_rotation::run(policy, cri.clone(), shown.clone(), pod_logs, stop.clone()));
     }
+    tasks.spawn(memory::keep_small(shown.running_changed(), stop.clone()));
     let (trims_in, trims) = mpsc::channel(TRIM_QUEUE);
     // Whoever evicts asks with it for images and dead containers to go first.
     let (reclaimer, reclaim) = Reclaimer::new();

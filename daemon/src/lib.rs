@@ -23,6 +23,7 @@ pub mod lock;
 mod log_rotation;
 pub mod logging;
 pub mod membership;
+mod memory;
 mod metrics;
 pub mod node;
 mod objects;

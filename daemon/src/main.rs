@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     if let Some(command) = first.as_ref().and_then(|name| name.to_str()).and_then(commands::find) {
         return (command.main)(arguments().collect());
     }
+    heap::set_up();
     let flags = match Flags::parse(std::env::args_os()) {
         Ok(flags) => flags,
         Err(FlagError::Information(text)) => {

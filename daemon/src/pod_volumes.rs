@@ -172,6 +172,7 @@ impl PodVolumes {
     /// Unmounts and removes the pod's volumes.
     pub(crate) async fn unmount(&self, uid: &str) -> Result<(), RemoveError> {
         let turn = self.0.turns.take(uid.to_owned()).await;
+        self.0.accounts.forget(uid);
         let (inner, uid) = (Arc::clone(&self.0), uid.to_owned());
         let torn = spawn_blocking(move || {
             let _turn = turn;

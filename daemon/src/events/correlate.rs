@@ -26,7 +26,7 @@ const MESSAGE_BYTES: usize = 1_024;
 /// What is to be written: `event` as a whole when it is new, its count, time and message when the API has it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Write {
-    pub(super) event: Event,
+    pub(super) event: Box<Event>,
     pub(super) exists: bool,
 }
 
@@ -36,7 +36,8 @@ type Digest = [u64; 2];
 
 #[derive(Debug)]
 struct Seen {
-    name: String,
+    /// What its name ends with; before that stands the object's.
+    suffix: i64,
     count: i32,
     first: Timestamp,
     at: Instant,
@@ -48,9 +49,11 @@ struct Bucket {
     at: Instant,
 }
 
+/// In place, as all that these tables hold: small pieces that outlive their pods would keep whole pages of the heap.
 #[derive(Debug)]
 struct Messages {
-    distinct: Vec<u64>,
+    distinct: [u64; SIMILAR_MOST],
+    known: usize,
     at: Instant,
 }
 
@@ -98,15 +101,14 @@ impl Correlator {
         if let Some(seen) = self.seen.get_mut(&key) {
             seen.count = seen.count.saturating_add(1);
             seen.at = now;
-            let (name, count, first) = (seen.name.clone(), seen.count, seen.first);
-            return Some(Write { event: self.event(occurrence, name, count, first), exists: true });
+            let (suffix, count, first) = (seen.suffix, seen.count, seen.first);
+            return Some(Write { event: self.event(occurrence, suffix, count, first), exists: true });
         }
         self.last_name = i64::try_from(occurrence.at.as_nanosecond()).unwrap_or(0).max(self.last_name + 1);
-        let name = format!("{}.{:x}", occurrence.object.name.as_deref().unwrap_or_default(), self.last_name);
-        let first = occurrence.at;
+        let (suffix, first) = (self.last_name, occurrence.at);
         forget_oldest(&mut self.seen, |seen| seen.at);
-        self.seen.insert(key, Seen { name: name.clone(), count: 1, first, at: now });
-        Some(Write { event: self.event(occurrence, name, 1, first), exists: false })
+        self.seen.insert(key, Seen { suffix, count: 1, first, at: now });
+        Some(Write { event: self.event(occurrence, suffix, 1, first), exists: false })
     }
 
     fn digest(&self, of: &impl Hash) -> Digest {
@@ -133,26 +135,30 @@ impl Correlator {
         if !self.messages.contains_key(&similar) {
             forget_oldest(&mut self.messages, |messages| messages.at);
         }
-        let messages = self.messages.entry(similar).or_insert(Messages { distinct: Vec::new(), at: now });
+        let messages = self.messages.entry(similar).or_insert(Messages {
+            distinct: [0; SIMILAR_MOST],
+            known: 0,
+            at: now,
+        });
         if now.duration_since(messages.at) > SIMILAR_WINDOW {
-            messages.distinct.clear();
+            messages.known = 0;
         }
         messages.at = now;
-        if messages.distinct.contains(&hash) {
+        if messages.distinct[..messages.known].contains(&hash) {
             return false;
         }
-        if messages.distinct.len() < SIMILAR_MOST {
-            messages.distinct.push(hash);
-            return false;
-        }
-        true
+        let Some(free) = messages.distinct.get_mut(messages.known) else { return true };
+        *free = hash;
+        messages.known += 1;
+        false
     }
 
     /// The object as a kubelet's is, field for field.
-    fn event(&self, occurrence: Occurrence, name: String, count: i32, first: Timestamp) -> Event {
+    fn event(&self, occurrence: Occurrence, suffix: i64, count: i32, first: Timestamp) -> Box<Event> {
         let Occurrence { object, warning, reason, message, at, annotations } = occurrence;
+        let name = format!("{}.{suffix:x}", object.name.as_deref().unwrap_or_default());
         let namespace = object.namespace.clone().filter(|namespace| !namespace.is_empty());
-        Event {
+        Box::new(Event {
             metadata: ObjectMeta {
                 name: Some(name),
                 namespace: Some(namespace.unwrap_or_else(|| "default".to_owned())),
@@ -173,7 +179,7 @@ impl Correlator {
             reporting_component: Some("kubelet".to_owned()),
             reporting_instance: Some(self.node_name.clone()),
             ..Event::default()
-        }
+        })
     }
 }
 

@@ -262,6 +262,14 @@ impl Accounts {
         }
     }
 
+    /// The pod of this UID is over: nobody needs its tokens any more.
+    pub(crate) fn forget(&self, pod_uid: &str) {
+        self.tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|bound, _| bound.pod_uid != pod_uid);
+    }
+
     fn kept(&self, bound: &Bound) -> Option<Token> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(bound).cloned()
     }

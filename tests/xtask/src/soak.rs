@@ -27,8 +27,9 @@ const DEBUG_KIB: u64 = 6 * 1024;
 const POSSIBLE: u64 = 1_000;
 /// Hollow pods.
 const AT_ONCE: usize = 100;
-/// How long the daemon is left alone before its memory is read.
-const SETTLE: Duration = Duration::from_secs(15);
+/// How long the daemon is left alone before its memory is read: until the API server has taken the last event, and what was free then is
+/// given back.
+const SETTLE: Duration = Duration::from_secs(75);
 
 /// Runs it; ends with 1 where anything leaks.
 pub(crate) async fn run(options: &arguments::Soak) -> Result<ExitCode> {

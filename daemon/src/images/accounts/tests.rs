@@ -95,6 +95,20 @@ async fn a_token_is_bound_to_the_pod_and_asked_for_once() {
 }
 
 #[tokio::test]
+async fn the_tokens_of_a_pod_that_is_over_are_forgotten_and_those_of_others_are_not() {
+    let (client, mut api) = api();
+    let accounts = Accounts::new(Some(client));
+    token(&accounts, &mut api, "a", |call| answer(call, "first", 3600)).await.0.expect("a token");
+    accounts.forget("another-uid");
+    let (kept, asked) = token(&accounts, &mut api, "a", |_| panic!("it is kept")).await;
+    assert_eq!((kept.expect("the first"), asked), ("first".to_owned(), false));
+    accounts.forget("pod-uid");
+    assert!(accounts.tokens.lock().unwrap().is_empty());
+    let (new, asked) = token(&accounts, &mut api, "a", |call| answer(call, "second", 3600)).await;
+    assert_eq!((new.expect("another one"), asked), ("second".to_owned(), true));
+}
+
+#[tokio::test]
 async fn a_token_near_its_end_is_renewed_and_used_on_where_that_fails() {
     let (client, mut api) = api();
     let accounts = Accounts::new(Some(client));
