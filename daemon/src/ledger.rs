@@ -1,5 +1,5 @@
 //! What must survive a restart of the daemon, and of the node, and stands neither in the runtime nor in the API: the pods
-//! that were assigned, the end of a grace period that is being counted, and resources that were allowed.
+//! that were assigned, the end of a grace period that is being counted, resources that were allowed, and how an evicted pod ended.
 //!
 //! ```text
 //!   <root-dir>/nodelet/pods/<uid>      one file a pod: a line with the checksum of the rest, then JSON
@@ -11,7 +11,7 @@
 //! | who | writes | reads |
 //! |---|---|---|
 //! | supervisor | pods as they are assigned, and that they are gone | the pods, where the API server does not answer after a start |
-//! | pod tasks | grace period and resources (`lifecycle::Kept`), statuses | through the supervisor, in the assignment |
+//! | pod tasks | grace period, resources and eviction (`lifecycle::Kept`), statuses | through the supervisor, in the assignment |
 
 mod file;
 
