@@ -27,7 +27,7 @@ pub fn set_up() {
     }
 }
 
-/// Gives the pages back in which nothing is in use. Allocations wait meanwhile: some milliseconds for ten megabytes.
+/// Gives the pages back in which nothing is in use. Allocations wait meanwhile.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     {

@@ -377,11 +377,10 @@ impl Pod {
 
     /// A machine that was made from what an earlier daemon kept took its end for known; the API shows that it is not.
     fn tell_end_again(&mut self, out: &mut Vec<Effect>) {
-        let terminal = |s: &PodStatus| matches!(s.phase.as_deref(), Some("Succeeded" | "Failed"));
         // Before the first look at the runtime nothing is told; what follows on that look compares with the object by itself.
         let looked = self.version == 0 && self.observation.is_some();
-        let Some(status) = self.status.as_ref().filter(|s| looked && terminal(s)) else { return };
-        if !self.pod.status.as_ref().is_some_and(terminal) {
+        let Some(status) = self.status.as_ref().filter(|s| looked && is_terminal(s)) else { return };
+        if !self.pod.status.as_ref().is_some_and(is_terminal) {
             self.version += 1;
             out.push(Effect::Publish { version: self.version, status: Arc::clone(status) });
         }
@@ -495,8 +494,7 @@ impl Pod {
 
     /// The object's status, where it says how the pod ended.
     fn end_told(&self) -> Option<Arc<PodStatus>> {
-        let status = self.pod.status.as_ref()?;
-        matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")).then(|| Arc::new(status.clone()))
+        self.pod.status.as_ref().filter(|s| is_terminal(s)).cloned().map(Arc::new)
     }
 
     /// Begins the end, or brings it nearer; the grace period is at least a second and never grows (behaviour.md 4.5).
@@ -681,6 +679,11 @@ fn retry_delay(failures: u32, cap_seconds: u64) -> Duration {
 /// Whether a failure tells nothing about what the runtime did.
 fn outcome_unknown(failure: &Failure) -> bool {
     matches!(failure.kind, FailureKind::Unavailable | FailureKind::Deadline | FailureKind::Reserved)
+}
+
+/// Whether it says how the pod ended.
+fn is_terminal(status: &PodStatus) -> bool {
+    matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
 }
 
 #[cfg(test)]

@@ -115,7 +115,11 @@ fn replace(path: &Path, temporary: &Path) -> Result<(), CompressError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         removed => removed.map(|()| true).map_err(|e| failed("removing", path, e)),
     };
-    fs::rename(temporary, &compressed).map_err(|e| failed("renaming to", &compressed, e))?;
+    match fs::rename(temporary, &compressed) {
+        // It went with its pod.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.map_err(|e| failed("renaming to", &compressed, e))?,
+    }
     if !removed(path)? {
         removed(&compressed)?;
     }
@@ -175,6 +179,9 @@ mod tests {
         fs::write(&temporary, "compressed").unwrap();
         replace(&log, &temporary).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        // The whole directory, with its pod.
+        drop(dir);
+        replace(&log, &temporary).unwrap();
     }
 
     #[test]

@@ -134,23 +134,6 @@ fn what_an_evicted_pod_has_goes_while_the_api_server_is_away_and_a_new_daemon_st
 }
 
 #[test]
-fn what_was_kept_of_an_eviction_that_the_api_server_knows_of_changes_nothing() {
-    let mut world = world(one("Always"));
-    world.until(secs(5), "running", running);
-    let (reason, message) = ("Evicted".to_owned(), String::new());
-    world.deliver(Input::Kill { reason, message, grace: Some(secs(1)), disrupts: true });
-    world.run(secs(10));
-    let published = world.published.len();
-    for _ in 0..2 {
-        world.restart_daemon();
-        world.run(secs(10));
-        assert_eq!((world.starts("c"), world.published.len()), (1, published));
-    }
-    world.delete(30);
-    world.until(secs(10), "gone", |w| w.finished);
-}
-
-#[test]
 fn what_the_node_wants_the_room_of_goes_but_for_the_newest_of_each_name() {
     let mut world = world(one("Always"));
     behave(&mut world, "c", [exits(10, 1), stays()]);
