@@ -45,6 +45,10 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long the runtime keeps its connection after the client is gone. Its process sees the end of its input then, and ends by itself:
 /// containerd, when it finds a connection closed, may leave process and input behind (it kills with a context that is cancelled).
 const LINGER: Duration = Duration::from_secs(60);
+/// How long an input without a byte stays open, from when the runtime has taken the streams. containerd's shim opens the pipe of the
+/// input for reading as it starts the process; where everybody who writes to it is gone before that, it waits for ever and so does the
+/// process. Where there is a byte the writer waits for the reader.
+const EMPTY_INPUT: Duration = Duration::from_secs(1);
 /// Who still sends that long after the end of its input does not care for that.
 const CARES: Duration = Duration::from_secs(10);
 const CLOSED: &str = "the container runtime has closed the connection";
@@ -98,6 +102,10 @@ pub(crate) trait Encode {
     /// The frame with what `memory[part]` has, if the peer wants it. There are at least [`crate::block::HEADROOM`] bytes before it, which
     /// are overwritten, and the part itself may be.
     fn data<'a>(&'a mut self, channel: u8, memory: &'a mut [u8], part: Range<usize>) -> Option<&'a [u8]>;
+    /// Whether nothing was sent in a channel that is still open.
+    fn is_untouched(&self, _channel: u8) -> bool {
+        false
+    }
     /// Tells the peer that nothing more comes in a channel, if it can be told.
     fn end(&mut self, channel: u8) -> Option<Vec<u8>>;
     /// Tells the peer that nothing more comes at all, as far as it can be told while it still sends.
@@ -116,6 +124,8 @@ pub(crate) struct Session<'a> {
     pub(crate) opening: Vec<u8>,
     /// Whether the runtime has to say that it is ready before it is sent anything.
     pub(crate) awaits_ready: bool,
+    /// The channel of a process's input: if nothing comes in it, its end waits ([`EMPTY_INPUT`]).
+    pub(crate) input: Option<u8>,
     /// The frame that tells a client in its protocol why it was cut off.
     pub(crate) failure: &'a (dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync),
 }
@@ -168,14 +178,31 @@ struct Shared {
     activity: Activity,
     to_client: Answers,
     to_runtime: Answers,
-    is_ready: watch::Sender<bool>,
+    /// Since when the runtime takes data.
+    ready: watch::Sender<Option<Instant>>,
+    input: Option<u8>,
 }
 
 impl Shared {
     /// Resolves when the runtime takes data.
     async fn ready(&self) {
         // An error would mean that the sender is gone, which lives as long as this.
-        let _ = self.is_ready.subscribe().wait_for(|ready| *ready).await;
+        let _ = self.ready.subscribe().wait_for(Option::is_some).await;
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.borrow().is_some()
+    }
+
+    /// Whether `encoder`, which writes to the runtime, has sent nothing in this channel, which is an input.
+    fn is_empty_input(&self, channel: u8, encoder: &impl Encode) -> bool {
+        self.input == Some(channel) && encoder.is_untouched(channel)
+    }
+
+    /// When an input may be ended; `None` before the runtime takes data.
+    fn end_at(&self, is_empty: bool) -> Option<Instant> {
+        let ready = *self.ready.borrow();
+        ready.map(|since| if is_empty { since + EMPTY_INPUT } else { since })
     }
 }
 
@@ -197,7 +224,8 @@ where
         activity: Activity::new(),
         to_client: Answers::default(),
         to_runtime: Answers::default(),
-        is_ready: watch::Sender::new(!session.awaits_ready),
+        ready: watch::Sender::new((!session.awaits_ready).then(Instant::now)),
+        input: session.input,
     };
     let (mut client_reads, client_writes) = split(client);
     let mut client_writes = Writer { half: client_writes, is_within: false };
@@ -272,24 +300,39 @@ async fn let_go<R: AsyncRead + AsyncWrite>(
     mut encoder: impl Encode,
     shared: &Shared,
 ) {
+    let is_empty = shared.input.is_some_and(|channel| encoder.is_untouched(channel));
     let ending = encoder.end_all();
     if ending.is_empty() || writes.is_within {
         return;
     }
     let mut told_at = None;
     loop {
-        // Before that it would be thrown away.
-        if *shared.is_ready.borrow() && told_at.is_none() {
-            told_at = Some(Instant::now());
-            let told = writes.write(&ending).await && writes.flush().await;
-            if !told {
-                return;
+        let may_tell = async {
+            match (told_at, shared.end_at(is_empty)) {
+                (None, Some(at)) => sleep_until(at).await,
+                // Before the runtime is ready it would be thrown away.
+                _ => std::future::pending().await,
             }
-        }
-        let Ok(Some(mut block)) = read(&mut reads).await else { return };
+        };
+        let mut block = tokio::select! {
+            // Cancel-safe: only a time.
+            () = may_tell => {
+                told_at = Some(Instant::now());
+                let told = writes.write(&ending).await && writes.flush().await;
+                if !told {
+                    return;
+                }
+                continue;
+            }
+            // Cancel-safe: nothing is taken before it is given.
+            block = read(&mut reads) => match block {
+                Ok(Some(block)) => block,
+                Ok(None) | Err(_) => return,
+            },
+        };
         while let Ok(Some(item)) = decoder.next(&mut block) {
             match item {
-                Item::Ready => _ = shared.is_ready.send_replace(true),
+                Item::Ready => _ = shared.ready.send_replace(Some(Instant::now())),
                 Item::Data { .. } if told_at.is_some_and(|at| at.elapsed() > CARES) => return,
                 Item::Done => return,
                 _ => {}
@@ -407,7 +450,7 @@ where
             }
         };
         // Not before: so that the end of a client that goes away meanwhile is seen.
-        if !to.is_client && !*shared.is_ready.borrow() {
+        if !to.is_client && !shared.is_ready() {
             shared.ready().await;
         }
         loop {
@@ -434,6 +477,11 @@ where
                     shared.activity.touch();
                 }
                 Item::End(channel) => {
+                    if shared.is_empty_input(channel, encoder)
+                        && let Some(at) = shared.end_at(true)
+                    {
+                        sleep_until(at).await;
+                    }
                     if let Some(frame) = encoder.end(channel)
                         && !to.writer.write(&frame).await
                     {
@@ -442,7 +490,7 @@ where
                 }
                 Item::Answer(answer) => back.put(answer),
                 Item::Ready => {
-                    shared.is_ready.send_replace(true);
+                    shared.ready.send_replace(Some(Instant::now()));
                 }
                 Item::Alive => {}
                 Item::Done => {

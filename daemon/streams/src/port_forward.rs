@@ -103,8 +103,14 @@ where
     R: AsyncRead + AsyncWrite,
 {
     let ports = &ports[..ports.len().min(PORTS)];
-    let mut session =
-        Session { idle, greeting: Vec::new(), opening: Vec::new(), awaits_ready: false, failure: &|_| None };
+    let mut session = Session {
+        idle,
+        greeting: Vec::new(),
+        opening: Vec::new(),
+        awaits_ready: false,
+        input: None,
+        failure: &|_| None,
+    };
     let (is_text, runtime) = match (protocol, runtime.0) {
         (Protocol::Channels { is_text }, Spoken::WebSocket(runtime)) => {
             let from_client = Channels::new(Role::Server, is_text, false);

@@ -162,7 +162,9 @@ where
         let mut encoder = ToChannels::new(Role::Server, protocol.is_text, [ERROR]);
         Some(encoder.message(ERROR, &protocol.failure(why)))
     };
-    let mut session = Session { idle, greeting, opening: Vec::new(), awaits_ready: false, failure: &failure };
+    let opening = Vec::new();
+    let mut session =
+        Session { idle, greeting, opening, awaits_ready: false, input: Some(STDIN), failure: &failure };
     match runtime.0 {
         Spoken::Spdy(runtime) => {
             let (plan, opening) = streams(options);

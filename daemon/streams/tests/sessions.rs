@@ -3,16 +3,19 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use streams::SessionEnd;
-use streams::fake::Runtime;
+use streams::fake::{Runtime, Session};
 use streams::remote_command::{self, Options, Protocol};
+use streams::upgrade::Connection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 const SESSIONS: usize = 1000;
+/// Sessions that wait at once for the end of their input.
+const ENDING: usize = 100;
 const LIMIT: Duration = Duration::from_secs(120);
 const OPTIONS: Options = Options { stdin: true, stdout: true, stderr: false, tty: false };
 
@@ -21,10 +24,7 @@ fn descriptors() -> usize {
 }
 
 /// One session, from its begin to its end.
-async fn session(
-    runtime: &Runtime,
-    listener: &TcpListener,
-) -> (TcpStream, tokio::task::JoinHandle<SessionEnd>) {
+async fn session(runtime: &Runtime, listener: &TcpListener) -> (TcpStream, JoinHandle<SessionEnd>) {
     let (protocol, _) = Protocol::choose(&["v5.channel.k8s.io".to_owned()]).unwrap();
     let url = runtime.url("/exec/token");
     let connected = remote_command::connect(&url, protocol).await.unwrap();
@@ -36,6 +36,13 @@ async fn session(
     (client.unwrap(), served)
 }
 
+/// The runtime of a session whose client is gone sees the end of the input, which it waits for, and closes.
+async fn input_ends(mut taken: Session<Connection>, served: JoinHandle<SessionEnd>) -> SessionEnd {
+    taken.next().await.unwrap().expect("the end of the input");
+    drop(taken);
+    served.await.unwrap()
+}
+
 #[tokio::test]
 async fn a_thousand_broken_sessions_leave_no_task_and_no_descriptor() {
     let mut runtime = Runtime::start().await.unwrap();
@@ -43,8 +50,11 @@ async fn a_thousand_broken_sessions_leave_no_task_and_no_descriptor() {
     let tasks = || Handle::current().metrics().num_alive_tasks();
     let before = (descriptors(), tasks());
     let all = async {
-        let mut indices = futures::stream::iter(0..SESSIONS);
-        while let Some(index) = indices.next().await {
+        let mut ending = JoinSet::new();
+        for index in 0..SESSIONS {
+            if ending.len() == ENDING {
+                assert_eq!(ending.join_next().await.unwrap().unwrap(), SessionEnd::Client);
+            }
             let (mut client, served) = session(&runtime, &listener).await;
             let (_, mut taken) = runtime.next().await.unwrap();
             let mut greeting = [0; 3];
@@ -55,18 +65,16 @@ async fn a_thousand_broken_sessions_leave_no_task_and_no_descriptor() {
                 0 => {
                     drop(client);
                     taken.accept(3).await.unwrap();
-                    taken.next().await.unwrap().expect("the end of the input");
-                    drop(taken);
-                    served.await.unwrap()
+                    ending.spawn(input_ends(taken, served));
+                    continue;
                 }
                 // The client, in the middle of a frame.
                 1 => {
                     taken.accept(3).await.unwrap();
                     client.write_all(&[0x82, 0xff, 0, 0, 0, 0, 0, 1]).await.unwrap();
                     drop(client);
-                    taken.next().await.unwrap().expect("the end of the input");
-                    drop(taken);
-                    served.await.unwrap()
+                    ending.spawn(input_ends(taken, served));
+                    continue;
                 }
                 // The runtime.
                 2 => {
@@ -91,11 +99,13 @@ async fn a_thousand_broken_sessions_leave_no_task_and_no_descriptor() {
                 }
             };
             let good = match index % 5 {
-                0 | 1 => end == SessionEnd::Client,
                 2 => matches!(end, SessionEnd::Runtime(_)),
                 _ => matches!(end, SessionEnd::Malformed(_)),
             };
             assert!(good, "session {index}: {end:?}");
+        }
+        for end in ending.join_all().await {
+            assert_eq!(end, SessionEnd::Client);
         }
     };
     timeout(LIMIT, all).await.unwrap();

@@ -143,12 +143,15 @@ impl Decode for Streams {
 #[derive(Debug)]
 pub(crate) struct ToStreams {
     plan: Plan,
+    /// Bit n: something was sent in the nth stream.
+    begun: u64,
+    /// Bit n: nothing more is.
     ended: u64,
 }
 
 impl ToStreams {
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan, ended: 0 }
+        Self { plan, begun: 0, ended: 0 }
     }
 
     fn open(&self, channel: u8) -> Option<usize> {
@@ -160,10 +163,15 @@ impl ToStreams {
 impl Encode for ToStreams {
     fn data<'a>(&'a mut self, channel: u8, memory: &'a mut [u8], part: Range<usize>) -> Option<&'a [u8]> {
         let index = self.open(channel)?;
+        self.begun |= 1 << index;
         let head = spdy::data_head(number(index), part.len(), false);
         let start = part.start - DATA_HEAD;
         memory[start..part.start].copy_from_slice(&head);
         Some(&memory[start..part.end])
+    }
+
+    fn is_untouched(&self, channel: u8) -> bool {
+        self.open(channel).is_some_and(|index| self.begun >> index & 1 == 0)
     }
 
     fn end(&mut self, channel: u8) -> Option<Vec<u8>> {
@@ -171,6 +179,7 @@ impl Encode for ToStreams {
         self.ended |= 1 << index;
         Some(spdy::data_head(number(index), 0, true).to_vec())
     }
+
     fn end_all(&mut self) -> Vec<u8> {
         let channels: Vec<u8> = self.plan.0.iter().map(|(channel, _)| *channel).collect();
         channels.into_iter().filter_map(|channel| self.end(channel)).flatten().collect()

@@ -264,6 +264,8 @@ async fn a_client_that_goes_away_ends_the_input_and_then_the_runtimes_connection
         let begin = Instant::now();
         let mut bench = begun("v5.channel.k8s.io", ALL).await;
         let stdin = bench.runtime.stream("stdin");
+        bench.send(b"\x00x").await;
+        assert_eq!(bench.got().await, (stdin, b"x".to_vec(), false));
         drop(bench.client);
         let end = Got::Data { stream: stdin, bytes: Vec::new(), fin: true };
         assert_eq!(bench.runtime.next().await.unwrap(), Some(end));
@@ -300,6 +302,52 @@ async fn the_end_of_the_input_waits_for_streams_that_are_taken_late() {
     bench.runtime.accept(4).await.unwrap();
     let end = Got::Data { stream: bench.runtime.stream("stdin"), bytes: Vec::new(), fin: true };
     assert_eq!(bench.runtime.next().await.unwrap(), Some(end));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_input_without_a_byte_waits_until_the_process_must_be_there() {
+    for (sent, ends_by, millis) in [
+        (&b"\x00x"[..], "its end", 0),
+        (b"\x00x", "the client's end", 0),
+        (b"\x00", "its end", 1000),
+        (b"\x00", "the client's end", 1000),
+    ] {
+        let mut bench = begun("v5.channel.k8s.io", ALL).await;
+        let begin = Instant::now();
+        bench.send(sent).await;
+        let client = match ends_by {
+            "its end" => {
+                bench.send(&[255, 0]).await;
+                Some(bench.client)
+            }
+            _ => {
+                drop(bench.client);
+                None
+            }
+        };
+        let mut input = Vec::new();
+        while let Some(Got::Data { bytes, fin, .. }) = bench.runtime.next().await.unwrap() {
+            input.extend(bytes);
+            if fin {
+                break;
+            }
+        }
+        assert_eq!((&input[..], begin.elapsed().as_millis()), (&sent[1..], millis), "{sent:?}, {ends_by}");
+        drop((client, bench.runtime));
+        bench.session.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_needs_no_input_ends_while_the_end_of_that_waits() {
+    let mut bench = begun("v5.channel.k8s.io", ALL).await;
+    let begin = Instant::now();
+    bench.send(&[255, 0]).await;
+    for kind in ["stdout", "stderr", "error"] {
+        bench.reply(kind, b"", true).await;
+    }
+    assert_eq!(code(&bench.next().await), 1000);
+    assert_eq!(begin.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]
