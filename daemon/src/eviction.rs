@@ -1,7 +1,7 @@
 //! A node that runs short of memory, disk or process ids: measured, told as conditions, and relieved (behaviour.md 29, 30).
 //!
 //! ```text
-//!   the kernel's word of pressure ─┐                      ┌─> conditions: node writer, admission
+//!   the kernel's own word ─────────┐                      ┌─> conditions: node writer, admission
 //!   the next look is due ──────────┼─> one task ──────────┼─> reclaim: garbage collection
 //!   the victim has ended ──────────┤   eviction::Machine  ├─> usage of pods, when one has to be chosen
 //!   usage, reclaimed ──────────────┘                      └─> end of a pod: supervisor; event, series
@@ -12,6 +12,7 @@
 //! | `settings` | the configuration in the terms of the crate `eviction` |
 //! | `observer` | one measurement of the node |
 //! | `candidates` | the pods that may go, with what they use |
+//! | `word` | what the kernel tells by itself: stalls, and the pods' limit |
 //! | `watcher` | the task: when to look, and what the machine wants done |
 //!
 //! What is decided is decided in the crate. Far from every threshold there is a look of a few reads each ten seconds; what pods use
@@ -21,6 +22,7 @@ mod candidates;
 mod observer;
 mod settings;
 mod watcher;
+mod word;
 
 pub(crate) use observer::Place;
 pub(crate) use watcher::{Hands, Watcher};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use harness::cluster::{ClusterOptions, Node, Programs, scenario};
 use harness::terminal::Terminal;
 use harness::wait::{self, Look};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
@@ -254,6 +255,20 @@ async fn live(node: &Node, web: &str) {
     terminal.send("q").unwrap();
     terminal.expect("\x1b[?1049l", LIMIT).await.unwrap();
     assert_eq!(terminal.end(LIMIT).await.unwrap().code(), Some(0));
+
+    // Also while the daemon hangs.
+    let mut terminal = Terminal::start(&nodelet(node, &["top", "--interval", "200ms"]), 24, 100).unwrap();
+    terminal.expect(web, LIMIT).await.unwrap();
+    assert!(node.nodelet().signal(Signal::SIGSTOP));
+    // By then it has asked.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    terminal.send("r").unwrap();
+    let followed = terminal.expect("by restarts", LIMIT).await;
+    terminal.send("q").unwrap();
+    let ended = terminal.end(LIMIT).await;
+    assert!(node.nodelet().signal(Signal::SIGCONT));
+    followed.unwrap();
+    assert_eq!(ended.unwrap().code(), Some(0));
 }
 
 async fn a_machine_is_checked(node: &Node) {

@@ -64,6 +64,11 @@ impl Observer {
         }
     }
 
+    /// Where the pods' top cgroup may be.
+    pub(super) fn tops(&self) -> &[PathBuf] {
+        &self.tops
+    }
+
     /// Measures now. What cannot be measured is left out, and told once.
     pub(super) fn measure(&mut self) -> Observation {
         let mut left = BTreeMap::new();

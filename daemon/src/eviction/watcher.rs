@@ -1,13 +1,12 @@
 //! The task: when to look, and what the machine wants done.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::eviction::drivers::pressure::{StallLimit, Trigger};
+use ::eviction::drivers::pressure::StallLimit;
 use ::eviction::{
-    Candidate, Effect, Eviction, Input, Machine, Pressure, Reclaim, Resource, SLOWEST, Signal, ThresholdError,
+    Candidate, Effect, Eviction, Input, Machine, Pressure, Reclaim, SLOWEST, Signal, ThresholdError,
 };
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
@@ -16,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::candidates::candidates;
 use super::observer::{Observer, Place};
+use super::word::Word;
 use super::{Count, Ending, REASON, Uses, settings};
 use crate::cause::chain;
 use crate::clock;
@@ -27,6 +27,8 @@ use crate::pods::Shown;
 use crate::reclaim::{Reclaimer, Wanted};
 use crate::stop::stopped;
 
+/// How long after a look the kernel's word leads to another one: it may come a hundred times a second.
+const RESPITE: Duration = Duration::from_millis(100);
 /// How old the count of what pods have on disks may be where one of them has to go.
 const DISK_AGE: Duration = Duration::from_secs(10);
 /// How long the count may take before pods are chosen by what was counted last.
@@ -56,7 +58,7 @@ pub(crate) struct Watcher {
     pressures: watch::Sender<Pressures>,
     /// When the node was measured last.
     measured: Instant,
-    pressure_file: PathBuf,
+    word: Word,
 }
 
 type Answer = BoxFuture<'static, Input>;
@@ -80,7 +82,9 @@ impl Watcher {
         let mut first = machine.clone();
         first.step(Input::Measured(observer.measure()), clock::boot());
         let pressures = watch::Sender::new(pressures(first.conditions()));
-        Ok(Self { machine, observer, pressures, measured: Instant::now(), pressure_file: place.pressure() })
+        let thresholds = &machine.settings().thresholds;
+        let word = Word::new(thresholds, &place.pressure(), observer.tops());
+        Ok(Self { machine, observer, pressures, measured: Instant::now(), word })
     }
 
     /// What the node runs short of.
@@ -103,29 +107,27 @@ struct Work {
 impl Watcher {
     /// Runs until `stop`.
     pub(crate) async fn run(mut self, hands: Hands, mut stop: watch::Receiver<bool>) {
-        let mut trigger = self.trigger();
         let mut work = Work::default();
         let mut next_local = Instant::now() + SLOWEST;
         let limits = self.machine.settings().local_limits;
+        // Whether the kernel has told something since the last look.
+        let mut is_told = false;
         self.look(&hands, &mut work).await;
         loop {
-            let next_look = clock::instant_of(self.machine.next_look(clock::boot()));
+            let mut next_look = clock::instant_of(self.machine.next_look(clock::boot()));
+            if is_told {
+                next_look = next_look.min(self.measured + RESPITE);
+            }
             let leaving = self.machine.leaving();
             let input = tokio::select! {
                 // Cancel-safe: a level.
                 () = stopped(&mut stop) => return,
                 // Cancel-safe: only a time.
                 () = sleep_until(next_look) => None,
-                // Cancel-safe: as the trigger says.
-                fired = fired(&trigger), if trigger.is_some() => {
-                    if let Err(error) = fired {
-                        tracing::warn!(%error, "the kernel tells no more of memory pressure");
-                        trigger = None;
-                    }
-                    if self.machine.is_waiting() {
-                        continue;
-                    }
-                    None
+                // Cancel-safe: as it says.
+                () = self.word.told() => {
+                    is_told |= !self.machine.is_waiting();
+                    continue;
                 }
                 // Cancel-safe: the future stays where it is until it is done.
                 input = answered(&mut work.answer), if work.answer.is_some() => {
@@ -156,30 +158,14 @@ impl Watcher {
                 self.step(input, &hands, &mut work).await;
             }
             if look_again {
+                is_told = false;
                 self.look(&hands, &mut work).await;
             }
         }
     }
 
-    /// Only where there is a threshold that it could help to see.
-    fn trigger(&self) -> Option<Trigger> {
-        let thresholds = &self.machine.settings().thresholds;
-        if !thresholds.iter().any(|t| t.signal.resource() == Resource::Memory) {
-            return None;
-        }
-        match Trigger::new(&self.pressure_file) {
-            Ok(trigger) => Some(trigger),
-            Err(error) => {
-                tracing::info!(
-                    error = chain(&error),
-                    "the kernel does not tell of memory pressure; memory is looked at more often the less is left"
-                );
-                None
-            }
-        }
-    }
-
     async fn look(&mut self, hands: &Hands, work: &mut Work) {
+        self.word.listen();
         let observation = self.observer.measure();
         self.measured = Instant::now();
         self.step(Input::Measured(observation), hands, work).await;
@@ -308,13 +294,6 @@ async fn ended(shown: &Shown, uids: &BTreeSet<String>) -> String {
         if changed.changed().await.is_err() {
             return std::future::pending().await;
         }
-    }
-}
-
-async fn fired(trigger: &Option<Trigger>) -> std::io::Result<()> {
-    match trigger {
-        Some(trigger) => trigger.fired().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -196,6 +196,19 @@ async fn row_15_a_full_file_system_loses_unused_images_down_to_the_lower_thresho
 }
 
 #[tokio::test]
+async fn a_sandbox_that_cannot_be_asked_for_its_image_does_not_keep_the_others() {
+    let mut setup = setup(44);
+    setup.runtime.put_image(image(BUSY));
+    setup.containers("up", BUSY, "-").await;
+    setup.collector.look(&[]).await.unwrap();
+    setup.runtime.add_rule(Rule::next("PodSandboxStatus", 1, Effect::refused("it hangs")));
+    setup.collector.images_round().await;
+    assert_eq!(setup.runtime.image_ids().len(), 40, "46 images are 92 %, 40 are 80 %");
+    assert!(setup.has(BUSY));
+    assert!(setup.api.is_idle(), "no failure");
+}
+
+#[tokio::test]
 async fn row_15_4_where_nothing_can_go_the_events_say_why_and_ever_more_rarely() {
     let mut setup = setup(0);
     let images: Vec<String> = (0..44).map(|n| format!("quay.test/busy-{n}:1")).collect();

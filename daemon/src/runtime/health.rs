@@ -128,6 +128,11 @@ async fn filesystems(client: &Client) -> Option<(Option<PathBuf>, Option<PathBuf
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use cri_client::Timeouts;
+    use cri_client::fake::{Effect, FakeRuntime, Rule};
+
     use super::*;
 
     #[test]
@@ -137,6 +142,23 @@ mod tests {
         let one = handlers(&told(["runc", "", "crun"]));
         assert_eq!(one, handlers(&told(["crun", "runc", ""])));
         assert_eq!(one.iter().map(|h| h.name.as_str()).collect::<Vec<_>>(), ["", "crun", "runc"]);
+    }
+
+    #[tokio::test]
+    async fn file_systems_stay_known_when_one_answer_about_them_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = FakeRuntime::new();
+        let _server = runtime.serve(&dir.path().join("cri.sock")).unwrap();
+        let client = Client::new(dir.path().join("cri.sock"), None, Timeouts::default());
+        runtime.set_image_store("/images", "pause");
+        let told = ask(&client, (None, None)).await.unwrap();
+        assert_eq!(told.image_filesystem.as_deref(), Some(Path::new("/images")));
+        let known = (told.image_filesystem.clone(), Some("/layers".into()));
+        runtime.add_rule(Rule::next("ImageFsInfo", 1, Effect::refused("busy")));
+        let kept = ask(&client, known.clone()).await.unwrap();
+        assert_eq!((kept.image_filesystem, kept.container_filesystem), known);
+        let told_anew = ask(&client, known).await.unwrap();
+        assert_eq!(told_anew.container_filesystem, told.container_filesystem, "what is told counts");
     }
 
     #[test]

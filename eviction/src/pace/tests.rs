@@ -32,6 +32,15 @@ fn near_one_the_looks_come_quickly_but_never_all_the_time() {
     assert_eq!(wait(Signal::NodefsAvailable, "10Mi", 11 * MIB, 64 * MIB), Duration::from_secs(1));
 }
 
+#[test]
+fn a_look_comes_before_the_fastest_disks_and_processes_can_have_crossed() {
+    const GIB: u64 = 1 << 30;
+    let seconds = |signal, left, capacity| wait(signal, "1", left + 1, capacity).as_secs_f64();
+    assert_eq!(seconds(Signal::NodefsAvailable, 8 * GIB, 1 << 40), 2.0, "4 GiB a second");
+    assert_eq!(seconds(Signal::ImagefsInodesFree, 1_000_000, 1 << 30), 5.0, "200,000 a second");
+    assert_eq!(seconds(Signal::PidAvailable, 100_000, 4_194_304), 2.0, "50,000 a second");
+}
+
 /// Whatever grows no faster than is assumed is seen within the quickest look of its crossing.
 #[test]
 fn growth_within_the_bound_is_never_seen_late() {
