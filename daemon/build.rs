@@ -14,6 +14,13 @@ fn main() {
     {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
+    // What always runs lies side by side, see layout.ld. Not every linker reads that: who builds has to ask for it.
+    println!("cargo::rerun-if-env-changed=NODELET_LAYOUT");
+    println!("cargo::rerun-if-changed=layout.ld");
+    if std::env::var_os("NODELET_LAYOUT").is_some() {
+        let layout = concat!(env!("CARGO_MANIFEST_DIR"), "/layout.ld");
+        println!("cargo::rustc-link-arg-bin=nodelet=-Wl,-T,{layout}");
+    }
 }
 
 /// The version of this machine's glibc, for which the program is linked.

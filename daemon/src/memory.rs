@@ -1,4 +1,5 @@
-//! Memory that pods have left behind is given back to the system, when they have come or gone and it is quiet again.
+//! Memory that pods have left behind is given back to the system, when they have come or gone and it is quiet again; with it the code that
+//! they needed, as the kernel takes none of that out of a process by itself while there is room.
 
 use std::time::Duration;
 
@@ -44,7 +45,11 @@ async fn give_back_when_quiet(changed: &mut watch::Receiver<()>) {
 
 async fn give_back() {
     // It has no outcome, and no step that can panic.
-    let _ = tokio::task::spawn_blocking(heap::give_back).await;
+    let given = || {
+        heap::give_back();
+        heap::unmap_code();
+    };
+    let _ = tokio::task::spawn_blocking(given).await;
 }
 
 /// Waits until nothing has changed for a while, but not for ever.

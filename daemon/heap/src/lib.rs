@@ -1,8 +1,8 @@
-//! The C library's heap, as a node agent wants it: little of it, and none kept that is free.
+//! The process's memory, as a node agent wants it: a small heap, of which none is kept that is free, and no code that does not run.
 //!
 //! A swarm of pods that starts or ends needs many times the memory that is left in use behind it, in small pieces. glibc gives back by
 //! itself what is free at the end of its heap only; what lies between pieces in use stays, page by page, for good. With another C
-//! library both functions do nothing.
+//! library nothing here does anything.
 
 #![cfg_attr(not(target_env = "gnu"), forbid(unsafe_code))]
 
@@ -37,9 +37,72 @@ pub fn give_back() {
     }
 }
 
+/// Takes the program's code and constants out of the process. What runs next comes back from the page cache, as much around it as the
+/// kernel maps at once (64 KiB): some hundred faults, and what the start or a rare request has needed stays away. The kernel would do that
+/// only when it is short of memory, and the later the more of it counts as in use.
+pub fn unmap_code() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "a call of the C library")]
+        // SAFETY: the function takes what it is called with, and nothing else.
+        let _ = unsafe { nix::libc::dl_iterate_phdr(Some(unmap), std::ptr::null_mut()) };
+    }
+}
+
+/// Unmaps what is only read of the first program that the C library tells of, which is the main one, and asks for no more.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "called by the C library, with what only it knows")]
+unsafe extern "C" fn unmap(
+    info: *mut nix::libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut std::ffi::c_void,
+) -> std::ffi::c_int {
+    use nix::libc::{_SC_PAGESIZE, MADV_DONTNEED, PF_W, PT_LOAD, madvise, sysconf};
+    // SAFETY: takes a number and gives one.
+    let Ok(page) = usize::try_from(unsafe { sysconf(_SC_PAGESIZE) }) else { return 1 };
+    // SAFETY: both are valid for the time of the call.
+    let (program, headers) = unsafe {
+        let info = &*info;
+        (info.dlpi_addr as usize, std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()))
+    };
+    for header in headers.iter().filter(|header| header.p_type == PT_LOAD && header.p_flags & PF_W == 0) {
+        let at = program + header.p_vaddr as usize;
+        // The loader maps whole pages.
+        let begin = at - at % page;
+        let length = at + header.p_memsz as usize - begin;
+        // SAFETY: a private mapping of the program's file that nobody can write to, so that its pages come back as they were, also
+        // under code that runs in them. Where it fails everything stays.
+        let _ = unsafe { madvise(begin as *mut std::ffi::c_void, length, MADV_DONTNEED) };
+    }
+    1
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    #[test]
+    #[cfg_attr(not(target_env = "gnu"), ignore = "another library")]
+    fn code_goes_out_of_the_process_and_runs_on() {
+        let mapped_kib = || -> u64 {
+            let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+            let mut is_code = false;
+            let mut kib = 0;
+            for line in smaps.lines() {
+                if line.contains(" r-xp ") {
+                    is_code = line.contains(std::env::current_exe().unwrap().to_str().unwrap());
+                } else if is_code && let Some(rss) = line.strip_prefix("Rss:") {
+                    kib += rss.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+                    is_code = false;
+                }
+            }
+            kib
+        };
+        let before = mapped_kib();
+        super::unmap_code();
+        let after = mapped_kib();
+        assert!(after < before, "{before} and {after} KiB");
+    }
 
     fn anonymous_kib() -> u64 {
         let smaps = fs::read_to_string("/proc/self/smaps_rollup").unwrap();

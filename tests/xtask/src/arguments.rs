@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Bench(Bench),
     Fuzz(Fuzz),
     Soak(Soak),
+    /// The list of functions for the linker.
+    Layout,
 }
 
 #[derive(Debug)]
@@ -150,6 +152,7 @@ pub(crate) fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Result<Co
             list: matches.get_flag("list"),
             keep: matches.get_flag("keep"),
         }),
+        Some(("layout", _)) => Command::Layout,
         Some(("soak", matches)) => Command::Soak(Soak {
             minutes: one(matches, "minutes"),
             seed: matches.get_one("seed").copied(),
@@ -288,6 +291,10 @@ fn command() -> clap::Command {
         )
         .subcommand(fuzz_command())
         .subcommand(soak_command(profile("debug")))
+        .subcommand(
+            clap::Command::new("layout")
+                .about("Watches which functions an idle node runs, and lists them for the linker in daemon/layout.ld"),
+        )
         .subcommand(vm_command(profile("debug")))
         .subcommand(
             clap::Command::new("test")

@@ -40,7 +40,8 @@ pub(crate) async fn built(wanted: &[&str], profile: Profile) -> anyhow::Result<P
     let mut build = cargo();
     build.arg("build").args(wanted.iter().flat_map(|program| ["--package", program]));
     if profile == Profile::Release {
-        build.arg("--release");
+        // See `layout`.
+        build.arg("--release").env("NODELET_LAYOUT", "1");
     }
     let built = executable(build, wanted).await?;
     Ok(built.parent().context("a program lies in no directory")?.to_path_buf())

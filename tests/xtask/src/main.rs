@@ -11,6 +11,7 @@
 //! | `bench` | the figures of SPECIFICATION.md |
 //! | `fuzz` | fuzzing that is led by coverage |
 //! | `soak` | pods come and go, and nothing is left |
+//! | `layout` | which functions of the daemon lie side by side |
 //! | `sim` | the simulator of the pod machines |
 //! | `vm` | nodes in virtual machines |
 //! | `test` | all checks and tests, with one summary line |
@@ -20,6 +21,7 @@ mod arguments;
 mod bench;
 mod build;
 mod fuzz;
+mod layout;
 mod package;
 mod report;
 mod sim;
@@ -80,5 +82,6 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fuzz(options) => fuzz::run(options).await,
         Command::Bench(options) => Box::pin(bench::run(&options)).await,
         Command::Soak(options) => soak::run(&options).await,
+        Command::Layout => layout::run().await,
     }
 }
