@@ -15,6 +15,8 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(90);
+/// Well below the time after which a question to a daemon that hangs is given up.
+const SOON: Duration = Duration::from_secs(30);
 
 /// One that writes and stays, and one that ends over and over.
 const PODS: [(&str, &str); 2] = [
@@ -263,9 +265,9 @@ async fn live(node: &Node, web: &str) {
     // By then it has asked.
     tokio::time::sleep(Duration::from_secs(1)).await;
     terminal.send("r").unwrap();
-    let followed = terminal.expect("by restarts", LIMIT).await;
+    let followed = terminal.expect("by restarts", SOON).await;
     terminal.send("q").unwrap();
-    let ended = terminal.end(LIMIT).await;
+    let ended = terminal.end(SOON).await;
     assert!(node.nodelet().signal(Signal::SIGCONT));
     followed.unwrap();
     assert_eq!(ended.unwrap().code(), Some(0));

@@ -71,7 +71,7 @@ unsafe extern "C" fn unmap(
         let begin = at - at % page;
         let length = at + header.p_memsz as usize - begin;
         // SAFETY: a private mapping of the program's file that nobody can write to, so that its pages come back as they were, also
-        // under code that runs in them. Where it fails everything stays.
+        // under code that runs in them; only what a debugger has put there goes. Where it fails everything stays.
         let _ = unsafe { madvise(begin as *mut std::ffi::c_void, length, MADV_DONTNEED) };
     }
     1

@@ -27,8 +27,9 @@ use crate::pods::Shown;
 use crate::reclaim::{Reclaimer, Wanted};
 use crate::stop::stopped;
 
-/// How long after a look the kernel's word leads to another one: it may come a hundred times a second.
-const RESPITE: Duration = Duration::from_millis(100);
+/// How long after a look the kernel's word leads to another one: it may come a hundred times a second, for as long as pods fill the page
+/// cache up to their limit.
+const RESPITE: Duration = Duration::from_millis(500);
 /// How old the count of what pods have on disks may be where one of them has to go.
 const DISK_AGE: Duration = Duration::from_secs(10);
 /// How long the count may take before pods are chosen by what was counted last.
@@ -113,11 +114,10 @@ impl Watcher {
         // Whether the kernel has told something since the last look.
         let mut is_told = false;
         self.look(&hands, &mut work).await;
+        let mut due = clock::instant_of(self.machine.next_look(clock::boot()));
         loop {
-            let mut next_look = clock::instant_of(self.machine.next_look(clock::boot()));
-            if is_told {
-                next_look = next_look.min(self.measured + RESPITE);
-            }
+            let is_hurried = is_told && !self.machine.is_waiting();
+            let next_look = if is_hurried { due.min(self.measured + RESPITE) } else { due };
             let leaving = self.machine.leaving();
             let input = tokio::select! {
                 // Cancel-safe: a level.
@@ -125,8 +125,8 @@ impl Watcher {
                 // Cancel-safe: only a time.
                 () = sleep_until(next_look) => None,
                 // Cancel-safe: as it says.
-                () = self.word.told() => {
-                    is_told |= !self.machine.is_waiting();
+                () = self.word.told(), if !is_told => {
+                    is_told = true;
                     continue;
                 }
                 // Cancel-safe: the future stays where it is until it is done.
@@ -161,6 +161,9 @@ impl Watcher {
                 is_told = false;
                 self.look(&hands, &mut work).await;
             }
+            let next = clock::instant_of(self.machine.next_look(clock::boot()));
+            // What is no look puts none off.
+            due = if look_again { next } else { due.min(next) };
         }
     }
 

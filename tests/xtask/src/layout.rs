@@ -23,8 +23,9 @@ use tokio::process::Command;
 use self::script::{Function, script};
 use crate::build;
 
-/// What the start alone needs is over by then.
-const SETTLED: Duration = Duration::from_secs(30);
+/// By then the daemon has taken its code out of the process for the last time while no pod comes or goes, and with that what only the start
+/// needed. Breakpoints that are set before would go as well.
+const SETTLED: Duration = Duration::from_secs(100);
 /// Long enough for everything that an idle node does by itself: it looks for images that nobody uses each five minutes.
 const WATCHED: Duration = Duration::from_secs(660);
 
