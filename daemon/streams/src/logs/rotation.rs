@@ -85,9 +85,9 @@ impl LogFile {
         Ok(Self { source, place, start: 0, size: metadata.len() })
     }
 
-    /// Whether nothing was written to it since.
+    /// Whether nothing was written to it since. A line may have a later time than its file: those of files are some milliseconds behind.
     pub(super) fn is_before(&self, second: i64) -> bool {
-        self.place.written.0 < second
+        self.place.written.0.saturating_add(1) < second
     }
 
     /// Leaves out all but the last `count` lines; tells how many there are fewer than that.

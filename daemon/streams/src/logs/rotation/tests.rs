@@ -36,6 +36,16 @@ fn set_time(path: &Path, second: u64) {
 }
 
 #[test]
+fn a_file_may_have_lines_that_are_a_little_later_than_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("0.log");
+    fs::write(&path, "a line of 51.000001").expect("written");
+    set_time(&path, 50);
+    let file = open(&path).expect("opened");
+    assert_eq!([51, 52].map(|second| file.is_before(second)), [false, true]);
+}
+
+#[test]
 fn the_next_file_is_found_from_any_of_them() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("0.log");
