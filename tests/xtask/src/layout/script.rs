@@ -92,8 +92,9 @@ fn pieces(name: &str) -> Vec<String> {
                     pieces.push(format!("{}{component}", component.len()));
                 }
             }
-            pieces.insert(0, format!("_ZN{}", pieces.first().map_or("", |first| first)));
-            pieces.remove(1);
+            if let Some(first) = pieces.first_mut() {
+                first.insert_str(0, "_ZN");
+            }
             // The hash has seventeen letters.
             pieces.push("17h".to_owned());
             pieces
