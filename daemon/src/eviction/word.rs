@@ -33,26 +33,21 @@ impl Word {
     /// Listens to the node's file of memory pressure, and to these top cgroups as soon as they are there.
     pub(super) fn new(thresholds: &[Threshold], pressure: &Path, tops: &[PathBuf]) -> Self {
         let is_about_memory = |t: &Threshold| t.signal.resource() == Resource::Memory;
-        let stalls = thresholds.iter().any(is_about_memory).then(|| Trigger::new(pressure));
-        let stalls = stalls.and_then(|trigger| {
-            trigger
-                .map_err(|error| {
-                    tracing::info!(
-                        error = chain(&error),
-                        "the kernel does not tell of memory pressure; memory is looked at more often the less is left"
-                    );
-                })
-                .ok()
+        let stalls = thresholds.iter().any(is_about_memory).then(|| {
+            Trigger::new(pressure).inspect_err(|error| {
+                tracing::info!(
+                    error = chain(error),
+                    "the kernel does not tell of memory pressure; memory is looked at more often the less is left"
+                );
+            })
         });
         let is_about_pods = |t: &Threshold| t.signal == Signal::AllocatableMemoryAvailable;
-        let limits = thresholds.iter().any(is_about_pods).then(|| Limits::of(tops));
-        let limits = limits.and_then(|limits| {
-            let told = |error: &io::Error| {
+        let limits = thresholds.iter().any(is_about_pods).then(|| {
+            Limits::of(tops).inspect_err(|error| {
                 tracing::info!(%error, "the kernel's word of the pods' limit of memory is not to be had");
-            };
-            limits.inspect_err(told).ok()
+            })
         });
-        Self { stalls, limits }
+        Self { stalls: stalls.and_then(Result::ok), limits: limits.and_then(Result::ok) }
     }
 
     /// Listens to cgroups that were not there before; to be called at each look.
